@@ -1,0 +1,3 @@
+module github.com/org/edamame-posture
+
+go 1.26.8

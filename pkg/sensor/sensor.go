@@ -1,0 +1,124 @@
+// Package sensor is what all sources of observation share: the [Record] they
+// give, the [Sensor] interface, and the fan-in of several into one stream.
+//
+// A record is what the kernel said, in the kernel's words: raw bytes, process
+// ids, times. It is borrowed: the bytes belong to the sensor and are valid
+// only until the sink returns. Package monitor turns records into events;
+// nothing of a record reaches the log without passing package redact.
+package sensor
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/org/edamame-posture/pkg/event"
+)
+
+// Record is one observation. Kind says which of the fields are filled, as in
+// package event; an unused field is its zero value.
+type Record struct {
+	Kind event.Kind
+	// Time is CLOCK_BOOTTIME in nanoseconds.
+	Time int64
+	// CPU and Seq number the record where the sensor can: Seq counts from 1 on
+	// each CPU without hole, so a stolen or lost record shows.
+	CPU uint32
+	Seq uint64
+
+	// PID and TID are those of the initial pid namespace; Start is
+	// start_boottime of PID's leader in nanoseconds, 0 where not known.
+	PID, TID uint32
+	Start    int64
+	UID, GID uint32
+	Cgroup   uint64
+
+	// Fork: PID is the child.
+	ParentPID   uint32
+	ParentStart int64
+
+	// Exec. Argv and Env are NUL-terminated strings one after another.
+	Exe, Filename, Interp, Cwd, Argv, Env []byte
+	ArgvBytes                             int // before any cut
+	ArgvCut                               bool
+	ArgvMissing                           bool // the process was gone before its arguments were read
+	File                                  event.FileID
+	Image                                 event.Image
+	NS                                    event.Namespaces
+
+	Code, Signal int
+	Session      uint32
+
+	// Acts upon another process.
+	TargetPID   uint32
+	TargetStart int64
+	Op          event.Op
+
+	// Sockets.
+	Proto          event.Proto
+	Src, Dst       netip.AddrPort
+	Sock           uint64
+	Sent, Received uint64
+	Count          uint64
+	Err            int
+	OK             bool
+	// Payload is the first bytes of a packet (DNS) or stream (TLS, HTTP);
+	// PayloadLen its length on the wire.
+	Payload    []byte
+	PayloadLen int
+
+	// Files.
+	Path, NewPath []byte
+	Access        event.Access
+	Mode          uint32
+	// Watched: the file's name is one the watch list holds.
+	Watched bool
+
+	// SensorGap, Canary, Witness.
+	From, To int64
+	Lost     uint64
+	Detail   string // our own words, never the job's
+}
+
+// Sink takes records in the order in which they happened as far as the sensor
+// can tell. It is called from one goroutine at a time.
+type Sink func(*Record)
+
+// Sensor is one source of records.
+type Sensor interface {
+	// Name is "ebpf" or "netlink".
+	Name() string
+	// Start arms the sensor and returns when a first event would be seen.
+	// Records go to sink until Close; ctx bounds the arming only.
+	Start(ctx context.Context, sink Sink) error
+	// Drain returns after everything that happened before the call has been
+	// given to the sink, or ctx ends.
+	Drain(ctx context.Context) error
+	// Check looks whether all that was armed still is, and returns one line
+	// for each thing that is not.
+	Check() []string
+	// Stats returns running totals. It may be called at any time.
+	Stats() Stats
+	// Close disarms the sensor, gives what is left to the sink, and leaves
+	// nothing attached.
+	Close() error
+}
+
+// Stats are running totals since Start.
+type Stats struct {
+	Forks, Execs, Exits uint64 // thread group leaders only
+	Records             uint64
+	Lost                uint64 // records that the kernel could not hand over
+	Missed              uint64 // runs of a program that the kernel skipped
+	Folded              uint64 // file events that stand in another's Count
+	Undecoded           uint64
+	// Missing names what this sensor cannot see on this kernel.
+	Missing []string
+}
+
+// Watch is what a sensor should report reads of: base names of files
+// (credentials, a process's memory), matched against the opened file's own
+// name, and prefixes of base names.
+type Watch struct {
+	Names    []string
+	Prefixes []string // such as ".env."
+}
