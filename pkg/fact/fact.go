@@ -1,0 +1,87 @@
+// Package fact folds events into facts: (verb, who, object), such as "the
+// install script of a package connects to host:443". A job of a million events
+// comes to a few hundred facts, and only facts are explained, judged and
+// learned from.
+package fact
+
+import (
+	"net/netip"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// Verb says what kind of behaviour a fact is.
+type Verb uint8
+
+// The verbs.
+const (
+	Exec       Verb = iota + 1 // ran a program; Object is its path class
+	Connect                    // sent to a destination; Object is host:port
+	Resolve                    // asked another resolver than the configured ones
+	Write                      // wrote, created, renamed or changed a file
+	Delete                     // removed a file
+	Credential                 // read a file of a credential class
+	Listen                     // listens on an address
+	Power                      // took or used power over the machine
+	Chain                      // a sequence that needs a grant of its own
+
+	verbCount
+)
+
+var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain"}
+
+// String returns the word that stands in verdict.json.
+func (v Verb) String() string {
+	if v < verbCount {
+		return verbNames[v]
+	}
+	return "unknown"
+}
+
+// Place says where a written or executed file lies.
+type Place uint8
+
+// Places.
+const (
+	Elsewhere Place = iota
+	Workspace       // below the working directory of the recording's root
+	Temp            // /tmp, /var/tmp, /dev/shm, RUNNER_TEMP
+	Cache           // below the user's cache folders
+	Home            // elsewhere in the user's home
+	System          // /usr, /bin, /lib, /opt and the like
+)
+
+// Fact is one behaviour. Facts of the same verb, lineage names, scope and
+// object are one fact with a Count.
+type Fact struct {
+	Verb Verb
+	// Node is the first image that did it; Who its lineage's names, the doer
+	// first, at most 8.
+	Node *process.Node
+	Who  []redact.Text
+	// Object is the canonical object: host:port/proto, a path with varying
+	// parts folded, a credential class and path.
+	Object redact.Text
+
+	// Connect, Resolve and Listen.
+	Host  redact.Text // the name, lower case, no final dot; empty for a literal address
+	How   redact.Text // how the name is known: dns, sni, http, hosts, literal
+	Addr  netip.AddrPort
+	Proto event.Proto
+
+	// Write, Delete, Exec and Credential.
+	Path  redact.Text
+	Place Place
+	Fresh bool        // Exec: the file was written in this recording
+	Class redact.Text // Credential: the class; Chain and Power: which one
+
+	Via                  event.Via
+	First, Last          int64
+	Count                uint64
+	Sent, Received       uint64
+	Leaf                 uint64 // Seq of the first event
+	Job, Step, Action    redact.Text
+	Agent, ContainerName redact.Text
+}
