@@ -1,0 +1,63 @@
+# Everything that can be run. `make check` is what CI calls.
+SHELL      := /bin/bash
+GO         ?= go
+TOOLS      := $(CURDIR)/.tools
+STATICCHECK_VERSION := v0.8.2
+ACT_VERSION         := v0.2.89
+export PATH := $(TOOLS)/bin:$(PATH)
+
+# Packages whose tests need root and the real kernel run one after the other:
+# they share its process events.
+KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/probe/... ./cmd/... ./test/...
+PURE    = $(filter-out $(shell $(GO) list $(KERNEL)),$(shell $(GO) list ./...))
+
+.PHONY: all build test lint race short-long check bench fuzz tools bpf clean
+
+all: build
+
+build: ## the command, as a user builds it
+	CGO_ENABLED=0 $(GO) build -trimpath ./cmd/edamame-posture
+
+test: lint ## every test; under 10 minutes
+	$(GO) test $(PURE)
+	$(GO) test -p 1 $(KERNEL)
+
+race: ## what runs at the same time, under the race detector
+	$(GO) test -race ./pkg/monitor/... ./pkg/evidence/... ./pkg/sensor/...
+
+lint: ## formatting, vet, staticcheck, and the BPF objects as the pinned clang makes them
+	@test -z "$$(gofmt -l cmd pkg policies test)" || { echo "gofmt: run gofmt -w on:"; gofmt -l cmd pkg policies test; exit 1; }
+	$(GO) vet ./...
+	$(TOOLS)/bin/staticcheck ./...
+	bash pkg/sensor/ebpf/bpf/rebuild.sh --check
+
+short-long: ## short forms of the long runs
+	$(GO) run ./test/bench -short
+	$(MAKE) fuzz FUZZTIME=3s
+
+check: tools test race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+
+bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
+	$(GO) run ./test/bench -out test/bench/RESULTS.md
+
+FUZZTIME ?= 60s
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) ## third-party programs that tests use, kept by version
+
+$(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION):
+	GOBIN=$(TOOLS)/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	touch $@
+
+$(TOOLS)/bin/act-$(ACT_VERSION):
+	GOBIN=$(TOOLS)/bin $(GO) install github.com/nektos/act@$(ACT_VERSION)
+	touch $@
+
+bpf: ## rebuild the BPF objects
+	bash pkg/sensor/ebpf/bpf/rebuild.sh
+
+clean:
+	rm -rf edamame-posture $(TOOLS)
