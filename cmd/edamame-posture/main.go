@@ -1,0 +1,113 @@
+// Command edamame-posture tells what a command, a CI job or a coding agent
+// really did on its machine, and whether that is what it said it would do.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of every subcommand but run, which gives its command's own.
+const (
+	exitNo       = 1   // refused, differs, finding, expired
+	exitUsage    = 2   // bad usage or unreadable input
+	exitNoAnswer = 4   // a service or network did not answer
+	exitNothing  = 5   // nothing found to judge
+	exitFailed   = 3   // run: the command gave 0 and the verdict is fail
+	exitMonitor  = 125 // run: the monitor could not start
+)
+
+// exitError carries an exit code up to main. A nil err has been told already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func exit(code int, err error) error { return &exitError{code, err} }
+
+func main() { os.Exit(Main(os.Args[1:])) }
+
+// Main runs the command line and returns its exit code.
+func Main(args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	code := exitUsage
+	if cmd.Name() == "run" {
+		code = exitMonitor
+	}
+	var e *exitError
+	if errors.As(err, &e) {
+		code = e.code
+		if e.err == nil {
+			return code
+		}
+	}
+	fmt.Fprintf(os.Stderr, "edamame-posture %s: %v\n", commandPath(cmd), err)
+	return code
+}
+
+func commandPath(cmd *cobra.Command) string {
+	if cmd.HasParent() {
+		return cmd.Name()
+	}
+	return "(no command)"
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "edamame-posture",
+		Short: "Tells, with proof, what a command really did on this machine",
+		Long: `Tells, with proof, what a command, a CI job or a coding agent really did on
+its machine, and whether that is what it said it would do.`,
+		Example:       "  sudo edamame-posture run -- npm install\n  edamame-posture replay .posture\n  edamame-posture doctor",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runCommand(), replayCommand(), verifyCommand(), doctorCommand(), versionCommand(),
+		monitorCommand(), deliverCommand(), recoverCommand())
+	root.SetFlagErrorFunc(flagError)
+	return root
+}
+
+// version is set by the linker for releases.
+var version = ""
+
+// toolVersion returns the release, or where there is none the commit.
+func toolVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	v, dirty := "devel", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			v = "devel-" + s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+changes"
+		}
+	}
+	return v + dirty
+}

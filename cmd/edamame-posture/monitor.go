@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/monitor"
+)
+
+// monitorCommand is what run starts as root. It is not for people.
+func monitorCommand() *cobra.Command {
+	var (
+		sensor, out string
+		uid, gid    int
+		groups      []int
+	)
+	cmd := &cobra.Command{
+		Use:    "monitor",
+		Short:  "The monitor of one run; started by run",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			// The terminal's signals are for the watched command.
+			_, _ = unix.Setsid()
+			signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
+			ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+			defer stop()
+			hello := os.Stdout
+			err := monitor.Serve(ctx, monitor.ServeOptions{
+				Options: monitor.Options{
+					Sensor: sensor, Tool: toolVersion(),
+					Logf: func(format string, args ...any) {
+						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
+					},
+				},
+				UID: uid, GID: gid, Groups: groups,
+				Deliver: []string{"deliver", "--partial", "--out", out},
+			}, hello)
+			switch {
+			case errors.Is(err, context.Canceled):
+				return exit(exitNo, errors.New("told to stop by SIGTERM: the recording was closed early"))
+			case err != nil:
+				// A client that waits for hello has been told by it.
+				return exit(exitNo, nil)
+			}
+			return nil
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.StringVar(&out, "out", "", "folder for the results, should the client die")
+	fl.IntVar(&uid, "uid", 0, "the caller's user id")
+	fl.IntVar(&gid, "gid", 0, "the caller's group id")
+	fl.IntSliceVar(&groups, "group", nil, "the caller's other groups")
+	return cmd
+}
+
+// recoverCommand hands over what a monitor that died has left.
+func recoverCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:     "recover --out DIR FOLDER",
+		Short:   "Hand over the recording of a monitor that died",
+		Hidden:  true,
+		Example: "  sudo edamame-posture recover --out .posture /var/lib/edamame-posture/0123456789abcdef",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			caller, err := monitor.FindCaller()
+			if err != nil {
+				return err
+			}
+			if err := monitor.Recover(args[0], caller.UID, caller.GID); err != nil {
+				return err
+			}
+			abs, err := filepath.Abs(out)
+			if err != nil {
+				return err
+			}
+			if err := asCaller(caller, "deliver", "--partial", "--out", abs, args[0]); err != nil {
+				return err
+			}
+			return monitor.Discard(args[0])
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", ".posture", "folder for the results")
+	return cmd
+}
+
+// recoverSpool is run's way to recover: itself as root, else through sudo,
+// which a moment ago let the monitor start.
+func recoverSpool(c monitor.Caller, spool, out string, deliver []string) error {
+	if os.Geteuid() == 0 {
+		if err := monitor.Recover(spool, c.UID, c.GID); err != nil {
+			return err
+		}
+		if err := asCaller(c, append(deliver, spool)...); err != nil {
+			return err
+		}
+		return monitor.Discard(spool)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("sudo", "-n", "--", self, "recover", "--out", out, spool)
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/monitor"
+)
+
+// policyFile is where a repository keeps its policy. run does not read it
+// unasked: whoever changed the tree would choose the policy.
+const policyFile = ".github/posture.yml"
+
+type runFlags struct {
+	intent, out, job, sensor, key string
+	host, quiet                   bool
+}
+
+func runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARG...]",
+		Short: "Run a command, watch it from the kernel, and say what it did",
+		Long: `Runs a command and watches it and everything it starts from the kernel. The
+command keeps its terminal, input, output, signals and exit code. When it has
+ended, stderr tells what it did, and a folder (.posture) holds the evidence and
+the verdict.
+
+Watching needs root: typed under sudo, the command runs as the caller; typed
+without, only the monitor is started through sudo.
+
+Exit code: the command's own (128+n for a signal, 126 not executable, 127 not
+found); 3 where it gave 0 and the verdict is fail; 125 where the monitor could
+not start, and then the command was not started either.`,
+		Example: `  sudo edamame-posture run -- npm install esbuild
+  sudo edamame-posture run --intent .github/posture.yml --job build -- make`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("no command to run is given: edamame-posture run -- COMMAND [ARG...]")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return run(f, args) },
+	}
+	fl := cmd.Flags()
+	fl.SetInterspersed(false)
+	fl.StringVar(&f.intent, "intent", "", "policy `FILE` that says what the command may do")
+	fl.StringVar(&f.job, "job", "", "name of the job in the policy that this is")
+	fl.StringVar(&f.out, "out", ".posture", "folder for the results; an earlier one becomes DIR.1")
+	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.StringVar(&f.key, "key", "", "sign the evidence with the private key in `FILE` (PEM)")
+	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
+	return cmd
+}
+
+func run(f runFlags, argv []string) error {
+	switch f.sensor {
+	case "auto", "ebpf", "netlink":
+	default:
+		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
+	}
+	in, err := readPolicy(f.intent, f.job)
+	if err != nil {
+		return err
+	}
+	caller, err := monitor.FindCaller()
+	if err != nil {
+		return err
+	}
+	command, code, err := monitor.FindCommand(argv, caller)
+	if err != nil {
+		return exit(code, err)
+	}
+	out, err := filepath.Abs(f.out)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		if _, err := exec.LookPath("sudo"); err != nil {
+			return fmt.Errorf("watching from the kernel needs root, and there is no sudo to get it: run it as root (%s was not started)", argv[0])
+		}
+	}
+	// The results are prepared before anything runs: a folder that cannot be
+	// written is told now, and not after an hour's job.
+	if err := asCaller(caller, "deliver", "--prepare", "--out", out); err != nil {
+		return exit(exitMonitor, quietly(err, "the folder for the results, %s, cannot be used (%s was not started)", out, argv[0]))
+	}
+	client, err := monitor.Launch(monitor.LaunchOptions{
+		Sensor: f.sensor, Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"},
+	})
+	if err != nil {
+		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		client.Close()
+		return err
+	}
+	opened, err := client.Open(monitor.Opening{
+		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in), Host: f.host,
+	})
+	if err != nil {
+		client.Close()
+		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
+	}
+	if code, err := command.Start(); err != nil {
+		_, ferr := client.Finish(monitor.Closing{Exit: code})
+		client.Close()
+		return exit(code, errors.Join(err, ferr))
+	}
+	stopStatus := statusLine(f, client)
+	wcode, sig, err := command.Wait()
+	stopStatus()
+	if err != nil {
+		client.Close()
+		return fmt.Errorf("waiting for %s: %w", argv[0], err)
+	}
+	defer command.Release()
+	verdict := conclude(f, caller, client, opened, out, monitor.Closing{Exit: wcode, Signal: sig})
+	code = monitor.ExitCode(wcode, sig)
+	if code == 0 && verdict == string(judge.Fail) {
+		code = exitFailed
+	}
+	if code != 0 {
+		return exit(code, nil)
+	}
+	return nil
+}
+
+// conclude ends the recording and hands it to the caller. Whatever goes wrong
+// here is told and does not change the command's exit code.
+func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened *monitor.Opened, out string, end monitor.Closing) string {
+	warn := func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "edamame-posture: "+format+"\n", args...)
+	}
+	args := []string{"deliver", "--out", out}
+	if f.key != "" {
+		key, err := filepath.Abs(f.key)
+		if err == nil {
+			args = append(args, "--key", key)
+		}
+	}
+	if f.quiet {
+		args = append(args, "--quiet")
+	}
+	if f.intent == "" {
+		if _, err := os.Stat(policyFile); err == nil {
+			args = append(args, "--hint-policy", policyFile)
+		}
+	}
+	closed, err := client.Finish(end)
+	if err != nil {
+		client.Close()
+		warn("the monitor did not finish: %v", err)
+		if errors.Is(err, monitor.ErrMonitorDied) {
+			warn("what it saw until then is kept; what the command did after that was not seen")
+		}
+		if err := recoverSpool(caller, opened.Spool, out, append(args, "--partial")); err != nil {
+			warn("the recording stays in %s: %v", opened.Spool, err)
+			warn("to get it: sudo edamame-posture recover --out %s %s", out, opened.Spool)
+		}
+		return ""
+	}
+	if err := asCaller(caller, append(args, closed.Spool)...); err != nil {
+		warn("the results are not whole: %v; the recording stays in %s", err, closed.Spool)
+		client.Close()
+		return closed.Verdict
+	}
+	if err := client.Discard(); err != nil {
+		warn("removing the monitor's copy: %v", err)
+	}
+	client.Close()
+	return closed.Verdict
+}
+
+// asCaller runs a subcommand of ours as the caller: in-process where that is
+// who we are, else in a child with their ids, so that root never writes where
+// the caller, or their job, can.
+func asCaller(c monitor.Caller, args ...string) error {
+	if !c.Sudo {
+		root := newRoot()
+		root.SetArgs(args)
+		return root.Execute()
+	}
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Stderr = os.Stderr
+	cmd.Env = c.Environ()
+	cmd.SysProcAttr = c.Attr()
+	if err := cmd.Run(); err != nil {
+		return &exitError{exitNo, nil}
+	}
+	return nil
+}
+
+// quietly adds context to an error, or stands for one that a child has told.
+func quietly(err error, format string, args ...any) error {
+	msg := fmt.Sprintf(format, args...)
+	var e *exitError
+	if errors.As(err, &e) && e.err == nil {
+		return errors.New(msg)
+	}
+	return fmt.Errorf("%s: %w", msg, err)
+}
+
+// readPolicy reads the policy that --intent names. Its errors carry the place.
+func readPolicy(path, job string) (*intent.Resolved, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--intent: %w", err)
+	}
+	p, err := intent.Parse(path, data)
+	if err != nil {
+		return nil, fmt.Errorf("the policy cannot be used (nothing was started):\n%w", err)
+	}
+	r, err := p.Resolve(job)
+	if err != nil {
+		return nil, fmt.Errorf("the policy cannot be used (nothing was started): %w", err)
+	}
+	return r, nil
+}
+
+func canonical(in *intent.Resolved) []byte {
+	if in == nil {
+		return nil
+	}
+	return in.Canonical()
+}
+
+// statusLine shows what goes on while the command runs, where that cannot
+// spoil what the command itself writes: stderr is a terminal, and the
+// command's output does not go to one.
+func statusLine(f runFlags, c *monitor.Client) (stop func()) {
+	if f.quiet || !isTerminal(2) || isTerminal(1) {
+		return func() {}
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-quit:
+				fmt.Fprint(os.Stderr, "\r\x1b[K")
+				return
+			case <-c.Gone():
+				fmt.Fprint(os.Stderr, "\r\x1b[K")
+				return
+			case <-t.C:
+			}
+			if s, err := c.Status(); err == nil && s != nil {
+				fmt.Fprintf(os.Stderr, "\r\x1b[Kwatching: %d processes, %d destinations, %d findings, %d events", s.Processes, s.Destinations, s.Findings, s.Events)
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
+}

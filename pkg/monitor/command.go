@@ -1,0 +1,166 @@
+package monitor
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exit codes of a command that could not be started, as shells give them.
+const (
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+)
+
+// Command is the watched command. It stays a child of the process that calls
+// [Command.Start], with its terminal, files and process group.
+type Command struct {
+	Argv   []string
+	Path   string // the file that is executed
+	Caller Caller
+
+	proc *os.Process
+	sigs chan os.Signal
+	done chan struct{}
+}
+
+// FindCommand looks argv[0] up as the caller's shell would. code is 126 or 127
+// where there is an error.
+func FindCommand(argv []string, c Caller) (cmd *Command, code int, err error) {
+	path, err := lookPath(argv[0], c.Path)
+	switch {
+	case err == nil:
+		return &Command{Argv: argv, Path: path, Caller: c}, 0, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, ExitNotExecutable, err
+	}
+	return nil, ExitNotFound, err
+}
+
+func lookPath(file, path string) (string, error) {
+	if strings.Contains(file, "/") {
+		return file, executable(file)
+	}
+	var denied error
+	for _, dir := range filepath.SplitList(path) {
+		if dir == "" {
+			dir = "."
+		}
+		p := filepath.Join(dir, file)
+		if !strings.Contains(p, "/") {
+			p = "./" + p
+		}
+		err := executable(p)
+		if err == nil {
+			return p, nil
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			denied = err
+		}
+	}
+	if denied != nil {
+		return "", denied
+	}
+	return "", &exec.Error{Name: file, Err: exec.ErrNotFound}
+}
+
+func executable(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if st.IsDir() || st.Mode()&0o111 == 0 {
+		return &fs.PathError{Op: "exec", Path: path, Err: fs.ErrPermission}
+	}
+	return nil
+}
+
+// Start starts the command. code is 126 or 127 where there is an error.
+func (c *Command) Start() (code int, err error) {
+	// Registered before the start, so that no signal finds us without handlers.
+	c.sigs, c.done = make(chan os.Signal, 16), make(chan struct{})
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2} {
+		// What was ignored (nohup) stays so, for the command too.
+		if !signal.Ignored(s) {
+			signal.Notify(c.sigs, s)
+		}
+	}
+	c.proc, err = os.StartProcess(c.Path, c.Argv, &os.ProcAttr{
+		Env:   c.Caller.Environ(),
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Sys:   c.Caller.Attr(),
+	})
+	if err != nil {
+		signal.Stop(c.sigs)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ExitNotFound, err
+		}
+		return ExitNotExecutable, err
+	}
+	go c.forward()
+	return 0, nil
+}
+
+// PID returns the command's process id.
+func (c *Command) PID() int { return c.proc.Pid }
+
+// forward passes signals on. What the terminal sends goes to its whole
+// foreground process group and so has reached the command already.
+func (c *Command) forward() {
+	for {
+		select {
+		case s := <-c.sigs:
+			if (s == unix.SIGINT || s == unix.SIGQUIT) && inForeground() {
+				continue
+			}
+			_ = c.proc.Signal(s)
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// inForeground reports whether the process group is the one that the terminal
+// sends its signals to.
+func inForeground() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	pgrp, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
+}
+
+// Wait waits for the command alone, not for what it left running. It returns
+// the exit code, or the signal that ended it.
+func (c *Command) Wait() (code, sig int, err error) {
+	state, err := c.proc.Wait()
+	close(c.done)
+	if err != nil {
+		return -1, 0, err
+	}
+	ws := state.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return 0, int(ws.Signal()), nil
+	}
+	return ws.ExitStatus(), 0, nil
+}
+
+// Release ends the handling of signals.
+func (c *Command) Release() { signal.Stop(c.sigs) }
+
+// ExitCode is the code with which a shell would report it.
+func ExitCode(code, sig int) int {
+	if sig != 0 {
+		return 128 + sig
+	}
+	return code
+}

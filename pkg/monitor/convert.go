@@ -1,0 +1,162 @@
+package monitor
+
+import (
+	"bytes"
+	"io"
+	"os"
+
+	"github.com/org/edamame-posture/pkg/credential"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/sensor"
+	"github.com/org/edamame-posture/pkg/wire"
+)
+
+// record turns what a sensor said into an event of this recording. It is the
+// one place where bytes of the job become text, by the recording's redactor.
+func (r *recording) record(rec *sensor.Record, p, target *process.Process, via event.Via) {
+	ev := &r.ev
+	ev.Reset()
+	ev.Kind, ev.Time, ev.Via = rec.Kind, rec.Time, via
+	if p != nil {
+		ev.Actor = p.Actor
+	}
+	if target != nil {
+		ev.Target = target.Actor
+	}
+	ev.Op, ev.Count, ev.OK, ev.Err = rec.Op, rec.Count, rec.OK, rec.Err
+	switch rec.Kind {
+	case event.Fork:
+		if p.Parent != nil {
+			ev.Parent = p.Parent.Actor
+		}
+		if !r.first && via == event.ViaLineage {
+			r.first, r.root = true, ev.Actor
+		}
+	case event.Exec:
+		r.exec(ev, rec)
+	case event.Exit:
+		ev.Code, ev.Signal = rec.Code, rec.Signal
+		if ev.Actor.PID == r.root.PID && ev.Actor.Start == r.root.Start {
+			code := rec.Code
+			r.rootExit, r.rootSig = &code, rec.Signal
+		}
+	case event.SetID:
+		ev.UID, ev.GID = rec.UID, rec.GID
+	case event.SetSID:
+		ev.Session = rec.Session
+	case event.Kill:
+		ev.Signal = rec.Signal
+	case event.Namespace:
+		ev.NS = rec.NS
+	case event.Connect, event.Accept, event.Listen, event.Flow, event.Send, event.Packet, event.Vsock:
+		r.socket(ev, rec)
+	case event.DNS:
+		r.socket(ev, rec)
+		if !r.resolve(ev, rec) {
+			return
+		}
+	case event.TLS:
+		r.socket(ev, rec)
+		hello, err := wire.ClientHello(rec.Payload)
+		if err != nil || len(hello.ServerName) == 0 {
+			return
+		}
+		ev.Name = r.red.Host([]byte(hello.ServerName))
+	case event.HTTP:
+		r.socket(ev, rec)
+		req, err := wire.Request(rec.Payload)
+		if err != nil {
+			return
+		}
+		ev.Method = r.red.Text([]byte(req.Method))
+		ev.Name = r.red.Host([]byte(req.Host))
+		ev.Path = r.red.RequestPath([]byte(req.Path))
+	case event.Unix:
+		ev.Path = r.red.Path(rec.Path)
+	case event.Open, event.Rename, event.Unlink, event.Link, event.Chmod, event.Mkdir, event.Mount, event.Module, event.MemAccess:
+		if !r.file(ev, rec) {
+			return
+		}
+	}
+	r.append(ev)
+}
+
+func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
+	ev.Exe = r.red.Path(rec.Exe)
+	ev.Filename = r.red.Path(rec.Filename)
+	ev.Interp = r.red.Path(rec.Interp)
+	ev.Cwd = r.red.Path(rec.Cwd)
+	r.argv(ev, rec.Argv)
+	ev.ArgvBytes, ev.ArgvCut = rec.ArgvBytes, rec.ArgvCut || rec.ArgvMissing
+	for v := range bytes.SplitSeq(rec.Env, []byte{0}) {
+		name, value, ok := bytes.Cut(v, []byte{'='})
+		if !ok || !redact.EnvAllowed(name) {
+			continue
+		}
+		ev.Env = append(ev.Env, event.Var{Name: r.red.Text(name), Value: r.red.Text(value)})
+	}
+	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
+	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
+}
+
+// argv fills the arguments and what was found in them.
+func (r *recording) argv(ev *event.Event, raw []byte) {
+	ev.Argv, r.found = r.red.Argv(raw, ev.Argv, r.found[:0])
+	for _, f := range r.found {
+		ev.Secrets = append(ev.Secrets, event.Secret{
+			Field: redact.Const("argv"), Index: f.Index, Pattern: f.Pattern, Length: f.Length, Layers: f.Layers, Hash: f.Hash,
+		})
+	}
+}
+
+func (r *recording) socket(ev *event.Event, rec *sensor.Record) {
+	ev.Proto, ev.Src, ev.Dst, ev.Sock = rec.Proto, rec.Src, rec.Dst, rec.Sock
+	ev.Sent, ev.Received = rec.Sent, rec.Received
+}
+
+// resolve decodes a DNS message. One that cannot be decoded is told as what it
+// is: something else on port 53.
+func (r *recording) resolve(ev *event.Event, rec *sensor.Record) bool {
+	if err := wire.ParseDNS(rec.Payload, &r.dns); err != nil {
+		ev.Detail = redact.Const("not a DNS message")
+		return true
+	}
+	ev.OK = r.dns.Response
+	ev.RCode = r.dns.RCode
+	if len(r.dns.Questions) > 0 {
+		ev.Name = r.red.Host([]byte(r.dns.Questions[0].Name))
+		ev.QType = r.dns.Questions[0].Type
+	}
+	for _, a := range r.dns.Answers {
+		ev.Answers = append(ev.Answers, event.Answer{
+			Name: r.red.Host([]byte(a.Name)), Type: a.Type, Addr: a.Addr, Target: r.red.Host([]byte(a.Target)), TTL: a.TTL,
+		})
+	}
+	return true
+}
+
+// file fills a file event. It returns false for a watched read whose name only
+// looked like a credential's.
+func (r *recording) file(ev *event.Event, rec *sensor.Record) bool {
+	ev.Path, ev.NewPath = r.red.Path(rec.Path), r.red.Path(rec.NewPath)
+	ev.File, ev.Access, ev.Mode = rec.File, rec.Access, rec.Mode
+	if !rec.Watched {
+		return true
+	}
+	class, ok := credential.Classify(string(rec.Path), r.home)
+	if ok {
+		ev.Class = class.Name
+	}
+	return ok || rec.TargetPID != 0 || rec.Access&(event.Write|event.Create) != 0
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
+}

@@ -1,0 +1,283 @@
+// Package monitor is the corridor that every event takes: sensors, process
+// table, recordings, log, judge. It runs as a process of its own, as root, and
+// is spoken to over a Unix socket by `run`, `start` and the service.
+//
+// One monitor holds one set of sensors and one process table, and any number
+// of recordings up to 64. A recording is one watched thing: what a client's
+// process starts, or the whole host. Losses, gaps and tampering go into every
+// open one.
+//
+// It links no signing, GitHub or report code and opens no network connection
+// but the canary's, to itself.
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/credential"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/probe"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/sensor"
+	"github.com/org/edamame-posture/pkg/sensor/ebpf"
+	"github.com/org/edamame-posture/pkg/sensor/netlink"
+)
+
+// Interval is the time between two checkpoints, canaries and comparisons of
+// the witnesses.
+const Interval = time.Second
+
+// tableLimit is how many processes the table holds at most, living and
+// recently ended.
+const tableLimit = 1 << 16
+
+// Options are the settings of a monitor.
+type Options struct {
+	// Sensor is "auto", "ebpf" or "netlink".
+	Sensor string
+	// Tool is the version of the command, for the log.
+	Tool string
+	// Logf says what a person should know while it runs; nil for silence.
+	Logf func(format string, args ...any)
+}
+
+// Monitor is a running monitor.
+type Monitor struct {
+	opt     Options
+	self    uint32
+	started int64
+
+	// mu guards everything below. The sensors' sink holds it for one record.
+	mu      sync.Mutex
+	table   *process.Table
+	primary sensor.Sensor
+	second  sensor.Sensor // the witness; nil where there is none
+	canary  *canary
+	witness witness
+	recs    [process.MaxTags]*recording
+	unowned uint64 // socket records without a process
+
+	lastTick   int64
+	lastLost   uint64
+	wallOffset int64
+	problems   map[string]bool
+
+	armed int64
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+// Start arms the sensors and returns when a first event would be seen. The
+// error says what is missing and what to do.
+func Start(ctx context.Context, opt Options) (*Monitor, error) {
+	m := &Monitor{
+		opt: opt, self: uint32(os.Getpid()), started: boottime(),
+		table:    process.NewTable(tableLimit),
+		problems: map[string]bool{},
+		stop:     make(chan struct{}), done: make(chan struct{}),
+	}
+	if m.opt.Logf == nil {
+		m.opt.Logf = func(string, ...any) {}
+	}
+	if err := m.arm(ctx); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	err := m.table.Seed("/proc")
+	m.mu.Unlock()
+	if err != nil {
+		m.disarm()
+		return nil, fmt.Errorf("reading the processes that are already there: %w", err)
+	}
+	if m.canary, err = newCanary(); err != nil {
+		m.disarm()
+		return nil, fmt.Errorf("canary: %w", err)
+	}
+	if m.second != nil {
+		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
+	}
+	m.armed = boottime()
+	m.lastTick = m.armed
+	m.lastLost = losses(m.primary.Stats())
+	m.wallOffset = wallOffset()
+	go m.tick()
+	return m, nil
+}
+
+// arm starts the sensors that the settings and the kernel allow.
+func (m *Monitor) arm(ctx context.Context) error {
+	names, prefixes := credential.WatchNames()
+	watch := sensor.Watch{Names: names, Prefixes: prefixes}
+	var refused error
+	if m.opt.Sensor != "netlink" {
+		refused = probe.CanEBPF()
+		if refused == nil {
+			s := ebpf.New(ebpf.Options{Watch: watch})
+			if refused = s.Start(ctx, m.handle); refused == nil {
+				m.primary = s
+			}
+		}
+		if refused != nil && m.opt.Sensor == "ebpf" {
+			return fmt.Errorf("the eBPF sensor cannot be used: %w", refused)
+		}
+	}
+	if m.primary != nil {
+		if err := probe.CanNetlink(); err == nil {
+			s := netlink.New(netlink.Options{WitnessOnly: true})
+			if err := s.Start(ctx, m.handleWitness); err == nil {
+				m.second = s
+			} else {
+				m.opt.Logf("no second witness: %v", err)
+			}
+		}
+		return nil
+	}
+	if err := probe.CanNetlink(); err != nil {
+		return errors.Join(refused, fmt.Errorf("the netlink sensor cannot be used: %w", err))
+	}
+	s := netlink.New(netlink.Options{Watch: watch})
+	if err := s.Start(ctx, m.handle); err != nil {
+		return errors.Join(refused, fmt.Errorf("the netlink sensor cannot be used: %w", err))
+	}
+	if refused != nil {
+		m.opt.Logf("watching with netlink and /proc, which see less: %v", refused)
+	}
+	m.primary = s
+	return nil
+}
+
+func (m *Monitor) disarm() {
+	if m.second != nil {
+		_ = m.second.Close()
+	}
+	if m.primary != nil {
+		_ = m.primary.Close()
+	}
+}
+
+// Close ends every recording that is still open and takes the sensors off the
+// kernel.
+func (m *Monitor) Close() {
+	close(m.stop)
+	<-m.done
+	m.mu.Lock()
+	open := m.open()
+	m.mu.Unlock()
+	for _, r := range open {
+		m.finish(r, Closing{Exit: -1}, "the monitor was told to stop")
+	}
+	m.disarm()
+	m.canary.close()
+}
+
+// SensorName returns the name of the sensor in use.
+func (m *Monitor) SensorName() string { return m.primary.Name() }
+
+func (m *Monitor) open() []*recording {
+	var rs []*recording
+	for _, r := range m.recs {
+		if r != nil {
+			rs = append(rs, r)
+		}
+	}
+	return rs
+}
+
+// handleWitness is the sink of the second witness, whose records say only
+// what it could not count.
+func (m *Monitor) handleWitness(rec *sensor.Record) {
+	if rec.Kind == event.SensorGap {
+		m.opt.Logf("second witness: %s", rec.Detail)
+	}
+}
+
+// handle is the sink of the sensor in use: one record becomes an event in each
+// recording that it is part of.
+func (m *Monitor) handle(rec *sensor.Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.canary != nil {
+		m.canary.see(rec, m.self)
+	}
+	var p *process.Process
+	switch rec.Kind {
+	case event.Fork:
+		p = m.table.Fork(rec)
+	case event.Exec:
+		p = m.table.Exec(rec)
+	case event.Exit:
+		p = m.table.Exit(rec)
+	case event.SensorGap:
+		for _, r := range m.open() {
+			r.gap(m.primary.Name(), rec.Detail, rec.From, rec.To, rec.Lost)
+		}
+		return
+	default:
+		if rec.PID == 0 {
+			m.unowned++
+			for _, r := range m.recs {
+				if r != nil && r.host {
+					r.record(rec, nil, nil, event.ViaHost)
+				}
+			}
+			return
+		}
+		p = m.table.Find(rec.PID, rec.Start)
+	}
+	if p == nil {
+		return
+	}
+	if rec.Kind == event.Unix {
+		m.request(rec, p)
+	}
+	var target *process.Process
+	if rec.TargetPID != 0 {
+		target = m.table.Find(rec.TargetPID, rec.TargetStart)
+	}
+	for bit, r := range m.recs {
+		if r == nil {
+			continue
+		}
+		switch {
+		case p.Tags.Has(bit):
+			r.record(rec, p, target, p.Via(bit))
+		case r.host && rec.PID != m.self:
+			r.record(rec, p, target, event.ViaHost)
+		case target != nil && target.Tags.Has(bit) && rec.PID != m.self && outsideMatters(rec):
+			r.record(rec, p, target, event.ViaOutside)
+		}
+	}
+}
+
+// outsideMatters tells which acts of a process outside the lineage upon one
+// inside it are told. A parent's SIGCHLD is not one.
+func outsideMatters(rec *sensor.Record) bool {
+	switch rec.Kind {
+	case event.Ptrace, event.MemAccess:
+		return true
+	case event.Kill:
+		return rec.Signal != 0 && rec.Signal != int(unix.SIGCHLD)
+	}
+	return false
+}
+
+// boottime returns CLOCK_BOOTTIME in nanoseconds.
+func boottime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano()
+}
+
+// wallOffset returns how far the wall clock is ahead of the boot clock.
+func wallOffset() int64 { return time.Now().UnixNano() - boottime() }
+
+func losses(s sensor.Stats) uint64 { return s.Lost + s.Missed + s.Undecoded }

@@ -1,0 +1,145 @@
+package monitor
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProtocolVersion is the version of the control protocol. A client and a
+// monitor of different versions do not speak.
+const ProtocolVersion = 1
+
+// maxMessage bounds one message in bytes. The largest is an intent.
+const maxMessage = 2 << 20
+
+// Request is what a client asks. Op says what; the member of the same name
+// holds its arguments.
+type Request struct {
+	Op      string   `json:"op"` // hello, open, status, close, discard
+	Version int      `json:"version,omitempty"`
+	Open    *Opening `json:"open,omitempty"`
+	Close   *Closing `json:"close,omitempty"`
+}
+
+// Opening asks for a recording of what the client's own process starts from
+// now on. Which process that is, the kernel says (SO_PEERCRED), not the client.
+type Opening struct {
+	Command []string `json:"command"`
+	Cwd     string   `json:"cwd"`
+	Home    string   `json:"home"`
+	Job     string   `json:"job,omitempty"`
+	// Intent is the canonical form of the resolved intent; empty for none.
+	Intent []byte `json:"intent,omitempty"`
+	// Host asks for everything on the machine, not the lineage alone.
+	Host bool `json:"host,omitempty"`
+	// Masked are values that must not reach the log in any form.
+	Masked []string `json:"masked,omitempty"`
+}
+
+// Closing ends the recording of this connection.
+type Closing struct {
+	// Exit and Signal are what the client's wait gave. The kernel's own exit
+	// event counts where there is one.
+	Exit   int `json:"exit"`
+	Signal int `json:"signal,omitempty"`
+}
+
+// Response answers a request.
+type Response struct {
+	Error   string  `json:"error,omitempty"`
+	Version int     `json:"version,omitempty"`
+	Opened  *Opened `json:"opened,omitempty"`
+	Closed  *Closed `json:"closed,omitempty"`
+	Status  *Status `json:"status,omitempty"`
+}
+
+// Opened says that the recording runs and a first event would be seen.
+type Opened struct {
+	ID     string `json:"id"`
+	Spool  string `json:"spool"` // the root-owned folder that holds the log while it grows
+	Sensor string `json:"sensor"`
+	// ArmedNs is how long the monitor took from its own start until armed.
+	ArmedNs int64 `json:"armed_ns"`
+}
+
+// Closed says where the sealed recording lies. The folder then belongs to the
+// caller's uid.
+type Closed struct {
+	Spool string `json:"spool"`
+	// Verdict is the word that the judge came to. It stands in the answer
+	// because the file beside the log is the caller's by now.
+	Verdict string `json:"verdict"`
+}
+
+// Status is a look at the recording while it runs.
+type Status struct {
+	Processes    int    `json:"processes"` // living
+	Events       uint64 `json:"events"`
+	Lost         uint64 `json:"lost"`
+	Destinations int    `json:"destinations"`
+	Findings     int    `json:"findings"`
+}
+
+// conn carries messages, one JSON object a line.
+type conn struct {
+	c *net.UnixConn
+	r *bufio.Reader
+}
+
+func newConn(c *net.UnixConn) *conn { return &conn{c, bufio.NewReaderSize(c, 4096)} }
+
+func (c *conn) write(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(b) >= maxMessage {
+		return fmt.Errorf("message of %d bytes is over the limit of %d", len(b), maxMessage)
+	}
+	_, err = c.c.Write(append(b, '\n'))
+	return err
+}
+
+func (c *conn) read(v any) error {
+	var line []byte
+	for {
+		part, err := c.r.ReadSlice('\n')
+		line = append(line, part...)
+		if err == nil {
+			break
+		}
+		if len(line) > maxMessage {
+			return fmt.Errorf("message over the limit of %d bytes", maxMessage)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			if errors.Is(err, io.EOF) && len(line) > 0 {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return json.Unmarshal(line, v)
+}
+
+// peer returns who is at the other end, as the kernel says: unix(7), SO_PEERCRED.
+func (c *conn) peer() (*unix.Ucred, error) {
+	raw, err := c.c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	var sockErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err == nil {
+		err = sockErr
+	}
+	return cred, err
+}

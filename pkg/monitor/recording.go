@@ -1,0 +1,346 @@
+package monitor
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/sensor"
+	"github.com/org/edamame-posture/pkg/signature"
+	"github.com/org/edamame-posture/pkg/wire"
+)
+
+// recording is one watched thing: its scope in the process table, its log and
+// its judge. The monitor's lock guards it.
+type recording struct {
+	id    string
+	bit   int
+	spool string
+	home  string
+	host  bool
+	red   *redact.Redactor
+	log   *evidence.Log
+	judge *judge.Judge
+
+	root     event.Actor // the command, once it was forked
+	rootExit *int
+	rootSig  int
+	ev       event.Event
+	found    []redact.Found
+	dns      wire.DNSMessage
+
+	lost    uint64 // events that the log did not take
+	refused error  // why
+	first   bool   // a fork was seen
+}
+
+// maxDisk bounds a recording's compressed log in bytes.
+const maxDisk = 2 << 30
+
+// Open begins a recording of what the process peer starts from now on.
+func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
+	in, err := readIntent(o.Intent)
+	if err != nil {
+		return nil, err
+	}
+	pack, err := signature.Default()
+	if err != nil {
+		return nil, fmt.Errorf("signatures: %w", err)
+	}
+	id, spool, err := newSpool()
+	if err != nil {
+		return nil, err
+	}
+	var key [32]byte
+	if _, err := rand.Read(key[:]); err != nil {
+		return nil, err
+	}
+	r := &recording{
+		id: id, spool: spool, host: o.Host, home: o.Home,
+		red:   redact.New(key, redact.Options{Masked: o.Masked}),
+		judge: judge.New(in, pack),
+	}
+	r.log, err = evidence.Create(filepath.Join(spool, "evidence"), evidence.Options{
+		Run: id, Judge: judge.Version, MaxBytes: maxDisk,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, data := range map[string][]byte{"intent.json": in.Canonical(), "signatures.json": pack.Canonical()} {
+		if err := r.log.Input(name, data); err != nil {
+			return nil, err
+		}
+	}
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.bit = -1
+	for bit, other := range m.recs {
+		if other == nil {
+			r.bit = bit
+			break
+		}
+	}
+	if r.bit < 0 {
+		return nil, fmt.Errorf("%d recordings are open already: close one first", len(m.recs))
+	}
+	client := m.table.Find(peer, 0)
+	r.start(m, o, client)
+	m.table.TagChildren(peer, client.Actor.Start, r.bit)
+	m.recs[r.bit] = r
+	return r, nil
+}
+
+func readIntent(canonical []byte) (*intent.Resolved, error) {
+	if len(canonical) == 0 {
+		return intent.None(), nil
+	}
+	in, err := intent.ReadResolved(canonical)
+	if err != nil {
+		return nil, fmt.Errorf("intent as the client resolved it: %w", err)
+	}
+	return in, nil
+}
+
+// start writes the first events: what this is, what watches, and the chain of
+// processes that leads to the client.
+func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
+	now := boottime()
+	host, _ := os.Hostname()
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	ev := r.blank(event.Start, now)
+	ev.Actor = client.Actor
+	ev.Version = event.Version
+	if id, ok := redact.HexID(string(trimNewline(boot))); ok {
+		ev.Boot = id
+	}
+	ev.Wall = time.Now().UnixNano()
+	ev.Host = r.red.String(host)
+	ev.Job = r.red.String(o.Job)
+	ev.Tool = r.red.String(m.opt.Tool)
+	ev.Cwd = r.red.String(o.Cwd)
+	ev.Path = r.red.String(o.Home)
+	ev.Sensor = sensorText(m.primary.Name())
+	var raw []byte
+	for _, a := range o.Command {
+		raw = append(append(raw, a...), 0)
+	}
+	r.argv(ev, raw)
+	ev.ArgvBytes = len(raw)
+	if o.Host {
+		ev.Detail = redact.Const("host")
+	}
+	r.append(ev)
+
+	r.sensorUp(now, m.primary, redact.Const("primary"))
+	if m.second != nil {
+		r.sensorUp(now, m.second, redact.Const("witness"))
+	}
+	for p := range m.problems {
+		r.gap(m.primary.Name(), p, now, now, 0)
+	}
+	r.existing(now, client)
+}
+
+func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text) {
+	ev := r.blank(event.SensorUp, now)
+	ev.Sensor, ev.Detail = sensorText(s.Name()), role
+	for _, missing := range s.Stats().Missing {
+		ev.Argv = append(ev.Argv, r.red.String(missing))
+	}
+	r.append(ev)
+}
+
+// existing tells of the processes above the client, outermost first, so that
+// lineages reach up to them.
+func (r *recording) existing(now int64, client *process.Process) {
+	var chain []*process.Process
+	for p := client; p != nil && len(chain) < 64; p = p.Parent {
+		chain = append(chain, p)
+	}
+	for i := len(chain) - 1; i >= 0; i-- {
+		p := chain[i]
+		ev := r.blank(event.Existing, now)
+		ev.Actor = p.Actor
+		if p.Parent != nil {
+			ev.Parent = p.Parent.Actor
+		}
+		r.describe(ev, p.Actor.PID)
+		r.append(ev)
+	}
+}
+
+// describe reads what /proc knows of a process that was there before.
+func (r *recording) describe(ev *event.Event, pid uint32) {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	if exe, err := os.Readlink(dir + "exe"); err == nil {
+		ev.Exe = r.red.Path([]byte(exe))
+	}
+	if cwd, err := os.Readlink(dir + "cwd"); err == nil {
+		ev.Cwd = r.red.Path([]byte(cwd))
+	}
+	if raw, err := readBounded(dir+"cmdline", 128<<10); err == nil {
+		r.argv(ev, raw)
+		ev.ArgvBytes = len(raw)
+	}
+}
+
+// blank returns the recording's event, empty but for kind and time.
+func (r *recording) blank(k event.Kind, now int64) *event.Event {
+	r.ev.Reset()
+	r.ev.Kind, r.ev.Time, r.ev.Via = k, now, event.ViaMonitor
+	return &r.ev
+}
+
+// append gives the event to the log and, as it stands there, to the judge.
+func (r *recording) append(ev *event.Event) {
+	if err := r.log.Append(ev); err != nil {
+		r.lost++
+		if r.refused == nil {
+			r.refused = err
+		}
+		return
+	}
+	r.judge.Apply(ev)
+}
+
+func (r *recording) gap(sensor, what string, from, to int64, lost uint64) {
+	ev := r.blank(event.SensorGap, boottime())
+	ev.Sensor, ev.Detail = sensorText(sensor), r.red.String(what)
+	ev.From, ev.To, ev.Lost = from, to, lost
+	r.append(ev)
+}
+
+func (r *recording) canary(sensor string, ok bool, what redact.Text, from, to int64) {
+	ev := r.blank(event.Canary, to)
+	ev.Sensor, ev.OK, ev.Detail, ev.From, ev.To = sensorText(sensor), ok, what, from, to
+	r.append(ev)
+}
+
+func (r *recording) clockStep(step int64) {
+	ev := r.blank(event.ClockStep, boottime())
+	ev.Wall, ev.Step = time.Now().UnixNano(), step
+	r.append(ev)
+}
+
+var witnessedText = [3]redact.Text{redact.Const("fork"), redact.Const("exec"), redact.Const("exit")}
+
+// witness writes what both witnesses counted, with the difference that was
+// there at arming taken out.
+func (r *recording) witness(first, second sensor.Stats, base [3]int64, disagree bool) {
+	ev := r.blank(event.Witness, boottime())
+	a, b := counts(first), counts(second)
+	for i := range a {
+		ev.Counts = append(ev.Counts, event.Count{What: witnessedText[i], EBPF: a[i], Netlink: uint64(int64(b[i]) - base[i])})
+	}
+	ev.OK = !disagree
+	r.append(ev)
+}
+
+func (r *recording) checkpoint(now int64) {
+	if err := r.log.Checkpoint(now); err != nil && r.refused == nil {
+		r.refused = err
+	}
+}
+
+// finish ends the recording: everything that happened before is in the log,
+// then what is left running, the last checkpoint and the verdict. why is empty
+// where the command's own end was the reason.
+func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
+	late := m.settle()
+	m.round(false)
+	if err := m.settle(); late == nil {
+		late = err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := boottime()
+	if late != nil {
+		r.gap(m.primary.Name(), "not everything was handed over in time: "+late.Error(), now, now, 0)
+	}
+	if why != "" {
+		r.gap(m.primary.Name(), why, now, now, 0)
+	}
+	if !m.canary.sawExec || !m.canary.sawConn {
+		r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec or connect was not seen at the end"), m.lastTick, now)
+	}
+	if m.second != nil {
+		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.witness.disagree)
+	}
+	if r.lost > 0 || r.refused != nil {
+		r.gap("log", fmt.Sprintf("the log took no more events: %v", r.refused), now, now, r.lost)
+	}
+	ev := r.blank(event.End, now)
+	ev.Wall = time.Now().UnixNano()
+	ev.Actor = r.root
+	ev.Code, ev.Signal = c.Exit, c.Signal
+	if r.rootExit != nil {
+		ev.Code, ev.Signal = *r.rootExit, r.rootSig
+	}
+	for _, p := range m.table.Living(r.bit) {
+		if len(ev.Survivors) == maxSurvivors {
+			break
+		}
+		s := event.Survivor{Actor: p.Actor}
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.Actor.PID)); err == nil {
+			s.Exe = r.red.Path([]byte(exe))
+		}
+		ev.Survivors = append(ev.Survivors, s)
+	}
+	r.append(ev)
+	m.recs[r.bit] = nil
+	m.table.Untag(r.bit)
+
+	v := r.judge.Verdict()
+	if err := r.seal(now, v); err != nil {
+		m.opt.Logf("the recording could not be closed: %v", err)
+	}
+	return string(v.Verdict)
+}
+
+// maxSurvivors bounds the list of processes left running.
+const maxSurvivors = 256
+
+func (r *recording) seal(now int64, v *judge.Verdict) error {
+	return errors.Join(
+		r.log.Close(now),
+		writeNew(filepath.Join(r.spool, "verdict.json"), v.Encode()),
+	)
+}
+
+func writeNew(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+func sensorText(name string) redact.Text {
+	switch name {
+	case "ebpf":
+		return redact.Const("ebpf")
+	case "netlink":
+		return redact.Const("netlink")
+	case "log":
+		return redact.Const("log")
+	}
+	return redact.Const("other")
+}
+
+func trimNewline(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == '\n' {
+		b = b[:len(b)-1]
+	}
+	return b
+}

@@ -1,0 +1,102 @@
+package monitor
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// spoolRoots are where recordings lie while they grow, the first that works.
+// They belong to root and no job can write there, so handing a recording over
+// is a chown, and no path that a job could change is ever followed by root.
+var spoolRoots = []string{"/var/lib/edamame-posture", "/run/edamame-posture", "/tmp/edamame-posture-root"}
+
+// newSpool makes an empty folder for one recording. Others may pass through it
+// to the control socket but not list it.
+func newSpool() (id, dir string, err error) {
+	var raw [8]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", "", err
+	}
+	id = hex.EncodeToString(raw[:])
+	var errs []error
+	for _, root := range spoolRoots {
+		if err := rootOwned(root); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		dir = filepath.Join(root, id)
+		if err := os.Mkdir(dir, 0o711); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		return id, dir, nil
+	}
+	return "", "", fmt.Errorf("no folder for the recording: %w", errors.Join(errs...))
+}
+
+// rootOwned makes dir if it is not there and refuses one that somebody else
+// could have planted.
+func rootOwned(dir string) error {
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not a folder that only uid %d can write: remove it", dir, os.Geteuid())
+	}
+	return nil
+}
+
+// handOver gives the finished folder to the caller.
+func handOver(dir string, uid, gid int) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+// Recover makes what a monitor that died left in a spool folder readable for
+// the caller. It refuses a folder that is not one of ours.
+func Recover(spool string, uid, gid int) error {
+	clean := filepath.Clean(spool)
+	for _, root := range spoolRoots {
+		if filepath.Dir(clean) != root {
+			continue
+		}
+		if err := rootOwned(root); err != nil {
+			return err
+		}
+		st, err := os.Lstat(clean)
+		if err != nil {
+			return err
+		}
+		if !st.IsDir() {
+			return fmt.Errorf("%s is not a folder", clean)
+		}
+		return handOver(clean, uid, gid)
+	}
+	return fmt.Errorf("%s is not a recording's folder: those lie in %v", spool, spoolRoots)
+}
+
+// Discard removes a recording's folder after it was delivered.
+func Discard(spool string) error {
+	clean := filepath.Clean(spool)
+	for _, root := range spoolRoots {
+		if filepath.Dir(clean) == root {
+			return os.RemoveAll(clean)
+		}
+	}
+	return fmt.Errorf("%s is not a recording's folder", spool)
+}

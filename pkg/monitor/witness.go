@@ -1,0 +1,89 @@
+package monitor
+
+import "github.com/org/edamame-posture/pkg/sensor"
+
+// witness compares what two independent sensors counted. Their totals are
+// never read at the same instant, so a difference counts only when it stays:
+// it is compared with the difference at arming whenever the two can be made to
+// agree, and judged when they could not for patience readings in a row.
+type witness struct {
+	base     [3]int64 // netlink minus eBPF at arming: fork, exec, exit
+	based    bool
+	failing  int
+	least    int64  // smallest deviation of the failing readings
+	moved    uint64 // events during the failing readings
+	last     [3]uint64
+	disagree bool
+}
+
+// patience is how many readings in a row may differ. They are a second apart
+// while a job runs.
+const patience = 5
+
+var witnessed = [3]string{"fork", "exec", "exit"}
+
+func counts(s sensor.Stats) [3]uint64 { return [3]uint64{s.Forks, s.Execs, s.Exits} }
+
+// deviation returns the largest difference beyond that at arming.
+func (w *witness) deviation(ebpf, netlink [3]uint64) int64 {
+	var worst int64
+	for i := range ebpf {
+		d := int64(netlink[i]) - int64(ebpf[i]) - w.base[i]
+		worst = max(worst, d, -d)
+	}
+	return worst
+}
+
+// arm takes the difference that is there before anything is recorded.
+func (w *witness) arm(ebpf, netlink [3]uint64) {
+	for i := range ebpf {
+		w.base[i] = int64(netlink[i]) - int64(ebpf[i])
+	}
+	w.based, w.last = true, ebpf
+}
+
+// read judges one reading and reports whether it newly makes the witnesses
+// disagree. A storm may keep some events in flight at each reading: up to one
+// in fifty of those that happened meanwhile is not held against it.
+func (w *witness) read(ebpf, netlink [3]uint64) bool {
+	if !w.based {
+		return false
+	}
+	dev := w.deviation(ebpf, netlink)
+	var moved uint64
+	for i := range ebpf {
+		moved = max(moved, ebpf[i]-w.last[i], netlink[i]-min(netlink[i], w.last[i]))
+	}
+	w.last = ebpf
+	if dev == 0 {
+		w.failing = 0
+		return false
+	}
+	if w.failing == 0 {
+		w.least, w.moved = dev, 0
+	}
+	w.failing++
+	w.least = min(w.least, dev)
+	w.moved = max(w.moved, moved)
+	if w.failing >= patience && w.least > int64(w.moved/50) && !w.disagree {
+		w.disagree = true
+		return true
+	}
+	return false
+}
+
+// settle judges the last comparison of a recording: least is the smallest
+// deviation of several readings between which the counts went from before to
+// after.
+func (w *witness) settle(before, after [3]uint64, least int64) {
+	if !w.based || least <= 0 {
+		return
+	}
+	var moved uint64
+	for i := range before {
+		moved = max(moved, after[i]-before[i])
+	}
+	if least > int64(moved) {
+		w.disagree = true
+	}
+}
