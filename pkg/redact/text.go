@@ -31,7 +31,21 @@ func (t Text) MarshalJSON() ([]byte, error) { return json.Marshal(t.s) }
 
 // UnmarshalJSON decodes a text from a log. It is meant for reading evidence
 // back, never for making text from what a job said.
-func (t *Text) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &t.s) }
+//
+// A string without escapes, as nearly all of a log are, is copied as it is.
+func (t *Text) UnmarshalJSON(b []byte) error {
+	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
+		return json.Unmarshal(b, &t.s)
+	}
+	inside := b[1 : len(b)-1]
+	for _, c := range inside {
+		if c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			return json.Unmarshal(b, &t.s)
+		}
+	}
+	t.s = string(inside)
+	return nil
+}
 
 // constant cannot be named outside this package, so only untyped constants
 // convert to it: a string that was computed at run time does not compile.
