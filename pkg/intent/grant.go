@@ -1,0 +1,227 @@
+package intent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/intent/document"
+)
+
+// maxGrants bounds a resolved intent: each fact is held against each.
+const maxGrants = 10_000
+
+// entry is a grant as it was written: what Canonical stores and what the
+// grants are compiled from, so that the two cannot differ.
+type entry struct {
+	Verb string   `json:"verb"` // connect, credential, exec, write, listen, power
+	Deny bool     `json:"deny,omitempty"`
+	To   string   `json:"to"`
+	By   []string `json:"by,omitempty"`
+	Step string   `json:"step,omitempty"`
+
+	Kind   string `json:"kind"`
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+}
+
+// grant is a compiled entry.
+type grant struct {
+	Grant
+	entry entry
+	dest  destination // connect, listen
+	glob  glob        // exec, write
+}
+
+// verbs maps the words of entries to verbs.
+var verbs = map[string]fact.Verb{
+	"connect": fact.Connect, "credential": fact.Credential, "exec": fact.Exec,
+	"write": fact.Write, "listen": fact.Listen, "power": fact.Power,
+}
+
+// compile checks an entry and makes it a grant.
+func compile(e entry) (grant, error) {
+	g := grant{entry: e}
+	g.Verb = verbs[e.Verb]
+	g.Origin = Origin{File: e.File, Line: e.Line, Column: e.Column, Kind: e.Kind}
+	var err error
+	switch g.Verb {
+	case fact.Connect:
+		if g.dest, err = parseDestination(e.To, e.Deny); err != nil {
+			return g, err
+		}
+		g.Specificity = g.dest.specificity()
+		g.entry.To = g.dest.String()
+	case fact.Listen:
+		if g.dest, err = parseDestination(e.To, false); err != nil {
+			return g, err
+		}
+		if g.dest.form != formNet && g.dest.form != formAny {
+			return g, badAt(0, `want an address of this machine, or "*" for all: "127.0.0.1:*"`)
+		}
+		g.Specificity = g.dest.specificity()
+		if g.dest.anyPort {
+			g.Specificity = min(g.Specificity, suffix)
+		}
+		g.entry.To = g.dest.String()
+	case fact.Credential:
+		if !knownClass(e.To) {
+			return g, badAt(0, "not a credential class")
+		}
+		// Without by, only the programs that own the class: as good as named.
+		g.Specificity = exactHost
+		if len(e.By) == 0 {
+			g.Specificity = exactLineage
+		}
+	case fact.Exec, fact.Write:
+		if g.glob, err = parseGlob(e.To, g.Verb == fact.Exec); err != nil {
+			return g, err
+		}
+		switch {
+		case g.glob.all():
+			g.Specificity = anything
+		case g.glob.exact():
+			g.Specificity = exactHost
+		default:
+			g.Specificity = suffix
+		}
+	case fact.Power:
+		if err := validProgram(e.To); err != nil {
+			return g, err
+		}
+		g.Specificity = exactHost
+	default:
+		return g, badAt(0, "verb not known")
+	}
+	for _, by := range e.By {
+		if err := validProgram(by); err != nil {
+			return g, err
+		}
+	}
+	if len(e.By) > 0 && g.Specificity == exactHost {
+		g.Specificity = exactLineage
+	}
+	if e.Kind == "preset" {
+		g.Specificity = min(g.Specificity, preset)
+	}
+	g.entry.By = slices.Clone(e.By)
+	g.Text = g.entry.text()
+	return g, nil
+}
+
+// text is the entry as a YAML value.
+func (e *entry) text() string {
+	if len(e.By) == 0 && e.Step == "" {
+		return e.To
+	}
+	var b strings.Builder
+	key := "to"
+	if e.Verb == "credential" {
+		key = "class"
+	}
+	fmt.Fprintf(&b, "{%s: %s", key, document.Quote(e.To))
+	if len(e.By) > 0 {
+		b.WriteString(", by: [")
+		for i, p := range e.By {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(document.Quote(p))
+		}
+		b.WriteByte(']')
+	}
+	if e.Step != "" {
+		b.WriteString(", step: " + document.Quote(e.Step))
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+func validProgram(s string) error {
+	switch {
+	case s == "":
+		return badAt(0, "empty; want the name of a program")
+	case strings.Contains(s, "/"):
+		return badAt(strings.IndexByte(s, '/'), "want the base name of a program, without its folder")
+	case strings.ContainsAny(s, "*?"):
+		return badAt(strings.IndexAny(s, "*?"), "a program is named whole, without * and ?")
+	case len(s) > 255:
+		return badAt(0, "longer than a file name can be")
+	}
+	return nil
+}
+
+func (r *Resolved) add(e entry) error {
+	if r.count++; r.count > maxGrants {
+		return fmt.Errorf("%s: more than %d grants for one job; use wider ones", e.File, maxGrants)
+	}
+	g, err := compile(e)
+	if err != nil {
+		return fmt.Errorf("%s:%d:%d: %w", e.File, e.Line, e.Column, err)
+	}
+	if e.Deny {
+		r.denies = append(r.denies, g)
+	} else {
+		r.grants[g.Verb] = append(r.grants[g.Verb], g)
+	}
+	return nil
+}
+
+// covers reports whether the grant covers a fact, whose verb was looked at.
+func (g *grant) covers(f *fact.Fact) bool {
+	if g.entry.Step != "" && g.entry.Step != f.Step.String() {
+		return false
+	}
+	switch g.Verb {
+	case fact.Connect, fact.Listen:
+		if !g.dest.matches(f) {
+			return false
+		}
+	case fact.Credential:
+		if g.entry.To != f.Class.String() {
+			return false
+		}
+		if len(g.entry.By) == 0 {
+			return ownsClass(f)
+		}
+	case fact.Exec, fact.Write:
+		if !g.coversPath(f) {
+			return false
+		}
+	case fact.Power:
+		if !inLineage(f, g.entry.To) {
+			return false
+		}
+	default:
+		return false
+	}
+	if len(g.entry.By) == 0 {
+		return true
+	}
+	for _, p := range g.entry.By {
+		if inLineage(f, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// inLineage reports whether a program of that name did it or led to it.
+func inLineage(f *fact.Fact, program string) bool {
+	for _, w := range f.Who {
+		if w.String() == program {
+			return true
+		}
+	}
+	// Who holds the nearest programs only.
+	n := f.Node
+	for i := 0; n != nil && i < 1024; i++ {
+		if n.Name() == program {
+			return true
+		}
+		n = n.Parent
+	}
+	return false
+}

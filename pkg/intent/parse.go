@@ -1,0 +1,346 @@
+package intent
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/org/edamame-posture/pkg/intent/document"
+	"github.com/org/edamame-posture/policies"
+	"gopkg.in/yaml.v3"
+)
+
+// Error is one thing that is wrong in a policy, and where.
+type Error = document.Error
+
+// Errors are all that is wrong in a policy; the error of [Parse].
+type Errors = document.Errors
+
+var (
+	jobKeys  = []string{"use", "egress", "exec", "write", "listen", "credentials", "root", "deny"}
+	topKeys  = append([]string{"version", "jobs", "fail-on"}, jobKeys...)
+	severity = []string{"low", "medium", "high", "critical"}
+
+	// laterKeys are keys of the language that this version does not enforce. To
+	// take and ignore one would promise what nobody checks.
+	laterKeys = []string{"agents", "suppress"}
+	// laterGrant are such keys of one egress entry.
+	laterGrant = []string{"upload", "http", "key"}
+)
+
+// Parse reads a policy file; name is used in errors and as the origin of
+// grants. The error, where there is one, is of type [Errors] and tells all that
+// is wrong.
+func Parse(name string, data []byte) (*Policy, error) {
+	p := &parser{policy: &Policy{file: name, failOn: FailOn{Severity: "high", Score: 40}}}
+	var docs []*yaml.Node
+	p.Source, docs = document.Parse(name, data)
+	switch {
+	case p.Failed():
+	case len(docs) == 0:
+		return nil, Errors{{File: name, Line: 1, Column: 1, Message: `the file is empty; a policy begins with "version: 1"`}}
+	case len(docs) > 1:
+		p.Fail(docs[1], "a policy is one document; a second begins here")
+	default:
+		p.file(docs[0])
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	return p.policy, nil
+}
+
+type parser struct {
+	*document.Source
+	policy  *Policy
+	entries int
+	over    bool
+}
+
+func (p *parser) file(n *yaml.Node) {
+	p.policy.top.listed = []string{""}
+	version := false
+	for _, e := range p.keys(n, topKeys) {
+		switch e.Key {
+		case "version":
+			version = true
+			if e.Value.Value != strconv.Itoa(Version) {
+				p.Fail(e.Value, "this program reads version %d", Version)
+			}
+		case "jobs":
+			for _, j := range p.Any(e.Value) {
+				s := section{job: j.Key}
+				if j.Key == "" {
+					p.Fail(j.At, "a job has a name")
+					continue
+				}
+				if j.Value.Tag != "!!null" {
+					p.section(&s, p.keys(j.Value, jobKeys))
+				}
+				p.policy.jobs = append(p.policy.jobs, s)
+			}
+		case "fail-on":
+			p.failOn(e.Value)
+		default:
+			p.section(&p.policy.top, []document.Pair{e})
+		}
+	}
+	if !version && n.Kind == yaml.MappingNode {
+		p.Fail(n, `"version: %d" is missing`, Version)
+	}
+}
+
+// keys is Mapping that knows the keys of later versions and of other places.
+func (p *parser) keys(n *yaml.Node, known []string) []document.Pair {
+	pairs := p.Any(n)
+	kept := pairs[:0]
+	for _, e := range pairs {
+		switch {
+		case contains(known, e.Key):
+			kept = append(kept, e)
+		case contains(laterKeys, e.Key):
+			p.Fail(e.At, "not supported by this version, and nothing would check it; take it out")
+		case contains(topKeys, e.Key):
+			p.Fail(e.At, "stands at the top of the file, not in a job")
+		default:
+			p.FailNear(e.At, document.Nearest(e.Key, append(known[:len(known):len(known)], laterKeys...)), "unknown key")
+		}
+	}
+	return kept
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *parser) section(s *section, pairs []document.Pair) {
+	for _, e := range pairs {
+		s.listed = append(s.listed, e.Key)
+		switch e.Key {
+		case "use":
+			for _, n := range p.Strings(e.Value) {
+				p.use(s, n)
+			}
+		case "egress":
+			p.grants(s, e.Value, "connect", "to", "to", "by", "step")
+		case "credentials":
+			p.grants(s, e.Value, "credential", "class", "class", "by", "step")
+		case "exec", "write", "listen":
+			p.grants(s, e.Value, e.Key, "to", "to", "by", "step")
+		case "root":
+			for _, n := range p.List(e.Value) {
+				if to, ok := p.String(n); ok {
+					p.entry(s, n, entry{Verb: "power", To: to})
+				}
+			}
+		case "deny":
+			for _, d := range p.Mapping(e.Value, "egress") {
+				for _, n := range p.List(d.Value) {
+					if to, ok := p.String(n); ok {
+						p.entry(s, n, entry{Verb: "connect", Deny: true, To: to})
+					}
+				}
+			}
+		}
+	}
+}
+
+// grants reads a list whose items are texts or mappings; object is the key
+// that names what the text alone would.
+func (p *parser) grants(s *section, list *yaml.Node, verb, object string, keys ...string) {
+	for _, n := range p.List(list) {
+		switch n.Kind {
+		case yaml.ScalarNode:
+			if to, ok := p.String(n); ok {
+				p.entry(s, n, entry{Verb: verb, To: to})
+			}
+		case yaml.MappingNode:
+			p.mapping(s, n, verb, object, keys)
+		case yaml.SequenceNode:
+			p.Fail(n, `want a text or a mapping, have a list; an IPv6 address stands in quotes: "[::1]:443"`)
+		}
+	}
+}
+
+func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []string) {
+	e := entry{Verb: verb}
+	at := n
+	hasObject := false
+	for _, k := range p.Any(n) {
+		switch {
+		case k.Key == object:
+			e.To, hasObject = p.String(k.Value)
+			at = k.Value
+			if !hasObject {
+				return
+			}
+		case k.Key == "by":
+			for _, b := range p.Strings(k.Value) {
+				if err := validProgram(b.Value); err != nil {
+					p.refuse(b, err)
+					return
+				}
+				e.By = append(e.By, b.Value)
+			}
+			if len(e.By) == 0 {
+				p.Fail(k.Value, "names no program; leave by out for any")
+				return
+			}
+		case k.Key == "step":
+			var ok bool
+			if e.Step, ok = p.String(k.Value); !ok {
+				return
+			}
+			if e.Step == "" {
+				p.Fail(k.Value, "names no step; leave step out for any")
+				return
+			}
+		case verb == "connect" && contains(laterGrant, k.Key):
+			p.Fail(k.At, "not supported by this version, and nothing would check it; take it out")
+			return
+		default:
+			p.FailNear(k.At, document.Nearest(k.Key, keys), "unknown key")
+			return
+		}
+	}
+	if !hasObject {
+		p.Fail(n, "%q is missing", object)
+		return
+	}
+	p.entry(s, at, e)
+}
+
+// entry checks an entry and keeps it in the section.
+func (p *parser) entry(s *section, at *yaml.Node, e entry) {
+	e.Kind, e.File, e.Line, e.Column = "policy", p.File, at.Line, at.Column
+	g, err := compile(e)
+	if err != nil {
+		if e.Verb == "credential" {
+			p.FailNear(at, document.Nearest(e.To, classes()), "%s; there are %s", err, strings.Join(classes(), ", "))
+			return
+		}
+		p.refuse(at, err)
+		return
+	}
+	if p.entries++; p.entries > maxGrants {
+		if !p.over {
+			p.Fail(at, "more than %d grants; use wider ones", maxGrants)
+		}
+		p.over = true
+		return
+	}
+	s.entries = append(s.entries, g.entry)
+}
+
+func (p *parser) refuse(at *yaml.Node, err error) {
+	var se *syntaxError
+	if errors.As(err, &se) {
+		p.FailAt(at, se.offset, "%s", se.message)
+		return
+	}
+	p.Fail(at, "%s", err)
+}
+
+// failOn reads fail-on. A key that is left out keeps its default, so that
+// adding one never switches another off.
+func (p *parser) failOn(n *yaml.Node) {
+	f := &p.policy.failOn
+	if n.Kind == yaml.ScalarNode {
+		if n.Value != "never" {
+			p.FailNear(n, document.Nearest(n.Value, []string{"never"}), `want "never", or a mapping of severity, score and coverage`)
+			return
+		}
+		*f = FailOn{Never: true}
+		return
+	}
+	for _, e := range p.Mapping(n, "severity", "score", "coverage") {
+		v, ok := p.String(e.Value)
+		if !ok {
+			continue
+		}
+		switch e.Key {
+		case "severity":
+			switch {
+			case v == "never":
+				f.Severity = ""
+			case contains(severity, v):
+				f.Severity = v
+			default:
+				p.FailNear(e.Value, document.Nearest(v, severity), "want low, medium, high, critical or never")
+			}
+		case "score":
+			n, err := strconv.Atoi(v)
+			switch {
+			case v == "never":
+				f.Score = 0
+			case err != nil || n < 1 || n > 100 || strconv.Itoa(n) != v:
+				p.Fail(e.Value, "want a score from 1 to 100, or never")
+			default:
+				f.Score = n
+			}
+		case "coverage":
+			switch v {
+			case "never":
+				f.Coverage = false
+			case "partial":
+				f.Coverage = true
+			default:
+				p.FailNear(e.Value, document.Nearest(v, []string{"partial", "never"}), "want partial or never")
+			}
+		}
+	}
+}
+
+// use puts the entries of a preset into the section.
+func (p *parser) use(s *section, n *yaml.Node) {
+	data, ok := policies.Preset(n.Value)
+	if !ok {
+		names := policies.PresetNames()
+		p.FailNear(n, document.Nearest(n.Value, names), "no such preset; there are %s", strings.Join(names, ", "))
+		return
+	}
+	list, err := readPreset(n.Value, data)
+	if err != nil {
+		p.Fail(n, "the preset does not parse: %s", err)
+		return
+	}
+	p.entries += len(list)
+	s.entries = append(s.entries, list...)
+}
+
+// readPreset reads a preset file: name, description, source, egress.
+func readPreset(name string, data []byte) ([]entry, error) {
+	file := "policies/presets/" + name + ".yml"
+	src, docs := document.Parse(file, data)
+	p := &parser{Source: src, policy: &Policy{}}
+	var s section
+	if !p.Failed() && len(docs) != 1 {
+		return nil, Errors{{File: file, Line: 1, Column: 1, Message: "want one document"}}
+	}
+	if len(docs) == 1 {
+		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress") {
+			switch e.Key {
+			case "egress":
+				p.section(&s, []document.Pair{e})
+			case "name":
+				if e.Value.Value != name {
+					p.Fail(e.Value, "the file is named %s.yml", name)
+				}
+			default:
+				p.String(e.Value)
+			}
+		}
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	for i := range s.entries {
+		s.entries[i].Kind = "preset"
+	}
+	return s.entries, nil
+}
