@@ -22,9 +22,10 @@ var ErrMonitorDied = errors.New("the monitor died")
 
 // Client is a connection to a monitor that was started for it.
 type Client struct {
-	k    *conn
-	proc *exec.Cmd
-	gone chan struct{}
+	k      *conn
+	socket string
+	proc   *exec.Cmd // nil where the monitor is not our child
+	gone   chan struct{}
 }
 
 // LaunchOptions are the settings of [Launch].
@@ -88,21 +89,30 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		_ = cmd.Wait()
 		return nil, errors.New(hello.Error)
 	}
-	addr := &net.UnixAddr{Name: hello.Socket, Net: "unix"}
-	uc, err := net.DialUnix("unix", nil, addr)
+	c, err := Dial(hello.Socket)
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		return nil, fmt.Errorf("connecting to the monitor: %w", err)
+		return nil, err
 	}
-	c := &Client{k: newConn(uc), proc: cmd, gone: make(chan struct{})}
+	c.proc, c.gone = cmd, make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
 		close(c.gone)
 	}()
+	return c, nil
+}
+
+// Dial connects to a monitor that is there.
+func Dial(socket string) (*Client, error) {
+	uc, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the monitor: %w", err)
+	}
+	c := &Client{k: newConn(uc), socket: socket}
 	if cred, err := c.k.peer(); err != nil || cred.Uid != 0 {
 		c.Close()
-		return nil, fmt.Errorf("what answers at %s is not root's: not trusted", hello.Socket)
+		return nil, fmt.Errorf("what answers at %s is not root's: not trusted", socket)
 	}
 	if _, err := c.ask(Request{Op: "hello", Version: ProtocolVersion}, 5*time.Second); err != nil {
 		c.Close()
@@ -110,6 +120,12 @@ func Launch(opt LaunchOptions) (*Client, error) {
 	}
 	return c, nil
 }
+
+// Socket returns where the monitor listens.
+func (c *Client) Socket() string { return c.socket }
+
+// HangUp ends the connection and leaves the monitor to itself.
+func (c *Client) HangUp() { c.k.c.Close() }
 
 // helloLimit bounds the monitor's first line in bytes.
 const helloLimit = 4096
@@ -190,6 +206,9 @@ func (c *Client) Gone() <-chan struct{} { return c.gone }
 // attached when it returns.
 func (c *Client) Close() {
 	c.k.c.Close()
+	if c.proc == nil {
+		return
+	}
 	select {
 	case <-c.gone:
 	case <-time.After(10 * time.Second):

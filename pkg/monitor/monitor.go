@@ -281,3 +281,11 @@ func boottime() int64 {
 func wallOffset() int64 { return time.Now().UnixNano() - boottime() }
 
 func losses(s sensor.Stats) uint64 { return s.Lost + s.Missed + s.Undecoded }
+
+// alive reports whether a process is still there.
+func (m *Monitor) alive(a event.Actor) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.table.Find(a.PID, a.Start)
+	return p != nil && p.Alive
+}

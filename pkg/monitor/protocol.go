@@ -38,6 +38,11 @@ type Opening struct {
 	Intent []byte `json:"intent,omitempty"`
 	// Host asks for everything on the machine, not the lineage alone.
 	Host bool `json:"host,omitempty"`
+	// Parent names the process whose children are recorded, where that is not
+	// the client itself: it must be one of the client's ancestors.
+	Parent uint32 `json:"parent,omitempty"`
+	// Detach lets the recording outlive the connection.
+	Detach bool `json:"detach,omitempty"`
 	// Masked are values that must not reach the log in any form.
 	Masked []string `json:"masked,omitempty"`
 }

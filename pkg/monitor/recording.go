@@ -31,6 +31,7 @@ type recording struct {
 	log   *evidence.Log
 	judge *judge.Judge
 
+	parent   event.Actor // the process whose children are recorded
 	root     event.Actor // the command, once it was forked
 	rootExit *int
 	rootSig  int
@@ -93,9 +94,18 @@ func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
 	if r.bit < 0 {
 		return nil, fmt.Errorf("%d recordings are open already: close one first", len(m.recs))
 	}
-	client := m.table.Find(peer, 0)
-	r.start(m, o, client)
-	m.table.TagChildren(peer, client.Actor.Start, r.bit)
+	root := m.table.Find(peer, 0)
+	if o.Parent != 0 {
+		for root != nil && root.Actor.PID != o.Parent {
+			root = root.Parent
+		}
+	}
+	if root == nil {
+		return nil, fmt.Errorf("process %d is not an ancestor of the client: only its own can be watched", o.Parent)
+	}
+	r.parent = root.Actor
+	r.start(m, o, root)
+	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
 	return r, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -33,9 +34,11 @@ type ServeOptions struct {
 	Deliver []string
 }
 
-// Serve runs a monitor for one client: it arms, says hello, serves one
-// connection and ends when that is closed. Whatever becomes of the client, the
-// recording is sealed and nothing stays attached.
+// Serve runs a monitor for one recording: it arms, says hello, serves the
+// client that started it, and ends when the recording is closed. A recording
+// that was opened detached outlives its connection, and is closed over another
+// one or by the end of the process whose children it watches. Whatever becomes
+// of the client, the recording is sealed and nothing stays attached.
 func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 	say := func(h Hello) error {
 		b, err := json.Marshal(h)
@@ -68,15 +71,35 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 	if err := say(Hello{Socket: path}); err != nil {
 		return fmt.Errorf("telling the client where to connect: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-	for {
-		if err := l.SetDeadline(time.Now().Add(connectWithin)); err != nil {
-			return err
+	srv := &server{m: m, opt: opt, over: make(chan struct{})}
+	var serving sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer serving.Wait()
+	defer cancel()
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-srv.over:
 		}
+		l.Close()
+	}()
+	if err := l.SetDeadline(time.Now().Add(connectWithin)); err != nil {
+		return err
+	}
+	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
-			return fmt.Errorf("no client came: %w", err)
+			srv.mu.Lock()
+			none := srv.rec == nil && !srv.ended
+			srv.mu.Unlock()
+			switch {
+			case ctx.Err() != nil:
+				srv.abandon("the monitor was told to stop")
+				return ctx.Err()
+			case none:
+				return fmt.Errorf("no client came: %w", err)
+			}
+			return nil
 		}
 		k := newConn(c)
 		cred, err := k.peer()
@@ -84,39 +107,57 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 			c.Close()
 			continue
 		}
-		stop := context.AfterFunc(ctx, func() { c.Close() })
-		m.serve(k, uint32(cred.Pid), opt)
-		stop()
-		c.Close()
-		return ctx.Err()
+		if err := l.SetDeadline(time.Time{}); err != nil {
+			return err
+		}
+		serving.Go(func() {
+			stop := context.AfterFunc(ctx, func() { c.Close() })
+			defer stop()
+			defer c.Close()
+			srv.serve(k, uint32(cred.Pid))
+		})
 	}
 }
 
 // connectWithin is how long a monitor waits for the client that started it.
 const connectWithin = 10 * time.Second
 
-// session is one connection's state.
-type session struct {
+// server is a monitor with its one recording.
+type server struct {
 	m    *Monitor
 	opt  ServeOptions
-	peer uint32
-	rec  *recording
-	// closed is the folder of the recording that was closed.
-	closed string
+	over chan struct{} // closed when the recording has ended
+
+	mu     sync.Mutex
+	rec    *recording
+	ended  bool
+	closed string // the folder of the recording that was closed
 }
 
-// serve answers one connection until it is closed.
-func (m *Monitor) serve(k *conn, peer uint32, opt ServeOptions) {
-	s := &session{m: m, opt: opt, peer: peer}
-	defer s.abandon()
+// serve answers one connection until it is closed. The connection that opened
+// a recording holds it, unless it was opened detached.
+func (s *server) serve(k *conn, peer uint32) {
+	holds := false
+	defer func() {
+		if holds {
+			s.abandon("the run command went away while the watched one ran: nothing was seen after this")
+		}
+		s.mu.Lock()
+		if s.ended || s.rec == nil {
+			s.end()
+		}
+		s.mu.Unlock()
+	}()
 	for {
 		var q Request
 		if err := k.read(&q); err != nil {
 			return
 		}
-		a, err := s.answer(q)
+		a, err := s.answer(q, peer)
 		if err != nil {
 			a = Response{Error: err.Error()}
+		} else if q.Op == "open" {
+			holds = !q.Open.Detach
 		}
 		if err := k.write(a); err != nil {
 			return
@@ -124,7 +165,17 @@ func (m *Monitor) serve(k *conn, peer uint32, opt ServeOptions) {
 	}
 }
 
-func (s *session) answer(q Request) (Response, error) {
+func (s *server) end() {
+	select {
+	case <-s.over:
+	default:
+		close(s.over)
+	}
+}
+
+func (s *server) answer(q Request, peer uint32) (Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch q.Op {
 	case "hello":
 		if q.Version != ProtocolVersion {
@@ -135,14 +186,17 @@ func (s *session) answer(q Request) (Response, error) {
 		if q.Open == nil {
 			return Response{}, errors.New("open: nothing to open is given")
 		}
-		if s.rec != nil {
-			return Response{}, errors.New("open: this connection has a recording already")
+		if s.rec != nil || s.ended {
+			return Response{}, errors.New("open: this monitor has its recording already")
 		}
-		r, err := s.m.Open(*q.Open, s.peer)
+		r, err := s.m.Open(*q.Open, peer)
 		if err != nil {
 			return Response{}, err
 		}
 		s.rec = r
+		if q.Open.Detach {
+			go s.awaitParent(r)
+		}
 		return Response{Opened: &Opened{ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started}}, nil
 	case "status":
 		if s.rec == nil {
@@ -154,7 +208,7 @@ func (s *session) answer(q Request) (Response, error) {
 			return Response{}, errors.New("close: no recording is open")
 		}
 		r := s.rec
-		s.rec = nil
+		s.rec, s.ended = nil, true
 		verdict := s.m.finish(r, *q.Close, "")
 		if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 			return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
@@ -164,22 +218,46 @@ func (s *session) answer(q Request) (Response, error) {
 	case "discard":
 		// The client has its copy. Which folder that is, we know best.
 		if s.closed == "" {
-			return Response{}, errors.New("discard: no recording of this connection was closed")
+			return Response{}, errors.New("discard: no recording was closed")
 		}
 		return Response{}, Discard(s.closed)
 	}
 	return Response{}, fmt.Errorf("there is no operation %q", q.Op)
 }
 
+// awaitParent ends a detached recording when the process whose children it
+// watches has gone: a runner that was killed sends no stop.
+func (s *server) awaitParent(r *recording) {
+	t := time.NewTicker(Interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.over:
+			return
+		case <-t.C:
+		}
+		if !s.m.alive(r.parent) {
+			s.abandon("the process whose children were watched has gone: nothing was seen after this")
+			s.mu.Lock()
+			s.end()
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
 // abandon seals what a client left open when it went away, and delivers it in
 // its place.
-func (s *session) abandon() {
+func (s *server) abandon(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.rec == nil {
 		return
 	}
 	r := s.rec
-	s.rec = nil
-	s.m.finish(r, Closing{Exit: -1}, "the run command went away while the watched one ran: nothing was seen after this")
+	s.rec, s.ended = nil, true
+	s.m.opt.Logf("%s", why)
+	s.m.finish(r, Closing{Exit: -1}, why)
 	if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 		s.m.opt.Logf("handing over %s: %v", r.spool, err)
 		return

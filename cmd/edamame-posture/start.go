@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/edamame-posture/pkg/monitor"
+)
+
+// started is what start prints and stop needs.
+type started struct {
+	Socket string `json:"socket"`
+	Spool  string `json:"spool"`
+	ID     string `json:"id"`
+	Sensor string `json:"sensor"`
+	Out    string `json:"out"`
+}
+
+func startCommand() *cobra.Command {
+	var (
+		f      runFlags
+		parent uint32
+	)
+	cmd := &cobra.Command{
+		Use:   "start --parent PID",
+		Short: "Begin to watch what a running process starts",
+		Long: `Begins to watch what a running process starts from now on, and returns. The
+process must be an ancestor of this command: a CI runner's worker, a shell. It
+prints one line of JSON that stop needs. Needs root.`,
+		Example: `  sudo edamame-posture start --parent $$ > /tmp/watch.json
+  make
+  sudo edamame-posture stop --state /tmp/watch.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if os.Geteuid() != 0 {
+				return errors.New("start needs root: sudo edamame-posture start")
+			}
+			if parent == 0 {
+				return errors.New("--parent says which process's children to watch, such as $$ in a shell")
+			}
+			in, err := readPolicy(f.intent, f.job)
+			if err != nil {
+				return err
+			}
+			caller, err := monitor.FindCaller()
+			if err != nil {
+				return err
+			}
+			out, err := filepath.Abs(f.out)
+			if err != nil {
+				return err
+			}
+			if err := asCaller(caller, "deliver", "--prepare", "--out", out); err != nil {
+				return quietly(err, "the folder for the results, %s, cannot be used", out)
+			}
+			// Its messages would go to a pipe that is read no more once this
+			// command has ended.
+			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: f.sensor, Out: out, Caller: caller, Args: []string{"monitor"}})
+			if err != nil {
+				return exit(exitNo, fmt.Errorf("the monitor could not start: %w", err))
+			}
+			cwd, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			opened, err := client.Open(monitor.Opening{
+				Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in), Parent: parent, Detach: true,
+			})
+			if err != nil {
+				client.Close()
+				return exit(exitNo, err)
+			}
+			client.HangUp()
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(started{
+				Socket: client.Socket(), Spool: opened.Spool, ID: opened.ID, Sensor: opened.Sensor, Out: out,
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.Uint32Var(&parent, "parent", 0, "`PID` of the process whose children to watch")
+	fl.StringVar(&f.intent, "intent", "", "policy `FILE` that says what they may do")
+	fl.StringVar(&f.job, "job", "", "name of the job in the policy that this is")
+	fl.StringVar(&f.out, "out", ".posture", "folder for the results")
+	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
+	return cmd
+}
+
+func stopCommand() *cobra.Command {
+	var (
+		state string
+		f     runFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "stop --state FILE",
+		Short: "End what start began, and say what was seen",
+		Long: `Ends what start began, writes the results into the folder that start was
+given, and says on stderr what was seen.
+
+Exit code: 0, or 3 where the verdict is fail.`,
+		Example: "  sudo edamame-posture stop --state /tmp/watch.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			data, err := os.ReadFile(state)
+			if err != nil {
+				return fmt.Errorf("--state: %w", err)
+			}
+			var s started
+			if err := json.Unmarshal(data, &s); err != nil {
+				return fmt.Errorf("%s is not what start printed: %w", state, err)
+			}
+			caller, err := monitor.FindCaller()
+			if err != nil {
+				return err
+			}
+			client, err := monitor.Dial(s.Socket)
+			if err != nil {
+				return exit(exitNoAnswer, fmt.Errorf("the monitor is not there any more (%w): what it saw is in %s or %s", err, s.Out, s.Spool))
+			}
+			opened := &monitor.Opened{ID: s.ID, Spool: s.Spool, Sensor: s.Sensor}
+			if verdict := conclude(f, caller, client, opened, s.Out, monitor.Closing{Exit: -1}); verdict == "fail" {
+				return exit(exitFailed, nil)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", "", "`FILE` that holds what start printed")
+	cmd.Flags().StringVar(&f.key, "key", "", "sign the evidence with the private key in `FILE` (PEM)")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
+	return cmd
+}
