@@ -1,0 +1,108 @@
+// Command storm makes load that a monitor must see whole: execs of distinct
+// arguments back to back, or TCP connections of no duration.
+//
+//	storm exec N     runs /bin/true 1, /bin/true 2 ... and waits for each
+//	storm connect N  connects N times to a listener of its own on loopback
+//	storm now        prints CLOCK_BOOTTIME in nanoseconds
+//	storm time CMD   runs CMD and prints how many nanoseconds it took
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	if err := storm(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "storm:", err)
+		os.Exit(1)
+	}
+}
+
+func storm(args []string) error {
+	if len(args) == 1 && args[0] == "now" {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+			return err
+		}
+		fmt.Println(ts.Nano())
+		return nil
+	}
+	if len(args) > 1 && args[0] == "time" {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Stderr = os.Stderr
+		start := time.Now()
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+		fmt.Println(time.Since(start).Nanoseconds())
+		return nil
+	}
+	if len(args) != 2 {
+		return fmt.Errorf("usage: storm exec|connect N")
+	}
+	n, err := strconv.Atoi(args[1])
+	if err != nil || n < 0 || n > 1_000_000 {
+		return fmt.Errorf("%q is not a number from 0 to 1000000", args[1])
+	}
+	switch args[0] {
+	case "exec":
+		return execs(n)
+	case "connect":
+		return connects(n)
+	}
+	return fmt.Errorf("there is no storm %q", args[0])
+}
+
+func execs(n int) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	attr := &os.ProcAttr{Files: []*os.File{null, null, null}, Env: []string{}}
+	for i := range n {
+		p, err := os.StartProcess("/bin/true", []string{"true", strconv.Itoa(i)}, attr)
+		if err != nil {
+			return err
+		}
+		if _, err := p.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func connects(n int) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	for range n {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		// A reset instead of TIME_WAIT: the ports must last for all of them.
+		if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+			return err
+		}
+		c.Close()
+	}
+	return nil
+}
