@@ -1,0 +1,144 @@
+// Package action runs the action under act, the real thing but for the runner.
+package action
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/org/edamame-posture/pkg/judge"
+)
+
+const workflow = `on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: org/edamame-posture@v1
+        id: posture
+      - name: makes a file
+        run: echo made > product.txt
+      - name: ends badly
+        run: %s
+`
+
+// act finds the tool that `make tools` has built.
+func act(t *testing.T) string {
+	t.Helper()
+	if p, err := exec.LookPath("act"); err == nil {
+		return p
+	}
+	p, err := filepath.Abs("../../.tools/bin/act")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(p); err != nil {
+		t.Skip("act is not there: make tools builds it")
+	}
+	return p
+}
+
+// install lays the action out as a release does: with the binary beside it.
+func install(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "action"), os.DirFS(filepath.Join(root, "action"))); err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := os.ReadFile(filepath.Join(root, "action.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "action.yml"), manifest, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bin", "linux-amd64", "edamame-posture"), "./cmd/edamame-posture")
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	git(t, dir, "init", "-q")
+	git(t, dir, "add", "-A", "-f")
+	git(t, dir, "commit", "-q", "-m", "release")
+	return dir
+}
+
+func git(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("git", append([]string{"-c", "user.email=t@example.com", "-c", "user.name=t", "-C", dir}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+func TestTheActionWatchesAJobAndTellsWhatItDid(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("watching from the kernel needs root")
+	}
+	tool, release := act(t), install(t)
+	for _, c := range []struct {
+		name, last string
+		fails      bool
+	}{
+		{"a job that goes well", "true", false},
+		{"a job whose step fails is still told", "exit 9", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			repo, cache, temp := t.TempDir(), t.TempDir(), t.TempDir()
+			wf := filepath.Join(repo, ".github", "workflows", "ci.yml")
+			if err := os.MkdirAll(filepath.Dir(wf), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(wf, fmt.Appendf(nil, workflow, c.last), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			git(t, repo, "init", "-q")
+			git(t, repo, "remote", "add", "origin", "https://github.com/octo/app")
+			git(t, repo, "add", "-A")
+			git(t, repo, "commit", "-q", "-m", "first")
+			cmd := exec.Command(tool, "push", "-W", ".github/workflows/ci.yml", "-P", "ubuntu-latest=-self-hosted",
+				"--local-repository", "org/edamame-posture@v1="+release, "--json",
+				"--container-daemon-socket", "-", "--pull=false", "--action-offline-mode", "--env", "RUNNER_TEMP="+temp)
+			cmd.Dir = repo
+			cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache, "DO_NOT_TRACK=1", "HOME="+t.TempDir())
+			out, err := cmd.CombinedOutput()
+			if (err != nil) != c.fails {
+				t.Fatalf("act: %v\n%s", err, out)
+			}
+			found, err := filepath.Glob(filepath.Join(temp, "posture-*", "verdict.json"))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("verdicts: %v, %v\n%s", found, err, out)
+			}
+			var v judge.Verdict
+			b, err := os.ReadFile(found[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(b, &v); err != nil {
+				t.Fatal(err)
+			}
+			if v.Coverage.State != "complete" {
+				t.Errorf("coverage is %+v", v.Coverage)
+			}
+			var wrote bool
+			for _, f := range v.Undeclared {
+				wrote = wrote || f.Verb == "write" && strings.Contains(f.Object, "product.txt")
+			}
+			if !wrote {
+				t.Errorf("the step's file is not among the facts: %+v", v.Undeclared)
+			}
+			if !strings.Contains(string(out), `"command":"summary"`) || !strings.Contains(string(out), "### ") {
+				t.Errorf("there is no job summary:\n%s", out)
+			}
+		})
+	}
+}
