@@ -1,0 +1,629 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// Bounds of the writer that are not Options.
+const (
+	// endRoom is kept free for the last gaps and the end, in bytes.
+	endRoom = 64 << 10
+	// manifestRoom is kept free for the manifest.
+	manifestRoom = 64 << 10
+	// frameLines ends a frame, in bytes of lines, when no checkpoint does.
+	frameLines = 8 << 20
+	// blockLines is how much the encoder may hold back: one zstd block.
+	blockLines = 128 << 10
+	// denseAt is the ratio at which the writer stops, well before the
+	// reader's maxRatio: up to a frame more may come before it is noticed.
+	denseAt = maxRatio / 2
+)
+
+// Options of a log. Only Run must be set.
+type Options struct {
+	// Run is the id of the run: see CheckRun.
+	Run string
+	// MaxBytes bounds the folder on disk; 0 means 1 GiB. It is at least 256 KiB.
+	MaxBytes int64
+	// SegmentBytes is the size at which a segment ends; 0 means 64 MiB.
+	SegmentBytes int64
+	// Own is given each event that the log appends of its own accord (gaps),
+	// right after it was appended, so that who judges live sees what a replay
+	// will see. The event is valid until it returns, and Own must not call
+	// the log.
+	Own func(*event.Event)
+	// NoSync leaves out fsync: for tests, and where a crash of the machine
+	// does not matter.
+	NoSync bool
+}
+
+// Log is a log that is being written. It is used by one goroutine at a time.
+type Log struct {
+	opt  Options
+	root *os.Root
+
+	enc       *zstd.Encoder
+	seg       *room
+	segments  int   // begun
+	before    int64 // bytes of the segments before seg
+	notes     *room
+	manifest  *room
+	inputs    []string
+	inputSize int64
+	inFrame   int64 // bytes of lines in the open frame
+	raw       int64 // bytes of lines in all
+
+	buf  []byte // leafPrefix, line, newline
+	own  event.Event
+	tree tree
+
+	// told is the sum of lost over the gaps in the log, untold what was
+	// refused since.
+	told, untold uint64
+	from, to     int64 // times of the first and last event of untold
+
+	// good is the state at the last end of a frame, to which a failed write
+	// takes the log back.
+	good struct {
+		tree tree
+		told uint64
+		seg  int64 // bytes of the segment
+		raw  int64 // bytes of lines in all
+	}
+	last    Checkpoint
+	full    error       // why no more events are taken
+	detail  redact.Text // the same for the gap that says so
+	said    bool        // that gap was tried
+	halt    error       // why the next event is not taken: told by a write between events
+	ended   bool
+	closed  bool
+	noteBuf []byte
+}
+
+var (
+	ownSensor   = redact.Const("log")
+	detailFull  = redact.Const("the log is at its bound of bytes")
+	detailDisk  = redact.Const("the disk is full or a write failed")
+	detailDense = redact.Const("the lines repeat too much: they would be more than a reader may unpack")
+	detailRest  = redact.Const("events that the log refused until its end")
+	detailLong  = redact.Const("an event was too long for a line")
+)
+
+var (
+	errBound = errors.New("it is at its bound of bytes")
+	errDense = errors.New("its lines repeat too much")
+)
+
+// Create makes the folder dir, which must not be there, for the user alone,
+// and an empty log in it.
+func Create(dir string, opt Options) (*Log, error) {
+	if err := CheckRun(opt.Run); err != nil {
+		return nil, err
+	}
+	if opt.MaxBytes == 0 {
+		opt.MaxBytes = 1 << 30
+	}
+	if opt.SegmentBytes == 0 {
+		opt.SegmentBytes = 64 << 20
+	}
+	if opt.MaxBytes < 256<<10 || opt.MaxBytes > maxBytes || opt.SegmentBytes < 1 || opt.MaxBytes/opt.SegmentBytes > maxFiles/2 {
+		return nil, fmt.Errorf("create evidence: %d bytes in segments of %d: use 256 KiB to %d GiB, in at most %d segments",
+			opt.MaxBytes, opt.SegmentBytes, maxBytes>>30, maxFiles/2)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create evidence: %w", err)
+	}
+	l, err := begin(dir, opt)
+	if err != nil {
+		return nil, fmt.Errorf("create evidence: %w", err)
+	}
+	return l, nil
+}
+
+func begin(dir string, opt Options) (l *Log, err error) {
+	l = &Log{opt: opt, buf: make([]byte, 0, 64<<10)}
+	defer func() {
+		if err != nil {
+			l.Abort()
+		}
+	}()
+	if l.root, err = os.OpenRoot(dir); err != nil {
+		return nil, err
+	}
+	if err := l.root.Mkdir(inputsDir, 0o700); err != nil {
+		return nil, err
+	}
+	if l.manifest, err = create(l.root, manifestTemp); err != nil {
+		return nil, err
+	}
+	if err := l.manifest.need(manifestRoom, 0); err != nil {
+		return nil, err
+	}
+	if l.notes, err = create(l.root, checkpointsName); err != nil {
+		return nil, err
+	}
+	if err := l.notes.need(endRoom, 0); err != nil {
+		return nil, err
+	}
+	if l.seg, err = create(l.root, segmentName(0)); err != nil {
+		return nil, err
+	}
+	l.segments = 1
+	if err := l.seg.need(endRoom, 0); err != nil {
+		return nil, err
+	}
+	// A small window and one block at a time: the encoder stays near 3 MiB.
+	l.enc, err = zstd.NewWriter(l.seg, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(maxWindow))
+	if err != nil {
+		return nil, err
+	}
+	l.last.Origin = originPrefix + opt.Run
+	return l, nil
+}
+
+// Size returns how many events the log holds.
+func (l *Log) Size() uint64 { return l.tree.size }
+
+// Root returns the root of the tree over them.
+func (l *Log) Root() Hash { return l.tree.root() }
+
+// Lost returns how many events are known to be missing: those that gaps in
+// the log tell, and those the log refused since.
+func (l *Log) Lost() uint64 { return l.told + l.untold }
+
+// Bytes returns the size of the folder's files, in bytes.
+func (l *Log) Bytes() int64 { return l.before + l.seg.size + l.notes.size + l.inputSize }
+
+// Full returns why the log takes no more events, or nil. It wraps ErrFull.
+func (l *Log) Full() error { return l.full }
+
+// Append gives ev its Seq and writes its line.
+//
+// An error that is ErrFull or ErrTooLong means that the event was counted as
+// lost and told by a gap; the recording goes on, and [event.End] is still
+// taken. After a failed write, events that were appended since the last frame
+// may be gone too: Size tells.
+func (l *Log) Append(ev *event.Event) error {
+	switch {
+	case l.closed || l.ended:
+		return ErrClosed
+	case ev.Kind == event.End:
+		return l.end(ev)
+	case l.full != nil:
+		l.refuse(ev)
+		l.say()
+		return l.full
+	}
+	n := l.encode(ev)
+	if n > event.MaxLine {
+		l.refuse(ev)
+		l.gap(detailLong, endRoom)
+		return ErrTooLong
+	}
+	err := l.halt
+	if err == nil && tooDense(l.good.raw, l.before+l.good.seg, denseAt) {
+		err = errDense
+	}
+	if err == nil {
+		err = l.fits(n, endRoom)
+	}
+	if err == nil {
+		err = l.put(ev)
+	}
+	if err != nil {
+		l.refuse(ev)
+		l.stop(err)
+		l.say()
+		return l.full
+	}
+	return nil
+}
+
+// say tells once in the log that it takes no more events.
+func (l *Log) say() {
+	if !l.said {
+		l.said = true
+		l.gap(l.detail, endRoom/2)
+	}
+}
+
+// end appends the last event: what was refused first, in the room kept for it.
+func (l *Log) end(ev *event.Event) error {
+	if l.untold > 0 {
+		l.gap(detailRest, 0)
+	}
+	n := l.encode(ev)
+	if n > event.MaxLine {
+		return ErrTooLong
+	}
+	err := l.fits(n, 0)
+	if err == nil {
+		err = l.put(ev)
+	}
+	if err != nil {
+		l.stop(err)
+		return l.full
+	}
+	l.ended = true
+	return nil
+}
+
+// encode puts ev's line into buf and returns its length without the newline.
+func (l *Log) encode(ev *event.Event) int {
+	ev.Seq = l.tree.size
+	l.buf = append(l.buf[:0], leafPrefix)
+	l.buf = ev.AppendJSON(l.buf)
+	n := len(l.buf) - 1
+	l.buf = append(l.buf, '\n')
+	return n
+}
+
+// put writes the line that is in buf.
+func (l *Log) put(ev *event.Event) error {
+	line := l.buf[1:]
+	leaf := sha256.Sum256(l.buf[:len(l.buf)-1])
+	if _, err := l.enc.Write(line); err != nil {
+		return err
+	}
+	l.tree.append(leaf)
+	l.inFrame += int64(len(line))
+	l.raw += int64(len(line))
+	if ev.Kind == event.SensorGap {
+		l.told += ev.Lost
+	}
+	if l.inFrame >= frameLines {
+		return l.endFrame()
+	}
+	return nil
+}
+
+// refuse counts an event that is not taken.
+func (l *Log) refuse(ev *event.Event) {
+	if l.untold == 0 {
+		l.from = ev.Time
+	}
+	l.to = ev.Time
+	if ev.Kind == event.SensorGap {
+		l.untold += ev.Lost
+		return
+	}
+	l.untold++
+}
+
+// gap appends what was refused so far as an event, keeping room free after
+// it. Where that fails it stays untold.
+func (l *Log) gap(detail redact.Text, keep int64) {
+	l.own.Reset()
+	l.own.Kind, l.own.Via, l.own.Sensor, l.own.Detail = event.SensorGap, event.ViaMonitor, ownSensor, detail
+	l.own.Time, l.own.From, l.own.To, l.own.Lost = l.to, l.from, l.to, l.untold
+	if err := l.fits(l.encode(&l.own), keep); err != nil {
+		if err != errBound {
+			l.stop(err)
+		}
+		return
+	}
+	l.untold = 0
+	if err := l.put(&l.own); err != nil {
+		l.untold += l.own.Lost
+		l.stop(err)
+		return
+	}
+	if l.opt.Own != nil {
+		l.opt.Own(&l.own)
+	}
+}
+
+// fits returns nil where a line of n bytes can be written and keep bytes
+// after it.
+func (l *Log) fits(n int, keep int64) error {
+	err := l.fitsNow(n, keep)
+	if err == nil || l.inFrame == 0 {
+		return err
+	}
+	// What the encoder holds back counts as if it could not be compressed.
+	// Near the bound it is worth knowing what it comes to.
+	if err := l.endFrame(); err != nil {
+		return err
+	}
+	return l.fitsNow(n, keep)
+}
+
+func (l *Log) fitsNow(n int, keep int64) error {
+	need := worst(int64(n)+1) + worst(min(l.inFrame, blockLines)) + keep
+	if l.Bytes()+need > l.opt.MaxBytes-manifestRoom {
+		return errBound
+	}
+	return l.seg.need(need, min(ahead, l.opt.MaxBytes))
+}
+
+// worst is what n bytes come to in zstd if nothing in them repeats.
+func worst(n int64) int64 { return n + n>>12 + 64 }
+
+// stop ends the taking of events.
+func (l *Log) stop(why error) {
+	detail := detailDisk
+	switch {
+	case errors.Is(why, errBound):
+		detail = detailFull
+	case errors.Is(why, errDense):
+		detail = detailDense
+	default:
+		l.back()
+	}
+	if l.full == nil {
+		l.full, l.detail = fmt.Errorf("%w: %w", ErrFull, why), detail
+	}
+}
+
+// back takes the log back to the last whole frame, since no one can say what
+// of the open one is on the disk.
+func (l *Log) back() {
+	l.untold += l.tree.size - l.good.tree.size + l.told - l.good.told
+	l.tree, l.told, l.raw = l.good.tree, l.good.told, l.good.raw
+	l.inFrame = 0
+	if err := l.seg.cut(l.good.seg); err == nil {
+		// Nothing more can be done where this fails: the end will not fit.
+		_ = l.seg.need(endRoom, 0)
+	}
+	l.enc.Reset(l.seg)
+}
+
+// endFrame ends the zstd frame, and the segment where it is large enough.
+func (l *Log) endFrame() error {
+	if l.inFrame == 0 {
+		return nil
+	}
+	if err := l.enc.Close(); err != nil {
+		return err
+	}
+	l.inFrame = 0
+	l.mark()
+	if l.seg.size >= l.opt.SegmentBytes && l.full == nil && l.halt == nil {
+		l.halt = l.nextSegment()
+	}
+	l.enc.Reset(l.seg)
+	return nil
+}
+
+// mark notes that what is written is whole.
+func (l *Log) mark() {
+	l.good.tree, l.good.told, l.good.seg, l.good.raw = l.tree, l.told, l.seg.size, l.raw
+}
+
+// nextSegment begins the next segment, once there is one with room for the
+// end. Where it fails the log stays in the segment it has.
+func (l *Log) nextSegment() error {
+	name := segmentName(l.segments)
+	next, err := create(l.root, name)
+	if err != nil {
+		return err
+	}
+	if err = next.need(endRoom, 0); err == nil {
+		if err = l.seg.cut(l.seg.size); err == nil {
+			err = l.sync(l.seg)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, next.f.Close(), l.root.Remove(name), l.seg.need(endRoom, 0))
+	}
+	err = l.seg.f.Close()
+	l.before += l.seg.size
+	l.seg = next
+	l.segments++
+	l.mark()
+	return err
+}
+
+// finish gives back the space that was taken ahead and closes a file.
+func (l *Log) finish(r *room) error {
+	err := r.cut(r.size)
+	if err == nil {
+		err = l.sync(r)
+	}
+	return errors.Join(err, r.f.Close())
+}
+
+func (l *Log) sync(r *room) error {
+	if l.opt.NoSync {
+		return nil
+	}
+	return r.f.Sync()
+}
+
+// Checkpoint ends the frame, brings it to the disk, and appends the state of
+// the tree to checkpoints. boottime is CLOCK_BOOTTIME in nanoseconds; one
+// before the last checkpoint's is taken as that.
+//
+// An error that is ErrFull means that the log has now stopped; a full log has
+// no further checkpoints until something is appended to it.
+func (l *Log) Checkpoint(boottime int64) error {
+	if l.closed {
+		return ErrClosed
+	}
+	if l.full != nil && l.tree.size == l.last.Size {
+		return nil
+	}
+	if err := l.checkpoint(boottime); err != nil {
+		l.stop(err)
+		return l.full
+	}
+	return nil
+}
+
+func (l *Log) checkpoint(boottime int64) error {
+	if err := l.endFrame(); err != nil {
+		return err
+	}
+	if err := l.sync(l.seg); err != nil {
+		return err
+	}
+	c := l.last
+	c.Size, c.Root, c.Boottime, c.Lost = l.tree.size, l.tree.root(), max(boottime, l.last.Boottime), l.Lost()
+	l.noteBuf = c.appendNote(l.noteBuf[:0])
+	n := int64(len(l.noteBuf))
+	if l.full == nil && l.Bytes()+n+endRoom > l.opt.MaxBytes-manifestRoom {
+		return errBound
+	}
+	if err := l.notes.need(n+endRoom/8, endRoom); err != nil && l.full == nil {
+		return err
+	}
+	size := l.notes.size
+	if _, err := l.notes.Write(l.noteBuf); err != nil {
+		return errors.Join(err, l.notes.cut(size))
+	}
+	if err := l.sync(l.notes); err != nil {
+		return errors.Join(err, l.notes.cut(size))
+	}
+	l.last = c
+	return nil
+}
+
+// Input writes inputs/name, once. A name is made of A-Z a-z 0-9 . _ - and
+// does not begin with a dot.
+func (l *Log) Input(name string, data []byte) error {
+	switch {
+	case l.closed:
+		return ErrClosed
+	case !plainName(name):
+		return fmt.Errorf("input %.160q: use 1 to %d characters of A-Z a-z 0-9 . _ -, the first not a dot", name, maxNameLength)
+	case len(data) > MaxInput:
+		return fmt.Errorf("input %s: %d bytes, and the format allows %d", name, len(data), MaxInput)
+	case len(l.inputs) >= maxFiles/4:
+		return fmt.Errorf("input %s: there are %d already", name, len(l.inputs))
+	}
+	size := int64(len(data))
+	if l.Bytes()+size+endRoom+worst(min(l.inFrame, blockLines)) > l.opt.MaxBytes-manifestRoom {
+		return fmt.Errorf("input %s: %w: %w", name, ErrFull, errBound)
+	}
+	path := inputsDir + "/" + name
+	r, err := create(l.root, path)
+	if err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	_, err = r.Write(data)
+	if err == nil {
+		err = l.sync(r)
+	}
+	if err = errors.Join(err, r.f.Close()); err != nil {
+		return fmt.Errorf("input %s: %w", name, errors.Join(err, l.root.Remove(path)))
+	}
+	l.inputs = append(l.inputs, path)
+	l.inputSize += size
+	return nil
+}
+
+// Closing is what the manifest says beside what the log knows.
+type Closing struct {
+	Boottime int64  // CLOCK_BOOTTIME in nanoseconds
+	Judge    string // version of the judge, "" where none judged
+}
+
+// Close makes the last checkpoint and writes manifest.json. An error leaves a
+// folder that OpenPartial reads.
+func (l *Log) Close(c Closing) (*Manifest, error) {
+	if l.closed {
+		return nil, ErrClosed
+	}
+	if l.untold > 0 {
+		l.gap(detailRest, 0)
+	}
+	err := l.checkpoint(c.Boottime)
+	if err != nil && l.full == nil {
+		// The bound was met just here, or a write failed: once more, with the
+		// room that is kept for it.
+		l.stop(err)
+		err = l.checkpoint(c.Boottime)
+	}
+	l.closed = true
+	m := &Manifest{Version: Version, Run: l.opt.Run, Judge: c.Judge, Tree: Tree{l.tree.size, l.tree.root()}, Lost: l.Lost()}
+	if err == nil {
+		err = l.writeManifest(m)
+	}
+	if err = errors.Join(err, l.root.Close()); err != nil {
+		return nil, fmt.Errorf("close the log: %w", err)
+	}
+	return m, nil
+}
+
+func (l *Log) writeManifest(m *Manifest) error {
+	if err := errors.Join(l.finish(l.seg), l.finish(l.notes)); err != nil {
+		return err
+	}
+	names := append(slices.Clone(l.inputs), checkpointsName)
+	for i := range l.segments {
+		names = append(names, segmentName(i))
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		f, err := hashFile(l.root, name)
+		if err != nil {
+			return err
+		}
+		m.Files = append(m.Files, f)
+	}
+	b, err := m.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := l.manifest.Write(b); err != nil {
+		return err
+	}
+	if err := l.finish(l.manifest); err != nil {
+		return err
+	}
+	if err := l.syncDirs(); err != nil {
+		return err
+	}
+	if err := l.root.Rename(manifestTemp, manifestName); err != nil {
+		return err
+	}
+	return l.syncDirs()
+}
+
+// syncDirs brings the names of the files to the disk.
+func (l *Log) syncDirs() error {
+	if l.opt.NoSync {
+		return nil
+	}
+	return errors.Join(syncDir(l.root, inputsDir), syncDir(l.root, "."))
+}
+
+func hashFile(root *os.Root, name string) (File, error) {
+	f, _, err := regular(root, name)
+	if err != nil {
+		return File{}, &Fault{File: name, Err: err}
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return File{}, &Fault{File: name, Err: reason(err)}
+	}
+	return File{Name: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// Abort gives up the log without a manifest and closes its files. What is in
+// whole frames stays readable with OpenPartial.
+func (l *Log) Abort() {
+	l.closed = true
+	for _, r := range []*room{l.seg, l.notes, l.manifest} {
+		if r != nil {
+			r.f.Close()
+		}
+	}
+	if l.root != nil {
+		l.root.Close()
+	}
+}

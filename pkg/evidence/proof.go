@@ -1,0 +1,78 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"github.com/org/edamame-posture/pkg/event"
+)
+
+// Proof shows that a line stands at a place in a log whose tree has a root,
+// without the rest of the log (RFC 6962 §2.1.1).
+type Proof struct {
+	Seq  uint64 `json:"seq"`
+	Size uint64 `json:"size"` // of the tree
+	Line string `json:"line"` // without its newline
+	Path []Hash `json:"path"` // from the leaf up
+}
+
+// Prove makes the proof of one event in the tree of the whole log. It reads
+// the log once and keeps a few hashes.
+func (e *Evidence) Prove(seq uint64) (*Proof, error) {
+	size := e.manifest.Tree.Size
+	nodes, err := proof.Inclusion(seq, size)
+	if err != nil {
+		return nil, fmt.Errorf("prove event %d: the log has %d", seq, size)
+	}
+	hashes := make([][]byte, len(nodes.IDs))
+	want := make(map[compact.NodeID]int, len(nodes.IDs))
+	for i, id := range nodes.IDs {
+		want[id] = i
+	}
+	hasher := rfc6962.DefaultHasher
+	factory := compact.RangeFactory{Hash: hasher.HashChildren}
+	r := factory.NewEmptyRange(0)
+	p := &Proof{Seq: seq, Size: size, Path: []Hash{}}
+	err = e.Each(func(line []byte, ev *event.Event) error {
+		if ev.Seq == seq {
+			p.Line = string(line)
+		}
+		return r.Append(hasher.HashLeaf(line), func(id compact.NodeID, hash []byte) {
+			if i, ok := want[id]; ok {
+				hashes[i] = hash
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	path, err := nodes.Rehash(hashes, hasher.HashChildren)
+	if err != nil {
+		return nil, fmt.Errorf("prove event %d: %w", seq, err)
+	}
+	for _, h := range path {
+		p.Path = append(p.Path, Hash(h))
+	}
+	return p, nil
+}
+
+// Verify checks the proof against the root of a tree of Size events, which
+// comes from a checkpoint or manifest that the caller trusts.
+func (p *Proof) Verify(root Hash) error {
+	if len(p.Path) > 64 {
+		return errors.New("proof: the path is longer than any tree is high")
+	}
+	path := make([][]byte, len(p.Path))
+	for i := range p.Path {
+		path[i] = p.Path[i][:]
+	}
+	leaf := rfc6962.DefaultHasher.HashLeaf([]byte(p.Line))
+	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Seq, p.Size, leaf, path, root[:]); err != nil {
+		return fmt.Errorf("proof: event %d is not in the tree of %d events with root %s: %w", p.Seq, p.Size, root, err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/org/edamame-posture/pkg/event"
+)
+
+// Verify recomputes all that the folder says of itself, and returns the first
+// thing that is wrong, with its place: the files' hashes, that nothing else
+// is there, the lines and their seq, the tree at every checkpoint, that
+// sizes, times and losses never fall, and that the log begins with its start
+// and ends with its end. It says nothing of signatures.
+//
+// Of a partial log it checks what there is, against the checkpoints there are.
+func (e *Evidence) Verify() error {
+	if !e.partial {
+		if err := e.checkFiles(); err != nil {
+			return err
+		}
+		if err := e.nothingElse(); err != nil {
+			return err
+		}
+	}
+	file, _, err := regular(e.root, checkpointsName)
+	if err != nil {
+		return &Fault{File: checkpointsName, Err: err}
+	}
+	defer file.Close()
+	v := verifier{notes: newNoteReader(file), partial: e.partial}
+	v.last.Origin = originPrefix + e.manifest.Run
+	if err := v.next(); err != nil {
+		return err
+	}
+	if err := v.compare(); err != nil {
+		return err
+	}
+	if err := e.Each(v.line); err != nil {
+		return err
+	}
+	return v.end(e)
+}
+
+// verifier follows the log and its checkpoints side by side.
+type verifier struct {
+	notes   *noteReader
+	partial bool
+	now     *Checkpoint // the next one to be met, nil after the last
+	last    Checkpoint  // the one before it
+	count   int
+
+	tree tree
+	leaf []byte
+	told uint64 // sum of lost over the gaps
+	kind event.Kind
+}
+
+// next reads the next checkpoint.
+func (v *verifier) next() error {
+	c, err := v.notes.read()
+	if err == io.EOF || v.partial && errors.Is(err, errHalfNote) {
+		v.now = nil
+		return nil
+	}
+	if err != nil {
+		return &Fault{File: checkpointsName, Line: v.notes.line + 1, Err: err}
+	}
+	at := func(format string, args ...any) error {
+		return &Fault{File: checkpointsName, Line: c.Line, Err: fmt.Errorf(format, args...)}
+	}
+	switch {
+	case c.Origin != v.last.Origin:
+		return at("origin %s: this log's is %s", c.Origin, v.last.Origin)
+	case c.Size < v.last.Size:
+		return at("size falls from %d to %d", v.last.Size, c.Size)
+	case c.Boottime < v.last.Boottime:
+		return at("boottime falls from %d to %d", v.last.Boottime, c.Boottime)
+	case c.Lost < v.last.Lost:
+		return at("lost falls from %d to %d", v.last.Lost, c.Lost)
+	}
+	v.now = c
+	v.count++
+	return nil
+}
+
+// compare holds the tree against all checkpoints of its size.
+func (v *verifier) compare() error {
+	for v.now != nil && v.now.Size == v.tree.size {
+		c := v.now
+		if root := v.tree.root(); c.Root != root {
+			what := fmt.Sprintf("something in the events %d to %d was changed, or the checkpoint was", v.last.Size, max(c.Size, 1)-1)
+			if c.Size == v.last.Size {
+				what = "the checkpoint was changed"
+			}
+			return &Fault{File: checkpointsName, Line: c.Line, Err: fmt.Errorf("root of the first %d events is not theirs: %s", c.Size, what)}
+		}
+		if v.told > c.Lost {
+			return &Fault{File: checkpointsName, Line: c.Line,
+				Err: fmt.Errorf("lost is %d, and the gaps of the log come to %d", c.Lost, v.told)}
+		}
+		v.last = *c
+		if err := v.next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) line(line []byte, ev *event.Event) error {
+	if v.tree.size == 0 && ev.Kind != event.Start {
+		return &Fault{File: segmentName(0), Line: 1, Err: fmt.Errorf("the log begins with %q: want start", ev.Kind)}
+	}
+	if v.kind == event.End {
+		return fmt.Errorf("event %d stands after the end", ev.Seq)
+	}
+	v.kind = ev.Kind
+	v.leaf = append(append(v.leaf[:0], leafPrefix), line...)
+	v.tree.append(sha256.Sum256(v.leaf))
+	if ev.Kind == event.SensorGap {
+		v.told += ev.Lost
+	}
+	return v.compare()
+}
+
+// end checks what only the end of the log can tell.
+func (v *verifier) end(e *Evidence) error {
+	if v.now != nil {
+		return &Fault{File: checkpointsName, Line: v.now.Line,
+			Err: fmt.Errorf("it covers %d events, and the log has %d", v.now.Size, v.tree.size)}
+	}
+	if v.partial {
+		return nil
+	}
+	m := &e.manifest
+	last := segmentName(e.segments - 1)
+	switch {
+	case v.count == 0:
+		return fault(checkpointsName, "there is none")
+	case v.last.Size != v.tree.size:
+		return fault(checkpointsName, "the last covers %d of %d events", v.last.Size, v.tree.size)
+	case v.last.Root != m.Tree.Root:
+		return fault(manifestName, "root is %s, and that of the last checkpoint %s", m.Tree.Root, v.last.Root)
+	case v.last.Lost != m.Lost:
+		return fault(manifestName, "lost is %d, and that of the last checkpoint %d", m.Lost, v.last.Lost)
+	case v.told != m.Lost:
+		return fault(manifestName, "lost is %d, and the gaps of the log come to %d", m.Lost, v.told)
+	case v.kind != event.End:
+		return fault(last, "the log was not ended: its last event is %q", v.kind)
+	}
+	return nil
+}
+
+// nothingElse refuses files that the manifest does not name.
+func (e *Evidence) nothingElse() error {
+	files := 0
+	return fs.WalkDir(e.root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("list the folder: %w", err)
+		}
+		if files++; files > 2*maxFiles {
+			return errors.New("too many files in the folder")
+		}
+		switch {
+		case path == ".", path == manifestName:
+			return nil
+		case path == inputsDir && d.IsDir():
+			return nil
+		case e.manifest.File(path) == nil:
+			return fault(strings.ToValidUTF8(path, "?"), "is not in the manifest")
+		}
+		return nil
+	})
+}
