@@ -9,6 +9,8 @@
 package process
 
 import (
+	"iter"
+
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/redact"
 )
@@ -28,6 +30,7 @@ type Node struct {
 	Argv                       []redact.Text
 	ArgvCut                    bool
 	UID, GID                   uint32
+	Session                    uint32
 	Container                  redact.Text
 	File                       event.FileID
 	Image                      event.Image
@@ -45,27 +48,76 @@ type Node struct {
 
 	// Leaf is the Seq of the event that told of this image.
 	Leaf uint64
+
+	program        redact.Text // what Program found at exec
+	script, scrPkg redact.Text // npm_lifecycle_event and npm_package_name
+	agents         agents      // the markers of agents in its environment
+
+	child, last, sister, elder *Node // first and last child; neighbours among the parent's
+	prev, next                 *Node // neighbours among the ended
+	flags                      nodeFlags
 }
 
-// Name returns the base name of the program that the image runs: that of
-// the script for a script, else that of the executable.
-func (n *Node) Name() string {
-	for m := n; m != nil; m = m.Parent {
-		if m.Image&event.Script != 0 && !m.Filename.IsZero() {
-			return base(m.Filename.String())
-		}
-		if !m.Exe.IsZero() {
-			return base(m.Exe.String())
+type nodeFlags uint8
+
+const (
+	inTree nodeFlags = 1 << iota
+	pinned           // never evicted
+	passed           // eviction went by once, since it had children
+	queued           // among the ended
+)
+
+// Name returns the everyday name of the program that the image runs: see
+// [Node.Program].
+func (n *Node) Name() string { return n.Program().String() }
+
+// runs returns the image whose program n runs: itself, or for an image 0
+// the one that forked it. It is nil where no exec is known.
+func (n *Node) runs() *Node {
+	for ; n != nil; n = n.Parent {
+		if n.Execed || !n.Exe.IsZero() || n.Image&event.Script != 0 && !n.Filename.IsZero() {
+			return n
 		}
 	}
-	return ""
+	return nil
 }
 
-func base(p string) string {
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] == '/' {
-			return p[i+1:]
+// sameProcess reports whether both are images of one process.
+func (n *Node) sameProcess(m *Node) bool {
+	return n.Actor.PID == m.Actor.PID && n.Actor.Start == m.Actor.Start
+}
+
+// Ancestors returns the images that led to n, the nearest first, each with a
+// program of its own: an image that never executed anything runs its parent's
+// program and is left out, as is the first of two images of one process that
+// have the same name (env running a script, which runs its interpreter).
+func (n *Node) Ancestors() iter.Seq[*Node] {
+	return func(yield func(*Node) bool) {
+		at := n.runs()
+		if at == nil {
+			return
+		}
+		for {
+			next := at.Parent.runs()
+			if next == nil {
+				return
+			}
+			if !(next.sameProcess(at) && next.Program() == at.Program()) && !yield(next) {
+				return
+			}
+			at = next
 		}
 	}
-	return p
+}
+
+// Lineage returns the names of the programs that led to n, the nearest first,
+// without n's own: see [Node.Ancestors].
+func (n *Node) Lineage() iter.Seq[redact.Text] {
+	return func(yield func(redact.Text) bool) {
+		for a := range n.Ancestors() {
+			if !yield(a.Program()) {
+				return
+			}
+		}
+	}
 }

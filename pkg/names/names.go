@@ -1,0 +1,228 @@
+// Package names keeps which name an address had, and how we know.
+//
+// Events tell addresses; people and policies speak of hosts. A [Table] takes
+// in what was said about names in the log (DNS answers, the server name of a
+// TLS handshake, the Host of an HTTP request) and answers what an address was
+// called when a process sent to it. It is made from the log alone: no clock,
+// no resolver.
+//
+// No name is proof of who was reached. A server name is what the client chose
+// to say; [Name.Backed] tells whether a resolver agrees.
+package names
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// How says how a name is known.
+type How uint8
+
+// Ways to know a name.
+const (
+	Literal    How = iota // no name: the address was used as it is
+	Loopback              // no name: the address is this machine's own
+	Hosts                 // an entry of /etc/hosts
+	DNS                   // an answer of a configured resolver
+	ClaimedDNS            // an answer of some other resolver, which may be the job's own
+	SNI                   // the client's TLS server name on this very socket
+	HTTP                  // the host of a request on this very socket
+
+	howCount
+)
+
+var howWords = [howCount]redact.Text{
+	redact.Const("literal"), redact.Const("loopback"), redact.Const("hosts"), redact.Const("dns"),
+	redact.Const("claimed-dns"), redact.Const("sni"), redact.Const("http"),
+}
+
+// Text returns the word that stands in facts.
+func (h How) Text() redact.Text {
+	if h < howCount {
+		return howWords[h]
+	}
+	return howWords[Literal]
+}
+
+// String is Text as a string.
+func (h How) String() string { return h.Text().String() }
+
+// Name is what an address was called.
+type Name struct {
+	// Name is the host in its canonical form, empty for Literal and Loopback.
+	Name redact.Text
+	How  How
+	// Backed says that an answer of a configured resolver, or /etc/hosts, gave
+	// this name to the address. An SNI or HTTP name that is not backed may
+	// have been chosen to look like another host.
+	Backed bool
+	// Other is the name that the resolver gave, where SNI or HTTP say another.
+	Other redact.Text
+	// Leaf is the Seq of the event that told the name.
+	Leaf uint64
+}
+
+// Canonical returns a host in the form in which names are compared: lower
+// case, no final dot.
+func Canonical(host redact.Text) redact.Text {
+	for host.HasSuffix(".") {
+		host = host.TrimSuffix(".")
+	}
+	return host.Lower()
+}
+
+// claim is one name that was given to one address, or one socket.
+type claim struct {
+	addr  netip.Addr
+	sock  uint64 // for claims on a socket
+	name  redact.Text
+	asker event.Actor
+	leaf  uint64
+	how   How
+	// newer and older are the places of the address's other claims, plus 1.
+	newer, older int32
+	used         bool
+}
+
+// maxPerAddr bounds how many claims on one address a look-up reads.
+const maxPerAddr = 256
+
+// Table knows the names of addresses. It is bounded; when it is full the
+// oldest claim is forgotten and counted.
+type Table struct {
+	ring      []claim
+	next      int
+	limit     int
+	addrs     map[netip.Addr]int32 // the latest claim, plus 1
+	socks     map[uint64]int32
+	hosts     map[netip.Addr][]redact.Text
+	entries   int
+	resolvers map[netip.Addr]bool
+	tree      *process.Tree
+	evicted   uint64
+	chain     []redact.Text
+}
+
+// New returns an empty table that remembers at most limit claims, at least 16.
+func New(limit int) *Table {
+	limit = min(max(limit, 16), 1<<30)
+	return &Table{limit: limit, addrs: make(map[netip.Addr]int32), socks: make(map[uint64]int32)}
+}
+
+// SetTree lets look-ups prefer an answer that an ancestor or a descendant of
+// the asker got. Without it only the process's own answers are preferred.
+func (t *Table) SetTree(tree *process.Tree) { t.tree = tree }
+
+// AddResolver names a configured resolver. Once one is named, an answer from
+// any other address is [ClaimedDNS]; before, every answer is [DNS].
+func (t *Table) AddResolver(addr netip.Addr) {
+	if t.resolvers == nil {
+		t.resolvers = make(map[netip.Addr]bool)
+	}
+	t.resolvers[plain(addr)] = true
+}
+
+// AddHosts takes in an entry of /etc/hosts. Of several names of one
+// address the first is the one that it is called.
+func (t *Table) AddHosts(addr netip.Addr, name redact.Text) {
+	if t.hosts == nil {
+		t.hosts = make(map[netip.Addr][]redact.Text)
+	}
+	addr, name = plain(addr), Canonical(name)
+	if !addr.IsValid() || name.IsZero() || slices.Contains(t.hosts[addr], name) {
+		return
+	}
+	if t.entries >= t.limit || len(t.hosts[addr]) >= maxRepeat {
+		t.evicted++
+		return
+	}
+	t.entries++
+	t.hosts[addr] = append(t.hosts[addr], name)
+}
+
+// Evicted returns how many claims were forgotten because the table was full.
+func (t *Table) Evicted() uint64 { return t.evicted }
+
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// Apply takes in what an event says about names. Events of other kinds change
+// nothing.
+func (t *Table) Apply(ev *event.Event) {
+	switch ev.Kind {
+	case event.DNS:
+		if ev.OK && ev.RCode == 0 && !ev.Name.IsZero() {
+			t.answer(ev)
+		}
+	case event.TLS:
+		t.said(ev, SNI)
+	case event.HTTP:
+		t.said(ev, HTTP)
+	}
+}
+
+// answer takes in the addresses that the question's name leads to. Records
+// about other names are what a hostile resolver would add, and are not read.
+func (t *Table) answer(ev *event.Event) {
+	how := DNS
+	if t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
+		how = ClaimedDNS
+	}
+	name := Canonical(ev.Name)
+	t.chain = append(t.chain[:0], name)
+	for i := 0; i < len(t.chain) && len(t.chain) < maxChain; i++ {
+		for _, a := range ev.Answers {
+			if a.Type == typeCNAME && len(t.chain) < maxChain && Canonical(a.Name) == t.chain[i] && !t.inChain(Canonical(a.Target)) {
+				t.chain = append(t.chain, Canonical(a.Target))
+			}
+		}
+	}
+	for _, a := range ev.Answers {
+		if (a.Type == typeA || a.Type == typeAAAA) && a.Addr.IsValid() && t.inChain(Canonical(a.Name)) {
+			t.add(claim{addr: plain(a.Addr), name: name, asker: ev.Actor, leaf: ev.Seq, how: how})
+		}
+	}
+}
+
+// DNS record types of RFC 1035 and RFC 3596, and how many aliases are followed.
+const (
+	typeA     = 1
+	typeCNAME = 5
+	typeAAAA  = 28
+	maxChain  = 16
+)
+
+func (t *Table) inChain(name redact.Text) bool {
+	for _, c := range t.chain {
+		if c == name {
+			return true
+		}
+	}
+	return false
+}
+
+// said takes in the name that a client gave on its connection.
+func (t *Table) said(ev *event.Event, how How) {
+	host := hostOf(ev.Name)
+	if host.IsZero() || !ev.Dst.IsValid() {
+		return
+	}
+	t.add(claim{addr: plain(ev.Dst.Addr()), sock: ev.Sock, name: host, asker: ev.Actor, leaf: ev.Seq, how: how})
+}
+
+// hostOf returns the host of a Host header, without its port; empty for an
+// address, which is no name.
+func hostOf(name redact.Text) redact.Text {
+	s := name.String()
+	if _, err := netip.ParseAddr(s); err == nil {
+		return redact.Text{}
+	}
+	if _, err := netip.ParseAddrPort(s); err == nil || s != "" && s[0] == '[' {
+		return redact.Text{}
+	}
+	host, _, _ := name.Cut(":")
+	return Canonical(host)
+}
