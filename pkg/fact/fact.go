@@ -63,15 +63,22 @@ type Fact struct {
 	Who  []redact.Text
 	// Object is the canonical object: host:port/proto, a path with varying
 	// parts folded, a credential class and path.
+	//
+	// A path below the workspace is relative to it, any other is absolute. A *
+	// in it stands for a part of a name and ** for any number of names, which
+	// differ from run to run; a pattern of a policy must cover the object as it
+	// stands here, so that it covers all that was folded into it.
 	Object redact.Text
 
 	// Connect, Resolve and Listen.
-	Host  redact.Text // the name, lower case, no final dot; empty for a literal address
-	How   redact.Text // how the name is known: dns, sni, http, hosts, literal
+	Host redact.Text // the name, lower case, no final dot; empty for a literal address
+	How  redact.Text // how the name is known: dns, sni, http, hosts, literal
+	// Addr is the first address. Its port is 0 where ports that the kernel
+	// chose were folded, so that only a grant of any port covers them.
 	Addr  netip.AddrPort
 	Proto event.Proto
 
-	// Write, Delete, Exec and Credential.
+	// Write, Delete, Exec and Credential: the canonical path, as in Object.
 	Path  redact.Text
 	Place Place
 	Fresh bool        // Exec: the file was written in this recording
@@ -84,4 +91,17 @@ type Fact struct {
 	Leaf                 uint64 // Seq of the first event
 	Job, Step, Action    redact.Text
 	Agent, ContainerName redact.Text
+
+	key string // under which the folder knows it
 }
+
+// Loopback reports whether a Connect, Resolve or Listen fact stays on this
+// machine.
+func (f *Fact) Loopback() bool {
+	a := f.Addr.Addr().Unmap()
+	return a.IsValid() && a.IsLoopback()
+}
+
+// Outside reports whether a Write or Delete fact lies neither in the workspace
+// nor in a folder for temporary files or caches.
+func (f *Fact) Outside() bool { return f.Place == Home || f.Place == System || f.Place == Elsewhere }

@@ -1,0 +1,288 @@
+package judge
+
+import (
+	"net/netip"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/names"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/signature"
+)
+
+// Judge takes the events of one recording, in the order of its log, and says
+// at any time what they come to. The same code serves the monitor while the
+// job runs and whoever reads the log later; it holds no clock, no random
+// number and no floating point, and looks at nothing but events, intent and
+// signatures, so both come to the same bytes.
+//
+//	j := judge.New(in, pack)
+//	for ev := range log {
+//		j.Apply(ev)
+//	}
+//	os.Stdout.Write(j.Verdict().Encode())
+//
+// It is not safe for use by several goroutines at once.
+type Judge struct {
+	in   *intent.Resolved
+	pack *signature.Pack
+
+	tree    *process.Tree
+	names   *names.Table
+	folder  *fact.Folder
+	matcher *signature.Matcher
+	input   signature.Input
+
+	run      run
+	coverage coverage
+	hits     findings
+	hosts    map[netip.Addr]struct{}
+	known    map[netip.Addr]bool // resolvers
+}
+
+// New returns a judge of a recording that declared in, with the rules of pack.
+// A nil intent is [intent.None]; a nil pack has no rules.
+func New(in *intent.Resolved, pack *signature.Pack) *Judge {
+	if in == nil {
+		in = intent.None()
+	}
+	j := &Judge{in: in, pack: pack, tree: process.NewTree(maxImages), names: names.New(maxNames), hosts: make(map[netip.Addr]struct{}), known: make(map[netip.Addr]bool)}
+	j.names.SetTree(j.tree)
+	// One resolver is named from the start, so that an answer of one that is
+	// not the machine's own is never believed.
+	j.names.AddResolver(netip.AddrFrom4([4]byte{127, 0, 0, 53}))
+	j.folder = fact.NewFolder(j.tree, j.names, fact.Folders{}, 0)
+	j.folder.Explained = func(f *fact.Fact) bool { return j.judge(f).status != undeclared && j.judge(f).status != forbidden }
+	if pack != nil {
+		j.matcher = pack.Matcher()
+	}
+	j.hits.init()
+	return j
+}
+
+// Apply takes the next event of the log. It keeps no reference to ev.
+func (j *Judge) Apply(ev *event.Event) {
+	n := j.tree.Apply(ev)
+	j.resolver(ev)
+	j.names.Apply(ev)
+	j.coverage.apply(ev)
+	j.run.apply(ev)
+	if ev.Kind == event.Start || j.run.moved {
+		j.run.moved = false
+		j.folder.SetFolders(j.run.workspace)
+	}
+	f := j.folder.Apply(ev, n)
+	if ev.Via == event.ViaMonitor {
+		return
+	}
+	j.tamper(ev, n)
+	if ev.Kind == event.Connect && !ev.Dst.Addr().IsLoopback() && len(j.hosts) < maxHosts {
+		j.hosts[ev.Dst.Addr()] = struct{}{}
+	}
+	if j.matcher == nil {
+		return
+	}
+	j.input = signature.Input{Event: ev, Node: n, Fact: f}
+	if !ev.Target.IsZero() {
+		j.input.Target = j.tree.Get(ev.Target)
+	}
+	if ev.Dst.IsValid() {
+		j.input.Host = j.hostOf(ev)
+	}
+	for _, h := range j.matcher.Apply(&j.input) {
+		j.hit(&h)
+	}
+}
+
+// resolver takes notice of a resolver that the machine seems to be configured
+// with.
+func (j *Judge) resolver(ev *event.Event) {
+	if ev.Kind != event.DNS || len(j.known) >= maxResolvers || !j.folder.Resolver(ev.Dst) || j.known[ev.Dst.Addr()] {
+		return
+	}
+	j.known[ev.Dst.Addr()] = true
+	j.names.AddResolver(ev.Dst.Addr())
+}
+
+// hostOf returns the name of the event's peer, as far as it is known by now.
+func (j *Judge) hostOf(ev *event.Event) string {
+	return j.names.Lookup(ev.Actor, ev.Dst.Addr(), ev.Sock).Name.String()
+}
+
+const (
+	// maxHosts bounds what [Judge.Live] counts.
+	maxHosts     = 1 << 12
+	maxNames     = 1 << 14 // claims of a name
+	maxResolvers = 64
+	// maxImages bounds the process tree: some 20 MiB when full.
+	maxImages = 1 << 15
+)
+
+// Facts returns every fact that is known by now, sorted.
+func (j *Judge) Facts() []*fact.Fact { return j.folder.Facts() }
+
+// Tree returns the processes of the recording. It changes with the next Apply.
+func (j *Judge) Tree() *process.Tree { return j.tree }
+
+// Names returns the names of addresses. It changes with the next Apply.
+func (j *Judge) Names() *names.Table { return j.names }
+
+// Progress is a look at a recording that goes on.
+type Progress struct {
+	Destinations int // distinct addresses beyond loopback, 4096 at most
+	Findings     int // distinct findings
+}
+
+// Live says how far a recording has come. It costs nothing, where
+// [Judge.Verdict] weighs every fact.
+func (j *Judge) Live() Progress {
+	return Progress{Destinations: len(j.hosts), Findings: len(j.hits.byID) + j.coverage.findings()}
+}
+
+// status says what a fact is to the intent.
+type status uint8
+
+const (
+	unjudged  status = iota // no intent, or not this job's doing
+	explained               // a grant covers it, or it needs none
+	undeclared
+	forbidden
+)
+
+// judgement is what the intent says of one fact.
+type judgement struct {
+	status      status
+	grant       *intent.Grant // that explains or forbids it
+	severity    Severity      // of an undeclared or forbidden fact
+	specificity int           // of what explains it
+}
+
+// judge holds a fact against the intent. It depends on the fact and the
+// intent alone.
+func (j *Judge) judge(f *fact.Fact) judgement {
+	if f.Via == event.ViaHost || f.Via == event.ViaOutside {
+		return judgement{}
+	}
+	listed := j.in.Limits(f.Verb)
+	if g := j.in.Denied(f); g != nil {
+		return judgement{status: forbidden, grant: g, severity: raise(severityOf(f, listed))}
+	}
+	if !j.in.Present() {
+		return judgement{}
+	}
+	if g := j.in.Explain(f); g != nil {
+		return judgement{status: explained, grant: g, specificity: g.Specificity}
+	}
+	if !listed && !always(f) {
+		return judgement{status: explained}
+	}
+	return judgement{status: undeclared, severity: severityOf(f, listed)}
+}
+
+// always reports whether a fact needs a grant under any intent, also one that
+// lists nothing of its verb.
+func always(f *fact.Fact) bool {
+	switch f.Verb {
+	case fact.Write:
+		return f.Outside()
+	case fact.Listen:
+		return !f.Loopback()
+	}
+	return false
+}
+
+// run is what the verdict says of the recording itself.
+type run struct {
+	boot, host, job string
+	argv            []string
+	wall, began     int64 // at the start
+	ended           int64 // wall time, from the end event
+	last            int64
+	root            event.Actor
+	rooted          bool
+	exit            int
+	closed          bool
+	labels          map[string]string
+	workspace       fact.Folders
+	moved           bool // the workspace became known
+}
+
+// labels are variables that name the run. A job can set them: they label.
+var labels = []string{"GITHUB_REPOSITORY", "GITHUB_SHA", "GITHUB_WORKFLOW", "GITHUB_JOB", "GITHUB_RUN_ATTEMPT"}
+
+func (r *run) apply(ev *event.Event) {
+	r.last = max(r.last, ev.Time)
+	switch ev.Kind {
+	case event.Start:
+		if r.began != 0 {
+			return
+		}
+		r.began, r.wall = ev.Time, ev.Wall
+		r.boot, r.host, r.job = ev.Boot.String(), ev.Host.String(), ev.Job.String()
+		r.argv = texts(ev.Argv)
+		r.workspace = fact.Folders{Root: trimSlash(ev.Cwd.String()), Home: trimSlash(ev.Path.String())}
+		r.label(ev)
+	case event.Fork, event.Exec:
+		if ev.Via != event.ViaLineage {
+			return
+		}
+		if !r.rooted {
+			r.rooted, r.root = true, ev.Actor
+		}
+		if ev.Kind == event.Fork {
+			return
+		}
+		if len(r.argv) == 0 {
+			r.argv = texts(ev.Argv)
+		}
+		if r.workspace.Root == "" && !ev.Cwd.IsZero() {
+			r.workspace.Root, r.moved = trimSlash(ev.Cwd.String()), true
+		}
+		r.label(ev)
+	case event.End:
+		r.closed, r.ended, r.exit = true, ev.Wall, ev.Code
+		if ev.Signal != 0 {
+			r.exit = 128 + ev.Signal
+		}
+		if !ev.Actor.IsZero() {
+			r.root = ev.Actor
+		}
+	}
+}
+
+func (r *run) label(ev *event.Event) {
+	for i := range ev.Env {
+		name := ev.Env[i].Name.String()
+		if name == "RUNNER_TEMP" && r.workspace.Temp == "" {
+			r.workspace.Temp, r.moved = trimSlash(ev.Env[i].Value.String()), true
+		}
+		for _, l := range labels {
+			if l != name {
+				continue
+			}
+			if r.labels == nil {
+				r.labels = make(map[string]string)
+			}
+			if _, ok := r.labels[l]; !ok {
+				r.labels[l] = ev.Env[i].Value.String()
+			}
+		}
+	}
+}
+
+func trimSlash(s string) string {
+	for len(s) > 1 && s[len(s)-1] == '/' {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func texts(list []redact.Text) []string {
+	out := make([]string, len(list))
+	for i, t := range list {
+		out[i] = t.String()
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+package judge
+
+import "github.com/org/edamame-posture/pkg/fact"
+
+// Version names this judge: the tables of severities, weights and folding
+// rules that a verdict is computed by. A change to any of them that can change
+// a verdict takes a new version, and the old one stays.
+const Version = "judge/1"
+
+// rule is a row of the severity table.
+type rule struct {
+	verb fact.Verb
+	when func(f *fact.Fact, listed bool) bool // nil: always
+	then Severity
+	why  string
+}
+
+// severities is the severity of an undeclared fact: the first row of its verb
+// that holds. listed says whether the intent lists what the verb may do.
+var severities = []rule{
+	{fact.Chain, nil, High, "a sequence that needs a grant of its own"},
+	{fact.Credential, nil, High, "credential read"},
+	{fact.Power, nil, High, "power over the machine"},
+
+	{fact.Connect, stays, Medium, "traffic on this machine"},
+	{fact.Connect, nil, High, "egress to a host"},
+	{fact.Resolve, nil, Medium, "DNS to another resolver"},
+
+	{fact.Listen, stays, Low, "listens on loopback"},
+	{fact.Listen, nil, High, "listens beyond loopback"},
+
+	{fact.Write, outside, High, "write outside the workspace, temporary folders and caches"},
+	{fact.Write, in(fact.Temp), Low, "write to a temporary folder, outside the listed ones"},
+	{fact.Write, nil, Medium, "write outside the listed ones"},
+	{fact.Delete, nil, Low, "delete"},
+
+	{fact.Exec, fresh, Medium, "exec of a program written in this job"},
+	{fact.Exec, onList, High, "exec of a program outside the listed ones"},
+	{fact.Exec, nil, Low, "any other exec"},
+}
+
+func stays(f *fact.Fact, _ bool) bool   { return f.Loopback() }
+func outside(f *fact.Fact, _ bool) bool { return f.Outside() }
+func fresh(f *fact.Fact, _ bool) bool   { return f.Fresh }
+func onList(_ *fact.Fact, l bool) bool  { return l }
+
+func in(p fact.Place) func(*fact.Fact, bool) bool {
+	return func(f *fact.Fact, _ bool) bool { return f.Place == p }
+}
+
+// severityOf returns the severity of a fact that nothing explains.
+func severityOf(f *fact.Fact, listed bool) Severity {
+	for i := range severities {
+		r := &severities[i]
+		if r.verb == f.Verb && (r.when == nil || r.when(f, listed)) {
+			return r.then
+		}
+	}
+	return High // a verb of a later version
+}
+
+// order ranks severities.
+var order = map[Severity]int{Info: 0, Low: 1, Medium: 2, High: 3, Critical: 4}
+
+var bySeverity = [...]Severity{Info, Low, Medium, High, Critical}
+
+// raise returns the severity one step higher: what an explicit deny makes of it.
+func raise(s Severity) Severity { return bySeverity[min(order[s]+1, len(bySeverity)-1)] }
