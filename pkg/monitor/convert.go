@@ -54,25 +54,23 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		r.socket(ev, rec)
 	case event.DNS:
 		r.socket(ev, rec)
-		if !r.resolve(ev, rec) {
-			return
-		}
+		r.resolve(ev, rec)
 	case event.TLS:
 		r.socket(ev, rec)
 		hello, err := wire.ClientHello(rec.Payload)
 		if err != nil || len(hello.ServerName) == 0 {
 			return
 		}
-		ev.Name = r.red.Host([]byte(hello.ServerName))
+		ev.Name = r.red.Host(hello.ServerName)
 	case event.HTTP:
 		r.socket(ev, rec)
 		req, err := wire.Request(rec.Payload)
 		if err != nil {
 			return
 		}
-		ev.Method = r.red.Text([]byte(req.Method))
-		ev.Name = r.red.Host([]byte(req.Host))
-		ev.Path = r.red.RequestPath([]byte(req.Path))
+		ev.Method = r.red.Text(req.Method)
+		ev.Name = r.red.Host(req.Host)
+		ev.Path = r.red.RequestPath(req.Path)
 	case event.Unix:
 		ev.Path = r.red.Path(rec.Path)
 	case event.Open, event.Rename, event.Unlink, event.Link, event.Chmod, event.Mkdir, event.Mount, event.Module, event.MemAccess:
@@ -92,10 +90,12 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
 	ev.ArgvBytes, ev.ArgvCut = rec.ArgvBytes, rec.ArgvCut || rec.ArgvMissing
 	for v := range bytes.SplitSeq(rec.Env, []byte{0}) {
 		name, value, ok := bytes.Cut(v, []byte{'='})
-		if !ok || !redact.EnvAllowed(name) {
+		if !ok {
 			continue
 		}
-		ev.Env = append(ev.Env, event.Var{Name: r.red.Text(name), Value: r.red.Text(value)})
+		if n, val, ok := r.red.Env(name, value); ok {
+			ev.Env = append(ev.Env, event.Var{Name: n, Value: val})
+		}
 	}
 	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
 	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
@@ -118,23 +118,26 @@ func (r *recording) socket(ev *event.Event, rec *sensor.Record) {
 
 // resolve decodes a DNS message. One that cannot be decoded is told as what it
 // is: something else on port 53.
-func (r *recording) resolve(ev *event.Event, rec *sensor.Record) bool {
-	if err := wire.ParseDNS(rec.Payload, &r.dns); err != nil {
+func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
+	message := rec.Payload
+	if rec.Proto == event.ProtoTCP {
+		message, _ = wire.DNSFromStream(message)
+	}
+	if err := wire.ParseDNS(message, &r.dns); err != nil && len(r.dns.Questions) == 0 {
 		ev.Detail = redact.Const("not a DNS message")
-		return true
+		return
 	}
 	ev.OK = r.dns.Response
 	ev.RCode = r.dns.RCode
 	if len(r.dns.Questions) > 0 {
-		ev.Name = r.red.Host([]byte(r.dns.Questions[0].Name))
+		ev.Name = r.red.Host(r.dns.Questions[0].Name)
 		ev.QType = r.dns.Questions[0].Type
 	}
 	for _, a := range r.dns.Answers {
 		ev.Answers = append(ev.Answers, event.Answer{
-			Name: r.red.Host([]byte(a.Name)), Type: a.Type, Addr: a.Addr, Target: r.red.Host([]byte(a.Target)), TTL: a.TTL,
+			Name: r.red.Host(a.Name), Type: a.Type, Addr: a.Addr, Target: r.red.Host(a.Target), TTL: a.TTL,
 		})
 	}
-	return true
 }
 
 // file fills a file event. It returns false for a watched read whose name only

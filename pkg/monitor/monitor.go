@@ -235,7 +235,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		return
 	}
 	if rec.Kind == event.Unix {
-		m.request(rec, p)
+		if kind := process.KindOfSocket(rec.Path); kind != process.NoKind {
+			m.table.Request(p, kind, rec.Time)
+		}
 	}
 	var target *process.Process
 	if rec.TargetPID != 0 {

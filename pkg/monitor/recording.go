@@ -39,10 +39,14 @@ type recording struct {
 	found    []redact.Found
 	dns      wire.DNSMessage
 
-	lost    uint64 // events that the log did not take
-	refused error  // why
-	first   bool   // a fork was seen
+	first bool // a fork was seen
 }
+
+// The files of a recording's folder.
+const (
+	evidenceDir = "evidence"
+	verdictFile = "verdict.json"
+)
 
 // maxDisk bounds a recording's compressed log in bytes.
 const maxDisk = 2 << 30
@@ -70,16 +74,17 @@ func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
 		red:   redact.New(key, redact.Options{Masked: o.Masked}),
 		judge: judge.New(in, pack),
 	}
-	r.log, err = evidence.Create(filepath.Join(spool, "evidence"), evidence.Options{
-		Run: id, Judge: judge.Version, MaxBytes: maxDisk,
+	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
+		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply,
 	})
 	if err != nil {
 		return nil, err
 	}
-	for name, data := range map[string][]byte{"intent.json": in.Canonical(), "signatures.json": pack.Canonical()} {
-		if err := r.log.Input(name, data); err != nil {
-			return nil, err
-		}
+	if in.Present() {
+		err = r.log.Input(evidence.IntentInput, in.Canonical())
+	}
+	if err = errors.Join(err, r.log.Input(evidence.SignaturesInput, pack.Canonical())); err != nil {
+		return nil, err
 	}
 
 	m.mu.Lock()
@@ -214,10 +219,7 @@ func (r *recording) blank(k event.Kind, now int64) *event.Event {
 // append gives the event to the log and, as it stands there, to the judge.
 func (r *recording) append(ev *event.Event) {
 	if err := r.log.Append(ev); err != nil {
-		r.lost++
-		if r.refused == nil {
-			r.refused = err
-		}
+		// The log counts what it refuses, and tells it by a gap of its own.
 		return
 	}
 	r.judge.Apply(ev)
@@ -257,9 +259,8 @@ func (r *recording) witness(first, second sensor.Stats, base [3]int64, disagree 
 }
 
 func (r *recording) checkpoint(now int64) {
-	if err := r.log.Checkpoint(now); err != nil && r.refused == nil {
-		r.refused = err
-	}
+	// A log that stopped here tells it in its own gap, and at the close.
+	_ = r.log.Checkpoint(now)
 }
 
 // finish ends the recording: everything that happened before is in the log,
@@ -286,8 +287,8 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if m.second != nil {
 		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.witness.disagree)
 	}
-	if r.lost > 0 || r.refused != nil {
-		r.gap("log", fmt.Sprintf("the log took no more events: %v", r.refused), now, now, r.lost)
+	if err := r.log.Full(); err != nil {
+		m.opt.Logf("the log is not whole: %v", err)
 	}
 	ev := r.blank(event.End, now)
 	ev.Wall = time.Now().UnixNano()
@@ -310,8 +311,8 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	m.recs[r.bit] = nil
 	m.table.Untag(r.bit)
 
-	v := r.judge.Verdict()
-	if err := r.seal(now, v); err != nil {
+	v, err := r.seal(now)
+	if err != nil {
 		m.opt.Logf("the recording could not be closed: %v", err)
 	}
 	return string(v.Verdict)
@@ -320,11 +321,38 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 // maxSurvivors bounds the list of processes left running.
 const maxSurvivors = 256
 
-func (r *recording) seal(now int64, v *judge.Verdict) error {
-	return errors.Join(
-		r.log.Close(now),
-		writeNew(filepath.Join(r.spool, "verdict.json"), v.Encode()),
-	)
+// seal closes the log and writes the verdict beside it.
+func (r *recording) seal(now int64) (*judge.Verdict, error) {
+	full := r.log.Full() != nil
+	_, err := r.log.Close(evidence.Closing{Boottime: now, Judge: judge.Version})
+	v := r.judge.Verdict()
+	if full {
+		// A write that failed may have taken lines back that were judged: the
+		// verdict is of the log as it is.
+		if again, rerr := rejudge(filepath.Join(r.spool, evidenceDir)); rerr == nil {
+			v = again
+		} else {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return v, errors.Join(err, writeNew(filepath.Join(r.spool, verdictFile), v.Encode()))
+}
+
+func rejudge(dir string) (*judge.Verdict, error) {
+	e, err := evidence.OpenPartial(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	in, err := e.Inputs()
+	if err != nil {
+		return nil, err
+	}
+	j, err := e.Replay(in)
+	if err != nil {
+		return nil, err
+	}
+	return j.Verdict(), nil
 }
 
 func writeNew(path string, data []byte) error {

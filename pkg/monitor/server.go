@@ -289,7 +289,7 @@ func (m *Monitor) status(r *recording) *Status {
 	defer m.mu.Unlock()
 	st := r.judge.Live()
 	return &Status{
-		Processes: len(m.table.Living(r.bit)), Events: r.log.Size(), Lost: r.lost,
+		Processes: len(m.table.Living(r.bit)), Events: r.log.Size(), Lost: r.log.Lost(),
 		Destinations: st.Destinations, Findings: st.Findings,
 	}
 }

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/edamame-posture/pkg/attest"
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/report"
+)
+
+// The files in the folder for the results.
+const (
+	evidenceDir     = "evidence"
+	verdictFile     = "verdict.json"
+	attestationFile = "attestation.json"
+)
+
+// deliverCommand writes the results of a recording as the caller. run and the
+// monitor start it, so that neither root process ever writes where a job can.
+func deliverCommand() *cobra.Command {
+	var d delivery
+	var prepare bool
+	cmd := &cobra.Command{
+		Use:    "deliver --out DIR FOLDER",
+		Short:  "Write the results of a recording; started by run",
+		Hidden: true,
+		Args:   cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if prepare {
+				return evidence.Prepare(d.out)
+			}
+			if len(args) != 1 {
+				return errors.New("no folder of a recording is given")
+			}
+			return d.deliver(cmd.Context(), args[0])
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&d.out, "out", "", "folder for the results")
+	fl.StringVar(&d.key, "key", "", "private key to sign with")
+	fl.StringVar(&d.hint, "hint-policy", "", "policy file that was there and not used")
+	fl.BoolVar(&d.quiet, "quiet", false, "no summary")
+	fl.BoolVar(&d.partial, "partial", false, "the monitor or its client died")
+	fl.BoolVar(&prepare, "prepare", false, "make the folder and nothing else")
+	return cmd
+}
+
+type delivery struct {
+	out, key, hint string
+	quiet, partial bool
+}
+
+func (d delivery) deliver(ctx context.Context, spool string) error {
+	ev := filepath.Join(d.out, evidenceDir)
+	if err := copyEvidence(filepath.Join(spool, evidenceDir), ev); err != nil {
+		return err
+	}
+	verdict, err := os.ReadFile(filepath.Join(spool, verdictFile))
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		// The monitor died before it judged: what its log tells is judged here.
+		v, rerr := recompute(ev)
+		if rerr != nil {
+			return fmt.Errorf("judging what is left of the log: %w", rerr)
+		}
+		verdict = v.Encode()
+	default:
+		return err
+	}
+	if err := writeNew(filepath.Join(d.out, verdictFile), verdict); err != nil {
+		return err
+	}
+	data, err := report.Load(d.out)
+	if err != nil {
+		return fmt.Errorf("reading the evidence for the reports: %w", err)
+	}
+	data.PolicyHint = d.hint
+	if err := report.WriteAll(d.out, data); err != nil {
+		return fmt.Errorf("writing the reports: %w", err)
+	}
+	if d.key != "" {
+		if err := sign(ctx, d.out, d.key); err != nil {
+			return fmt.Errorf("signing: %w", err)
+		}
+	}
+	if d.quiet {
+		return nil
+	}
+	return report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: d.out})
+}
+
+// sign signs the evidence in a folder with a local key.
+func sign(ctx context.Context, dir, keyFile string) error {
+	pem, err := os.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
+	key, err := attest.LoadKey(pem)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyFile, err)
+	}
+	stmt, err := attest.Describe(dir, toolVersion())
+	if err != nil {
+		return err
+	}
+	bundle, err := attest.Sign(ctx, stmt, key)
+	if err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(dir, attestationFile), bundle)
+}
+
+func copyEvidence(from, to string) error {
+	files, err := evidence.OpenSources(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(evidence.Copy(to, files), files.Close())
+}
+
+// recompute judges a folder of evidence with the inputs that it holds.
+func recompute(dir string) (*judge.Verdict, error) {
+	e, err := openAny(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	in, err := e.Inputs()
+	if err != nil {
+		return nil, err
+	}
+	j, err := e.Replay(in)
+	if err != nil {
+		return nil, err
+	}
+	return j.Verdict(), nil
+}
+
+// openAny opens evidence that was closed, or what there is of it.
+func openAny(dir string) (*evidence.Evidence, error) {
+	e, err := evidence.Open(dir)
+	if err == nil {
+		return e, nil
+	}
+	if _, serr := os.Stat(filepath.Join(dir, "manifest.json")); serr == nil {
+		return nil, err
+	}
+	return evidence.OpenPartial(dir)
+}
+
+// writeNew writes a file that must not be there, so that nothing of another
+// run, and no link that a job planted, is written through.
+func writeNew(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
