@@ -80,13 +80,14 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m := &Monitor{
 		opt: opt, self: uint32(os.Getpid()), started: boottime(),
 		table:    process.NewTable(tableLimit),
-		problems: map[string]bool{},
+		problems: map[string]bool{}, canary: newCanary(),
 		stop:     make(chan struct{}), done: make(chan struct{}),
 	}
 	if m.opt.Logf == nil {
 		m.opt.Logf = func(string, ...any) {}
 	}
 	if err := m.arm(ctx); err != nil {
+		m.canary.close()
 		return nil, err
 	}
 	m.mu.Lock()
@@ -94,11 +95,8 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m.mu.Unlock()
 	if err != nil {
 		m.disarm()
+		m.canary.close()
 		return nil, fmt.Errorf("reading the processes that are already there: %w", err)
-	}
-	if m.canary, err = newCanary(); err != nil {
-		m.disarm()
-		return nil, fmt.Errorf("canary: %w", err)
 	}
 	if m.second != nil {
 		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
@@ -203,9 +201,7 @@ func (m *Monitor) handleWitness(rec *sensor.Record) {
 func (m *Monitor) handle(rec *sensor.Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.canary != nil {
-		m.canary.see(rec, m.self)
-	}
+	m.canary.see(rec, m.self)
 	var p *process.Process
 	switch rec.Kind {
 	case event.Fork:
