@@ -10,6 +10,9 @@ import (
 // process that forked it.
 func (t *Table) Fork(rec *sensor.Record) *Process {
 	t.advance(rec.Time)
+	if rec.PID == 0 {
+		return t.unknown(0, 0, 0, 0)
+	}
 	p := t.get(rec.PID, rec.Start, rec.Time)
 	if p != nil && rec.Start == 0 && (p.born != placeholder || !p.Alive) {
 		p = nil // without a start time, a known pid is a reused one
