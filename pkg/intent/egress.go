@@ -299,10 +299,18 @@ func (d *destination) matches(f *fact.Fact) bool {
 		return true
 	}
 	if d.form == formNet {
-		a := f.Addr.Addr().Unmap()
-		return a.IsValid() && d.net.Contains(a.WithZone(""))
+		a := f.Addr.Addr().Unmap().WithZone("")
+		return a.IsValid() && d.net.Contains(a) && (f.Host.IsZero() || near(a))
 	}
 	return d.matchesName(f.Host.String())
+}
+
+// near reports whether an address is on this machine or its network. A fact of
+// a name stands for all addresses that the name had, of which it holds the
+// first. Whoever owns the name chooses them; so an address out in the world
+// speaks for a literal connection only.
+func near(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
 }
 
 func (d *destination) matchesName(host string) bool {

@@ -5,12 +5,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
 // maxGrants bounds a resolved intent: each fact is held against each.
 const maxGrants = 10_000
+
+// maxAncestors bounds how far up a lineage a program is looked for.
+const maxAncestors = 1024
 
 // entry is a grant as it was written: what Canonical stores and what the
 // grants are compiled from, so that the two cannot differ.
@@ -215,9 +219,16 @@ func inLineage(f *fact.Fact, program string) bool {
 			return true
 		}
 	}
-	// Who holds the nearest programs only.
+	if f.Node == nil || len(f.Who) == 0 {
+		return false
+	}
+	// Who holds the nearest programs only. The lineage begins inside the
+	// recording: what stood around it differs from machine to machine.
 	n := f.Node
-	for i := 0; n != nil && i < 1024; i++ {
+	for i := 0; n != nil && i < maxAncestors; i++ {
+		if n.Via == event.ViaMonitor {
+			return false
+		}
 		if n.Name() == program {
 			return true
 		}

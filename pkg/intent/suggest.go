@@ -174,6 +174,9 @@ func destinationOf(f *fact.Fact) string {
 	if d.proto == event.ProtoNone {
 		d.any = true
 	}
+	if d.any && d.form == formAny {
+		return "" // it would cover everything
+	}
 	return d.String()
 }
 

@@ -1,0 +1,162 @@
+package signature
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// Matcher holds events against the rules of a pack. It is for one goroutine,
+// and sees the events of one recording in their order.
+type Matcher struct {
+	pack *Pack
+	view view
+	// stamp marks the rules that were already taken for the current event.
+	stamp      []uint64
+	now        uint64
+	candidates []int
+	states     []state
+	hits       []Hit
+	matched    []int
+	// told holds connections whose destination was decided and looked at.
+	told map[connection]struct{}
+}
+
+// connection names a connection as well as the sensor can.
+type connection struct {
+	sock  uint64
+	actor event.Actor
+	dst   netip.AddrPort
+}
+
+// maxTold bounds the connections that are remembered. When there are more all
+// are forgotten, and one that goes on is looked at once more.
+const maxTold = 1 << 13
+
+// first reports whether a Flow event is the first that tells where its
+// connection went. Totals come every few seconds and say nothing new.
+func (m *Matcher) first(in *Input) bool {
+	e := in.Event
+	c := connection{sock: e.Sock, dst: e.Dst}
+	if e.Sock == 0 {
+		c.actor = e.Actor
+	}
+	_, seen := m.told[c]
+	switch {
+	case e.Kind == event.Flow && (in.Fact == nil || seen):
+		if e.OK {
+			delete(m.told, c)
+		}
+		return false
+	case in.Fact == nil || e.Kind == event.Flow && e.OK:
+		return true
+	}
+	if len(m.told) >= maxTold {
+		clear(m.told)
+	}
+	m.told[c] = struct{}{}
+	return true
+}
+
+// Matcher returns a matcher without any state.
+func (p *Pack) Matcher() *Matcher {
+	m := &Matcher{pack: p, stamp: make([]uint64, len(p.rules)), states: make([]state, len(p.correlations)), told: map[connection]struct{}{}}
+	for i, c := range p.correlations {
+		m.states[i] = newState(c)
+	}
+	return m
+}
+
+// Apply returns the hits of one event, in the order of the pack's rules, then
+// of its correlations. The slice and what it holds are valid until the next
+// call, but for Leaves, which are the caller's.
+func (m *Matcher) Apply(in *Input) []Hit {
+	set := categories(in.Event)
+	if set == 0 || set&(1<<networkConnection) != 0 && !m.first(in) {
+		return nil
+	}
+	m.hits = m.hits[:0]
+	m.view.reset(in)
+	for cat := category(0); set != 0; cat, set = cat+1, set>>1 {
+		if set&1 != 0 {
+			m.category(in, cat)
+		}
+	}
+	if len(m.hits) == 0 {
+		return nil
+	}
+	return m.hits
+}
+
+func (m *Matcher) category(in *Input, cat category) {
+	x := &m.pack.byCategory[cat]
+	if len(x.always) == 0 && len(x.fields) == 0 {
+		return
+	}
+	v := &m.view
+	v.cat = cat
+	m.now++
+	m.candidates = append(m.candidates[:0], x.always...)
+	for _, r := range x.always {
+		m.stamp[r] = m.now
+	}
+	for _, f := range x.fields {
+		for _, r := range x.byKey[key{f, keyed[f](v.get(f, true))}] {
+			if m.stamp[r] != m.now {
+				m.stamp[r] = m.now
+				m.candidates = append(m.candidates, r)
+			}
+		}
+	}
+	slices.Sort(m.candidates)
+	m.matched = m.matched[:0]
+	for _, i := range m.candidates {
+		r := m.pack.rules[i]
+		if !r.test(v) {
+			continue
+		}
+		if !r.silent {
+			m.hits = append(m.hits, Hit{Rule: &r.Rule, Node: in.Node, Object: object(in, cat),
+				Leaves: []uint64{in.Event.Seq}, First: in.Event.Time, Last: in.Event.Time})
+		}
+		if len(r.feeds) > 0 {
+			m.matched = append(m.matched, i)
+		}
+	}
+	if len(m.matched) > 0 {
+		m.correlate(in, cat)
+	}
+}
+
+// object names what the event acted on.
+func object(in *Input, cat category) redact.Text {
+	e := in.Event
+	switch cat {
+	case processCreation:
+		return e.Exe
+	case networkConnection:
+		if f := in.Fact; f != nil && !f.Object.IsZero() {
+			return f.Object
+		}
+		if e.Kind == event.TLS && !e.Name.IsZero() {
+			return e.Name
+		}
+		return redact.AddrPort(e.Dst)
+	case dnsQuery:
+		return e.Name
+	case processAccess:
+		if t := program(in.Target); t != nil {
+			return t.Exe
+		}
+		if e.Kind == event.Open {
+			return e.Path
+		}
+		return redact.Uint(uint64(e.Target.PID))
+	}
+	if !e.NewPath.IsZero() {
+		return e.NewPath
+	}
+	return e.Path
+}

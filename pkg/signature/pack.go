@@ -1,0 +1,67 @@
+package signature
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// packVersion is the version of the format of [Pack.Canonical].
+const packVersion = 1
+
+// maxPack bounds a pack in bytes.
+const maxPack = 64 << 20
+
+type canonical struct {
+	Version int    `json:"version"`
+	Name    string `json:"name"`
+	Pack    string `json:"pack_version,omitempty"`
+	Files   []file `json:"files"`
+}
+
+// Canonical returns the pack as JSON, with a final newline: the text of every
+// rule file, in the order of their paths. Rules are compiled again when it is
+// read, so what a person can review is what is matched.
+func (p *Pack) Canonical() []byte {
+	c := canonical{Version: packVersion, Name: p.name, Pack: p.version, Files: p.files}
+	if c.Files == nil {
+		c.Files = []file{}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	if err := enc.Encode(c); err != nil {
+		panic(err) // cannot be: strings and numbers
+	}
+	return b.Bytes()
+}
+
+// ReadPack reads what [Pack.Canonical] wrote.
+func ReadPack(data []byte) (*Pack, error) {
+	if len(data) > maxPack {
+		return nil, fmt.Errorf("read signature pack: %d bytes are more than one can have", len(data))
+	}
+	var c canonical
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return nil, fmt.Errorf("read signature pack: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("read signature pack: something follows the object")
+	}
+	if c.Version != packVersion {
+		return nil, fmt.Errorf("read signature pack: it has version %d; this program reads %d", c.Version, packVersion)
+	}
+	if len(c.Files) > maxFiles {
+		return nil, fmt.Errorf("read signature pack: more than %d files", maxFiles)
+	}
+	p, err := build(c.Name, c.Pack, c.Files)
+	if err != nil {
+		return nil, fmt.Errorf("read signature pack: %w", err)
+	}
+	return p, nil
+}
