@@ -135,7 +135,7 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 		c.first, c.leaf = ev.Time, ev.Seq
 		c.idle = ev.Kind == event.Connect && ev.Proto == event.ProtoUDP
 		c.inbound = ev.Kind == event.Accept || ev.Kind == event.Flow && f.listening[ev.Src.Port()]
-		if !c.idle {
+		if !c.idle && ev.Kind != event.Send {
 			c.newCount = 1
 		}
 	} else if ev.Kind == event.Connect && !c.idle {
@@ -157,9 +157,7 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 		sends = !c.idle
 		decide = sends && ev.Err != 0 && ev.Err != errInProgress
 	case event.Send:
-		if c.idle || c.sent > 0 {
-			c.newCount += times(ev)
-		}
+		c.newCount += times(ev)
 		c.idle, decide, sends = false, true, true
 		c.total(c.sent+ev.Sent, c.received+ev.Received)
 	case event.Flow:
@@ -237,15 +235,17 @@ func (f *Folder) settle(c *conn) {
 		return
 	}
 	c.give(c.fact)
-	if fresh := c.mask &^ c.checked; fresh != 0 {
-		c.checked |= fresh
-		f.chains(fresh, c, c.fact, func(fact *Fact) {
-			if have := f.facts[string(f.key)]; have != nil {
-				have.seen(c.last, 1)
-				return
-			}
-			f.keep(fact)
-		})
+	fresh := c.mask &^ c.checked
+	c.checked |= fresh
+	for i := 0; fresh != 0 && i < len(f.taints.classes); i++ {
+		if fresh&(1<<i) == 0 || !f.chained(i, c, c.fact) {
+			continue
+		}
+		if have := f.facts[string(f.key)]; have != nil {
+			have.seen(c.last, 1)
+		} else {
+			f.keep(f.chain(i, c, c.fact))
+		}
 	}
 }
 
@@ -258,25 +258,26 @@ func (c *conn) give(fact *Fact) {
 	c.newCount, c.newSent, c.newReceived = 0, 0, 0
 }
 
-// chains calls add, with f.key set, for a chain fact of each class of the mask
-// for which the fact's destination is not coherent.
-func (f *Folder) chains(mask uint64, c *conn, to *Fact, add func(*Fact)) {
-	if to.Loopback() {
-		return
+// chained reports whether a credential of a class that was read is of no use
+// where the connection went, and sets f.key to that of the chain fact.
+func (f *Folder) chained(class int, c *conn, to *Fact) bool {
+	name := f.taints.classes[class]
+	if to.Loopback() || coherent(name, to.Host) {
+		return false
 	}
-	for i, class := range f.taints.classes {
-		if mask&(1<<i) == 0 || coherent(class, to.Host) {
-			continue
-		}
-		f.begin(Chain, c.lin)
-		f.key = append(append(append(f.key, class.String()...), ' '), to.Object.String()...)
-		add(&Fact{
-			Verb: Chain, Node: c.node, Who: c.lin.who, Class: credentialEgress,
-			Object: redact.Concat(class, redact.Const(" -> "), to.Object),
-			Host:   to.Host, How: to.How, Addr: to.Addr, Proto: to.Proto,
-			Via: c.lin.via, First: c.last, Last: c.last, Count: 1, Leaf: c.leaf,
-			Job: c.lin.job, Step: c.lin.step, Action: c.lin.action, Agent: c.lin.agent, ContainerName: c.lin.container,
-		})
+	f.begin(Chain, c.lin)
+	f.key = append(append(append(f.key, name.String()...), ' '), to.Object.String()...)
+	return true
+}
+
+// chain makes the chain fact.
+func (f *Folder) chain(class int, c *conn, to *Fact) *Fact {
+	return &Fact{
+		Verb: Chain, Node: c.node, Who: c.lin.who, Class: credentialEgress,
+		Object: redact.Concat(f.taints.classes[class], redact.Const(" -> "), to.Object),
+		Host:   to.Host, How: to.How, Addr: to.Addr, Proto: to.Proto,
+		Via: c.lin.via, First: c.last, Last: c.last, Count: 1, Leaf: c.leaf,
+		Job: c.lin.job, Step: c.lin.step, Action: c.lin.action, Agent: c.lin.agent, ContainerName: c.lin.container,
 	}
 }
 
@@ -307,12 +308,15 @@ func (f *Folder) pending(byKey map[string]*Fact, out []*Fact) []*Fact {
 			to = byKey[string(f.key)]
 		}
 		if to == nil {
-			fresh := d.fact(c.node, c.lin, c.first, c.leaf)
-			to = put(fresh)
+			to = put(d.fact(c.node, c.lin, c.first, c.leaf))
 		}
 		given := *c
 		given.give(to)
-		f.chains(c.mask, c, to, func(fact *Fact) { put(fact) })
+		for i := range f.taints.classes {
+			if c.mask&(1<<i) != 0 && f.chained(i, c, to) {
+				put(f.chain(i, c, to))
+			}
+		}
 	}
 	return out
 }

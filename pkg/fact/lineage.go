@@ -62,6 +62,9 @@ func (f *Folder) makeLineage(n *process.Node, via event.Via) *lineage {
 		if m.Via == event.ViaMonitor && k > 0 {
 			break
 		}
+		if !m.Execed && m.Parent != nil {
+			continue // it runs its parent's program
+		}
 		name := m.Program()
 		if name.IsZero() || k > 0 && who[k-1] == name {
 			continue
