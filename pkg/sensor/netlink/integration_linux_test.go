@@ -1,0 +1,133 @@
+package netlink
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/probe"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// needKernel skips where the proc connector cannot be used, and says why.
+func needKernel(t testing.TB) {
+	t.Helper()
+	if err := probe.CanNetlink(); err != nil {
+		t.Skipf("needs the proc connector: %v", err)
+	}
+}
+
+// log keeps copies of records.
+type log struct {
+	mu      sync.Mutex
+	records []sensor.Record
+}
+
+func (l *log) sink(r *sensor.Record) {
+	c := *r
+	for _, f := range []*[]byte{&c.Exe, &c.Filename, &c.Interp, &c.Cwd, &c.Argv, &c.Env, &c.Payload, &c.Path, &c.NewPath} {
+		*f = bytes.Clone(*f)
+	}
+	l.mu.Lock()
+	l.records = append(l.records, c)
+	l.mu.Unlock()
+}
+
+func (l *log) find(match func(*sensor.Record) bool) []sensor.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []sensor.Record
+	for i := range l.records {
+		if match(&l.records[i]) {
+			found = append(found, l.records[i])
+		}
+	}
+	return found
+}
+
+func start(t testing.TB, opt Options, sink sensor.Sink) *Sensor {
+	t.Helper()
+	needKernel(t)
+	s := New(opt)
+	if err := s.Start(context.Background(), sink); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func drain(t testing.TB, s *Sensor) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Drain(ctx); err != nil {
+		t.Fatalf("drain: %v", err)
+	}
+}
+
+// storm is a shell command that executes /bin/true n times with a word that
+// marks it, and the bytes to find in argv.
+func storm(n int) (*exec.Cmd, []byte) {
+	word := fmt.Sprintf("storm-%d-%d", os.Getpid(), time.Now().UnixNano())
+	return exec.Command("/bin/sh", "-c", `i=0; while [ $i -lt `+fmt.Sprint(n)+` ]; do /bin/true $0 $i; i=$((i+1)); done`, word), []byte(word)
+}
+
+func BenchmarkExecStorm(b *testing.B) {
+	const execs = 20000
+	for b.Loop() {
+		var l log
+		s := New(Options{})
+		needKernel(b)
+		if err := s.Start(context.Background(), l.sink); err != nil {
+			b.Fatal(err)
+		}
+		cmd, word := storm(execs)
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		shell := uint32(cmd.Process.Pid)
+		began := time.Now()
+		if err := cmd.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		took := time.Since(began)
+		drain(b, s)
+		b.StopTimer()
+		children := map[uint32]bool{}
+		for _, r := range l.find(func(r *sensor.Record) bool { return r.Kind == event.Fork && r.ParentPID == shell }) {
+			children[r.PID] = true
+		}
+		var seen, argv, exits int
+		for _, r := range l.find(func(r *sensor.Record) bool { return children[r.PID] }) {
+			switch r.Kind {
+			case event.Exec:
+				seen++
+				if bytes.Contains(r.Argv, word) {
+					argv++
+				}
+			case event.Exit:
+				exits++
+			}
+		}
+		if seen != execs || exits != execs {
+			b.Errorf("%d of %d execs and %d exits were seen; stats %+v", seen, execs, exits, s.Stats())
+		}
+		b.ReportMetric(float64(seen)/execs*100, "%execs")
+		b.ReportMetric(float64(argv)/execs*100, "%argv")
+		b.ReportMetric(float64(took.Microseconds())/execs, "us/exec")
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+		b.StartTimer()
+	}
+}

@@ -1,0 +1,73 @@
+// Package netlink is the sensor for machines that allow no eBPF, and the
+// second witness on those that do.
+//
+//	s := netlink.New(netlink.Options{})
+//	if err := s.Start(ctx, func(r *sensor.Record) { ... }); err != nil { ... }
+//	defer s.Close()
+//
+// Three things of the kernel feed it:
+//
+//   - the proc connector (include/uapi/linux/cn_proc.h) tells of every fork,
+//     exec and exit, but not of what was executed: that is read from /proc, in
+//     a race with the process itself;
+//   - sock_diag (sock_diag(7)) lists the sockets of a network namespace, and
+//     tells of each that is freed, with its byte counts;
+//   - /proc/PID/fd tells whose socket it is.
+//
+// What it cannot see is said by Stats().Missing. Decoding is pure and is
+// tested with recorded bytes on any system.
+package netlink
+
+import (
+	"time"
+
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// Options are the settings of a sensor. The zero value is good.
+type Options struct {
+	// WitnessOnly makes a sensor that only counts forks, execs and exits. It
+	// reads nothing of /proc and gives no record but [event.SensorGap], so
+	// that it costs next to nothing beside another sensor.
+	WitnessOnly bool
+	// Watch is not used: this sensor sees no file. It is here so that both
+	// sensors are made alike.
+	Watch sensor.Watch
+	// Buffer is how many bytes of messages the kernel may hold for us; 32 MiB
+	// where 0. The memory is used only while we lag behind.
+	Buffer int
+	// Poll is the time between two looks at the sockets; 50 ms where 0. It
+	// grows by itself where looking is dear.
+	Poll time.Duration
+	// ArgvMax is how many bytes of a process's arguments are kept; 128 KiB
+	// where 0.
+	ArgvMax int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Buffer <= 0 {
+		o.Buffer = 32 << 20
+	}
+	if o.Poll <= 0 {
+		o.Poll = 50 * time.Millisecond
+	}
+	if o.ArgvMax <= 0 {
+		o.ArgvMax = 128 << 10
+	}
+	return o
+}
+
+// blind is what this sensor cannot see on any kernel.
+var blind = []string{
+	"arguments, path and environment of a process that ends, or executes another program, within about half a millisecond",
+	"arguments as given to execve: a process may rewrite them before they are read",
+	"files: no open, rename, unlink, chmod or link",
+	"the owner of a connection that is shorter than the poll of the socket tables (50 ms)",
+	"DNS, TLS and HTTP: no payload",
+	"the destination of datagrams sent on sockets that are not connected",
+	"packet, raw and vsock sockets",
+	"the caller of clone with CLONE_PARENT, whose child is told as its parent's",
+	"tampering but for ptrace attaches: no kill, bpf, module, mount, io_uring",
+}
+
+var blindWitness = []string{"everything but the number of forks, execs and exits"}

@@ -1,0 +1,224 @@
+package netlink
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// reader takes the messages of the proc connector and, at an exec, reads the
+// process before it goes. It does nothing else, on a thread of its own, since
+// every microsecond between the exec and the read loses arguments.
+type reader struct {
+	receiver *receiver
+	poker    poker
+	proc     procReader
+	queue    *queue
+	counts   *counts
+	witness  bool
+	self     uint32
+	tick     int64 // nanoseconds of a clock tick of /proc/PID/stat
+	stop     atomic.Bool
+	// beat is the boot time at which the socket was last found empty.
+	beat atomic.Int64
+
+	sequence sequence
+	offset   int64 // CLOCK_BOOTTIME less CLOCK_MONOTONIC
+	newest   int64 // boot time of the newest event seen
+
+	// held are items that are not yet given away: a later message may say that
+	// what was read of an exec is of the exec after it.
+	held []*item
+	marked bool // held has a mark
+	// gap is the loss that is going on; nil while there is none.
+	gap *item
+}
+
+// heldMax bounds held while we lag behind.
+const heldMax = 4096
+
+// witnessNap is how long a counting sensor sleeps between two looks: 20,000
+// execs a second fill the buffer no faster than that.
+const witnessNap = 50 * time.Millisecond
+
+// patience bounds how long a fork's event may come after the child got its
+// start time; see start.
+const patience = 2 * time.Millisecond
+
+func (r *reader) run() {
+	// Never unlocked: the thread and its priority end with this function.
+	runtime.LockOSThread()
+	if !r.witness {
+		// A reader that waits for its turn on the processor loses the race.
+		// Without CAP_SYS_NICE it stays as it is.
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	}
+	for {
+		n, err := r.receiver.receive()
+		switch {
+		case err == nil:
+			for i := range n {
+				b, kernel := r.receiver.message(i)
+				r.take(b, kernel)
+			}
+			r.release(false)
+			continue
+		case errors.Is(err, unix.ENOBUFS):
+			r.counts.overruns.Add(1)
+			r.lost(0, r.newest)
+			continue
+		case !errors.Is(err, unix.EAGAIN):
+			r.lost(0, r.newest)
+			r.gap.record.Detail = "the proc connector socket failed"
+			r.stop.Store(true)
+		}
+		r.release(true)
+		r.closeGap()
+		r.beat.Store(bootNow())
+		if r.stop.Load() {
+			return
+		}
+		r.wait()
+	}
+}
+
+func (r *reader) wait() {
+	_, poked := r.poker.wait(r.receiver.fd, -1)
+	if r.witness && !poked {
+		_, poked = r.poker.wait(-1, int(witnessNap/time.Millisecond))
+	}
+	if poked {
+		r.poker.clear()
+	}
+	r.offset = clock(unix.CLOCK_BOOTTIME) - clock(unix.CLOCK_MONOTONIC)
+}
+
+// take reads one message.
+func (r *reader) take(b []byte, kernel bool) {
+	if !kernel {
+		r.counts.forged.Add(1)
+		return
+	}
+	var ev procEvent
+	if err := decodeProcEvent(b, &ev); err != nil {
+		r.counts.undecoded.Add(1)
+		return
+	}
+	now := int64(ev.mono) + r.offset
+	if lost := r.sequence.next(ev.cpu, ev.seq); lost > 0 {
+		r.counts.lost.Add(uint64(lost))
+		r.lost(uint64(lost), r.newest)
+	}
+	if r.gap != nil {
+		r.gap.record.To = max(r.gap.record.To, now)
+	}
+	r.newest = max(r.newest, now)
+	r.counts.count(&ev)
+
+	switch ev.what {
+	case whatFork, whatExec, whatUID, whatGID, whatSID, whatPtrace, whatExit:
+		if r.witness {
+			return
+		}
+	case whatComm:
+		// Of all names only our own marks matter.
+		if ev.tgid != r.self || !bytes.HasPrefix(ev.comm[:], markPrefix) {
+			return
+		}
+		r.marked = true
+	case whatNone:
+	default:
+		return
+	}
+	it := r.queue.get()
+	it.kind, it.ev, it.time, it.start = itemEvent, ev, now, -1
+	switch ev.what {
+	case whatFork:
+		it.start = r.start(&ev, now)
+	case whatExec:
+		r.supersede(&ev, now)
+		r.proc.readImage(ev.tgid, &it.img)
+	}
+	r.held = append(r.held, it)
+}
+
+// start returns the start time of a forked child as /proc/PID/stat would show
+// it, in ticks of boot time. The event comes a little after the child got it,
+// so only an event just after a tick needs to be looked up.
+func (r *reader) start(ev *procEvent, now int64) int64 {
+	if ev.pid != ev.tgid {
+		return 0
+	}
+	if now%r.tick < int64(patience) {
+		if ticks := r.proc.start(ev.tgid); ticks >= 0 {
+			return ticks * r.tick
+		}
+	}
+	return now - now%r.tick
+}
+
+// supersede marks what was read for an earlier exec of the process as not to
+// be trusted, where this exec happened before the reading had ended.
+func (r *reader) supersede(ev *procEvent, now int64) {
+	for i := len(r.held) - 1; i >= 0; i-- {
+		it := r.held[i]
+		if it.kind == itemEvent && it.ev.what == whatExec && it.ev.tgid == ev.tgid {
+			if now <= it.img.done {
+				it.img.reset()
+			}
+			return
+		}
+	}
+}
+
+// release gives items away: all where the socket is empty, else those that no
+// message still to come can contradict.
+func (r *reader) release(all bool) {
+	n := len(r.held)
+	if !all && n < heldMax {
+		for n = 0; n < len(r.held); n++ {
+			if it := r.held[n]; it.img.done >= r.newest {
+				break
+			}
+		}
+	}
+	if n == 0 {
+		return
+	}
+	r.queue.put(r.held[:n]...)
+	r.held = r.held[:copy(r.held, r.held[n:])]
+	if r.marked {
+		r.marked = false
+		signal(r.queue.many) // somebody waits for it
+	}
+}
+
+// lost opens a gap, or widens the one that is open.
+func (r *reader) lost(n uint64, since int64) {
+	if r.gap == nil {
+		r.gap = r.queue.get()
+		r.gap.kind = itemGap
+		r.gap.record = sensor.Record{Kind: event.SensorGap, From: since, To: since,
+			Detail: "proc connector: the kernel's buffer for us was full"}
+	}
+	r.gap.record.Lost += n
+}
+
+// closeGap tells of a gap, once the socket was empty: the kernel drops
+// everything from the first message that does not fit until then.
+func (r *reader) closeGap() {
+	if r.gap == nil {
+		return
+	}
+	r.gap.record.To = max(r.gap.record.To, bootNow())
+	r.gap.record.Time = r.gap.record.To
+	r.queue.put(r.gap)
+	r.gap = nil
+}

@@ -1,0 +1,180 @@
+package netlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	nl "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/probe"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// Sensor is the netlink sensor. Make one with New.
+type Sensor struct {
+	opt    Options
+	counts counts
+
+	mu      sync.Mutex // guards what follows: Start and Close
+	running bool
+
+	conn     *nl.Conn
+	poker    poker
+	queue    *queue
+	table    *table
+	marks    marks
+	reader   *reader
+	dispatch *dispatcher
+	missing  []string
+
+	readerDone, dispatchDone chan struct{}
+}
+
+var _ sensor.Sensor = (*Sensor)(nil)
+
+// New returns a sensor that sees nothing before Start.
+func New(opt Options) *Sensor { return &Sensor{opt: opt.withDefaults()} }
+
+// Name returns "netlink".
+func (s *Sensor) Name() string { return "netlink" }
+
+// Start arms the sensor. The error says what the kernel refused.
+func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running {
+		return errors.New("netlink: already started")
+	}
+	clock, err := probe.ReadClock()
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	conn, fd, err := dial(unix.NETLINK_CONNECTOR, cnIdxProc, s.opt.Buffer, 0)
+	if err != nil {
+		return fmt.Errorf("netlink: proc connector: %w", err)
+	}
+	p, err := newPoker()
+	if err != nil {
+		conn.Close()
+		return fmt.Errorf("netlink: %w", err)
+	}
+	s.conn, s.poker = conn, p
+	s.queue, s.table = newQueue(), newTable()
+	self, tick := uint32(os.Getpid()), 1e9/clock.UserHZ
+	root, _ := probe.CgroupRoot() // without it records have no cgroup
+	s.reader = &reader{
+		receiver: newReceiver(conn, fd), poker: p, queue: s.queue, counts: &s.counts, witness: s.opt.WitnessOnly,
+		self: self, tick: tick, offset: clock.Monotonic, newest: bootNow(),
+		proc: procReader{argvMax: s.opt.ArgvMax, cgroupRoot: root},
+	}
+	s.dispatch = &dispatcher{
+		queue: s.queue, table: s.table, marks: &s.marks, counts: &s.counts, sink: sink, self: self, tick: tick,
+		proc:   procReader{argvMax: s.opt.ArgvMax, cgroupRoot: root},
+		urgent: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	if err := s.subscribe(); err != nil {
+		conn.Close()
+		_ = unix.Close(p.fd)
+		return fmt.Errorf("netlink: proc connector: %w", err)
+	}
+	// What happens from here on is in the socket's buffer until the reader
+	// runs, so nothing falls between the list of processes and the events.
+	if !s.opt.WitnessOnly {
+		if err := s.dispatch.seed(); err != nil {
+			conn.Close()
+			_ = unix.Close(p.fd)
+			return fmt.Errorf("netlink: %w", err)
+		}
+	}
+	s.readerDone, s.dispatchDone = make(chan struct{}), make(chan struct{})
+	go func() { defer close(s.readerDone); s.reader.run() }()
+	go func() { defer close(s.dispatchDone); s.dispatch.run() }()
+	s.running = true
+	// The first mark is the base of the sequence numbers of every CPU, and the
+	// proof that the kernel talks to us.
+	if err := s.beat(ctx, 2*time.Second); err != nil {
+		s.close()
+		return fmt.Errorf("netlink: %w", err)
+	}
+	return nil
+}
+
+func (s *Sensor) subscribe() error {
+	_, err := s.conn.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastListen, 0)})
+	return err
+}
+
+// beat returns after all that happened before it was given to the sink.
+func (s *Sensor) beat(ctx context.Context, patience time.Duration) error {
+	return s.marks.beat(ctx, func() { s.poker.poke(); signal(s.dispatch.urgent) }, patience)
+}
+
+// Drain returns after everything that happened before the call has been given
+// to the sink.
+func (s *Sensor) Drain(ctx context.Context) error {
+	if !s.started() {
+		return errors.New("netlink: not started")
+	}
+	return s.beat(ctx, 0)
+}
+
+func (s *Sensor) started() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
+}
+
+// Check makes an event of its own and looks whether it comes back.
+func (s *Sensor) Check() []string {
+	if !s.started() {
+		return []string{"netlink: not started"}
+	}
+	var problems []string
+	if err := s.beat(context.Background(), time.Second); err != nil {
+		problems = append(problems, "netlink: "+err.Error())
+	}
+	return problems
+}
+
+// Stats returns the totals since Start.
+func (s *Sensor) Stats() sensor.Stats {
+	st := sensor.Stats{
+		Forks: s.counts.forks.Load(), Execs: s.counts.execs.Load(), Exits: s.counts.exits.Load(),
+		Records: s.counts.records.Load(), Lost: s.counts.lost.Load() + s.counts.deaf.Load(), Undecoded: s.counts.undecoded.Load(),
+		Missing: blind,
+	}
+	if s.opt.WitnessOnly {
+		st.Missing = blindWitness
+	}
+	return st
+}
+
+// Close disarms the sensor. What is left goes to the sink before it returns.
+func (s *Sensor) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running {
+		return nil
+	}
+	s.close()
+	return nil
+}
+
+func (s *Sensor) close() {
+	s.running = false
+	s.reader.stop.Store(true)
+	s.poker.poke()
+	<-s.readerDone
+	close(s.dispatch.stop)
+	<-s.dispatchDone
+	s.queue.close()
+	// Kernels before 6.6 count subscribers and do not notice that one is gone.
+	_, _ = s.conn.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastIgnore, 0)})
+	s.conn.Close()
+	_ = unix.Close(s.poker.fd)
+}

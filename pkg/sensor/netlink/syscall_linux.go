@@ -1,0 +1,51 @@
+package netlink
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
+)
+
+// The calls of x/sys/unix copy each path to the heap; these take one that is
+// NUL-terminated already.
+
+func pointer(s string) *byte { return unsafe.StringData(s) }
+
+func open(dir int, path *byte, flags int) (int, error) {
+	for {
+		fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(path)), uintptr(flags|unix.O_CLOEXEC), 0, 0, 0)
+		if errno == 0 {
+			return int(fd), nil
+		}
+		if errno != unix.EINTR {
+			return -1, errno
+		}
+	}
+}
+
+func readlink(dir int, path *byte, buf []byte) int {
+	n, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+func statx(dir int, path *byte) (event.FileID, uint32) {
+	var st unix.Statx_t
+	_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(dir), uintptr(unsafe.Pointer(path)),
+		unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_NLINK, uintptr(unsafe.Pointer(&st)), 0)
+	if errno != 0 {
+		return event.FileID{}, 0
+	}
+	return event.FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}, st.Nlink
+}
+
+const (
+	atCWD    = unix.AT_FDCWD
+	openPath = unix.O_PATH | unix.O_DIRECTORY
+)
+
+func closeFD(fd int) { _ = unix.Close(fd) }
