@@ -141,6 +141,9 @@ func classify(name []byte) keyKind {
 
 // isHeader reports whether name is an HTTP header that carries a credential.
 func isHeader(name []byte) bool {
+	if len(name) > 2 && name[0] == '-' && name[1] == 'H' { // curl -HName:
+		name = name[2:]
+	}
 	if len(name) < 6 || len(name) > 32 {
 		return false
 	}
@@ -216,11 +219,14 @@ func reference(v []byte) bool {
 					return false
 				}
 			}
-			return false
-		case '(':
-			return n[len(n)-1] == ')'
+			return len(n) <= 2
+		case '(': // a command; what it holds is looked at for itself
+			return true
 		}
 		return isName(n)
+	}
+	if v[0] == '$' || v[0] == '`' {
+		return len(v) == 1 || v[0] == '`'
 	}
 	return len(v) > 2 && v[0] == '%' && v[len(v)-1] == '%' && isName(v[1:len(v)-1])
 }
@@ -246,17 +252,48 @@ func readable(v []byte) bool {
 	} else if i := indexByte(v, '-'); i > 0 && isDigestName(v[:i]) {
 		return true
 	}
-	hex := len(v) > 0
-	for _, c := range v {
-		hex = hex && (isHex(c) || c == '-')
+	// A cache key is words and digests; what is left of it without the digests
+	// must not look random.
+	var buf [256]byte
+	rest := buf[:0]
+	for len(v) > 0 {
+		n := 0
+		for n < len(v) && base62[v[n]] {
+			n++
+		}
+		if !isDigest(v[:n]) {
+			rest = append(rest, v[:min(n, len(buf)-len(rest))]...)
+		}
+		if n < len(v) {
+			if len(rest) < len(buf) {
+				rest = append(rest, v[n])
+			}
+			n++
+		}
+		v = v[n:]
 	}
-	if hex {
-		switch len(v) {
-		case 32, 36, 40, 56, 64, 96, 128:
-			return true
+	return isUUID(rest) || !highEntropy(rest)
+}
+
+// isDigest reports whether v is a digest in hex: MD5, SHA-1, SHA-2.
+func isDigest(v []byte) bool {
+	switch len(v) {
+	case 32, 40, 56, 64, 96, 128:
+		return isHexRun(v)
+	}
+	return false
+}
+
+func isUUID(v []byte) bool {
+	if len(v) != 36 {
+		return false
+	}
+	for i, c := range v {
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') || !dash && !isHex(c) {
+			return false
 		}
 	}
-	return !highEntropy(v)
+	return true
 }
 
 func indexByte(b []byte, c byte) int {

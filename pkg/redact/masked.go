@@ -60,6 +60,7 @@ func newMasked(values []string) masked {
 			}
 			n++
 			add(p, p, 0, nil, minMasked)
+			add(strings.ToLower(p), p, 0, nil, 2*minMasked) // in a host name
 			q, _ := json.Marshal(p)
 			add(strings.Trim(string(q), `"`), p, 0, nil, minMasked)
 			for _, e := range []string{url.QueryEscape(p), url.PathEscape(p)} {
@@ -125,10 +126,16 @@ func (m *masked) at(b []byte, i int) *form {
 	return nil
 }
 
-// any reports whether b holds a masked value.
+// any reports whether b holds a masked value. The four bytes roll on, so that
+// a byte costs one look into the filter.
 func (m *masked) any(b []byte) bool {
-	for i := 0; i+minMasked <= len(b); i++ {
-		if m.at(b, i) != nil {
+	if len(b) < minMasked {
+		return false
+	}
+	g := gram(b) << 8
+	for i := minMasked - 1; i < len(b); i++ {
+		g = g>>8 | uint32(b[i])<<24
+		if h := gramHash(g); m.filter[h>>6&255]&(1<<(h&63)) != 0 && m.at(b, i-minMasked+1) != nil {
 			return true
 		}
 	}

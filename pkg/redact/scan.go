@@ -98,10 +98,15 @@ var classOf = func() (t [256]uint8) {
 	return
 }()
 
-// pairs says which two bytes a shape can begin with.
-var pairs = func() (t [256][4]uint64) {
+// pairs says which two bytes a shape can begin with; pairsWithin, with which
+// it can begin within a word.
+var pairs, pairsWithin = func() (all, within [256][4]uint64) {
 	for _, s := range shapes {
-		t[s.prefix[0]][s.prefix[1]>>6] |= 1 << (s.prefix[1] & 63)
+		c, d := s.prefix[0], s.prefix[1]
+		all[c][d>>6] |= 1 << (d & 63)
+		if s.within || !base62[c] {
+			within[c][d>>6] |= 1 << (d & 63)
+		}
 	}
 	return
 }()
@@ -121,8 +126,12 @@ func (r *Redactor) clean(b []byte, in where) bool {
 			}
 			run = 0
 		}
-		if prev != classWord && i+1 < len(b) {
-			if d := b[i+1]; pairs[c][d>>6]&(1<<(d&63)) != 0 {
+		if i+1 < len(b) {
+			table := &pairs
+			if prev == classWord {
+				table = &pairsWithin
+			}
+			if d := b[i+1]; table[c][d>>6]&(1<<(d&63)) != 0 {
 				if _, _, _, ok := match(b, i); ok {
 					return false
 				}
@@ -304,7 +313,16 @@ func (s *scanner) findURLs(b []byte) {
 			}
 			end++
 		}
-		colon := indexByte(b[from:end], ':')
+		colon := -1
+		if from < end && b[from] == '[' { // an IPv6 address
+			if bracket := indexByte(b[from:end], ']'); bracket >= 0 {
+				if colon = indexByte(b[from+bracket:end], ':'); colon >= 0 {
+					colon += bracket
+				}
+			}
+		} else {
+			colon = indexByte(b[from:end], ':')
+		}
 		if last < 0 {
 			// A password with a slash in it, against the RFC: what follows the
 			// colon is no port.
@@ -538,6 +556,8 @@ func (s *scanner) findOptions(b []byte) {
 			for to = from; to < len(b) && b[to] > ' ' && b[to] != ';' && b[to] != '|' && b[to] != '&' && b[to] != '(' && b[to] != ')' && b[to] != '"' && b[to] != '\''; to++ {
 				if b[to] == '\\' {
 					to++
+				} else if n := mark(b[to:]); n > 0 {
+					to += n - 1
 				}
 			}
 			to = min(to, len(b))
@@ -597,10 +617,10 @@ func mark(b []byte) int {
 
 // encoded reports whether the run could be text in base64 or hex: whether its
 // beginning decodes to what prints, at one of the four places where it may begin.
-func encoded(run []byte) bool { return encodedAt(run) >= 0 }
+func encoded(run []byte) bool { return base64At(run) >= 0 || hexAt(run) >= 0 }
 
-// encodedAt returns where in run the readable text begins, or -1.
-func encodedAt(run []byte) int {
+// base64At returns where in run readable text in base64 begins, or -1.
+func base64At(run []byte) int {
 	var in [16]byte
 	var out [12]byte
 	for shift := 0; shift < 4 && len(run)-shift >= 16; shift++ {
@@ -617,16 +637,22 @@ func encodedAt(run []byte) int {
 			return shift
 		}
 	}
-	if len(run) >= 32 {
-		for shift := range 2 {
-			ok := true
-			for i := shift; i < shift+24 && ok; i += 2 {
-				hi, lo := run[i], run[i+1]
-				ok = isHex(hi) && isHex(lo) && hi >= '2' && hi <= '7' && !(hi == '7' && (lo == 'f' || lo == 'F'))
-			}
-			if ok {
-				return shift
-			}
+	return -1
+}
+
+// hexAt returns where in run readable text in hex begins, or -1.
+func hexAt(run []byte) int {
+	if len(run) < 32 {
+		return -1
+	}
+	for shift := range 2 {
+		ok := true
+		for i := shift; i < shift+24 && ok; i += 2 {
+			hi, lo := run[i], run[i+1]
+			ok = isHex(hi) && isHex(lo) && hi >= '2' && hi <= '7' && !(hi == '7' && (lo == 'f' || lo == 'F'))
+		}
+		if ok {
+			return shift
 		}
 	}
 	return -1
@@ -655,7 +681,14 @@ func (s *scanner) findEncoded(b []byte, depth int) {
 		}
 		// Folders of a path look like base64 too: try again behind each slash.
 		for from := i; end-from >= minEncode; {
-			if shift := encodedAt(b[from:end]); shift >= 0 && s.decode(b, from, from+shift, end, depth) {
+			if shift := hexAt(b[from:end]); shift >= 0 {
+				if n := s.decodeHex(b[from+shift : end]); s.look(depth) {
+					s.wrap(from, from+shift+n)
+					from += shift + n
+					continue
+				}
+			}
+			if shift := base64At(b[from:end]); shift >= 0 && s.decode(b, from, from+shift, end, depth) {
 				break
 			}
 			n := indexByte(b[from:end], '/')
@@ -672,12 +705,6 @@ func (s *scanner) findEncoded(b []byte, depth int) {
 // secret.
 func (s *scanner) decode(b []byte, first, from, end, depth int) bool {
 	run := b[from:min(end, from+maxDecode)]
-	if isHexRun(run) && s.decodeHex(run) {
-		if s.look(depth) {
-			s.wrap(first, end)
-			return true
-		}
-	}
 	s.dec = s.dec[:0]
 	var quad [4]byte
 	for len(run) > 0 {
@@ -721,12 +748,14 @@ func isHexRun(run []byte) bool {
 	return true
 }
 
-func (s *scanner) decodeHex(run []byte) bool {
+// decodeHex decodes the hex that run begins with and returns its length.
+func (s *scanner) decodeHex(run []byte) int {
 	s.dec = s.dec[:0]
-	for i := 0; i+1 < len(run); i += 2 {
+	i := 0
+	for ; i+1 < len(run) && i < maxDecode && isHex(run[i]) && isHex(run[i+1]); i += 2 {
 		s.dec = append(s.dec, unhex(run[i])<<4|unhex(run[i+1]))
 	}
-	return len(s.dec) > 0
+	return i
 }
 
 func unhex(c byte) byte {
@@ -795,8 +824,24 @@ func (s *scanner) findEscaped(b []byte, in where, depth int) {
 		}
 		if s.look(depth) && !s.covers(from, i) {
 			s.wrap(from, i)
+			continue
+		}
+		// In a form a plus stands for a blank, elsewhere for itself.
+		if spaces(s.dec) && s.look(depth) && !s.covers(from, i) {
+			s.wrap(from, i)
 		}
 	}
+}
+
+// spaces makes blanks of the pluses in b and reports whether there are any.
+func spaces(b []byte) bool {
+	any := false
+	for i, c := range b {
+		if c == '+' {
+			b[i], any = ' ', true
+		}
+	}
+	return any
 }
 
 // covers reports whether what was found inside b[from:to] when decoded was

@@ -11,6 +11,8 @@ type shape struct {
 	// exact: the byte after the body must not be of body's characters, so a
 	// longer string is another thing.
 	exact bool
+	// within: the prefix may stand within a word.
+	within bool
 	// check looks closer at b[from:to], the whole match; it may move both ends.
 	check func(b []byte, from, to int) (int, int, bool)
 }
@@ -45,14 +47,14 @@ var (
 )
 
 var shapes = []shape{
-	{pattern: Const("github-token"), prefix: "ghp_", body: base62, min: 30},
-	{pattern: Const("github-token"), prefix: "gho_", body: base62, min: 30},
-	{pattern: Const("github-token"), prefix: "ghu_", body: base62, min: 30},
-	{pattern: Const("github-token"), prefix: "ghs_", body: tokenChar, min: 30},
-	{pattern: Const("github-token"), prefix: "ghr_", body: base62, min: 30},
-	{pattern: Const("github-token"), prefix: "github_pat_", body: base62_, min: 40},
+	{pattern: Const("github-token"), prefix: "ghp_", body: base62, min: 30, within: true},
+	{pattern: Const("github-token"), prefix: "gho_", body: base62, min: 30, within: true},
+	{pattern: Const("github-token"), prefix: "ghu_", body: base62, min: 30, within: true},
+	{pattern: Const("github-token"), prefix: "ghs_", body: tokenChar, min: 30, within: true},
+	{pattern: Const("github-token"), prefix: "ghr_", body: base62, min: 30, within: true},
+	{pattern: Const("github-token"), prefix: "github_pat_", body: base62_, min: 40, within: true},
 
-	{pattern: Const("gitlab-token"), prefix: "glpat-", body: tokenChar, min: 20},
+	{pattern: Const("gitlab-token"), prefix: "glpat-", body: tokenChar, min: 20, within: true},
 	{pattern: Const("gitlab-token"), prefix: "gldt-", body: tokenChar, min: 20},
 	{pattern: Const("gitlab-token"), prefix: "glrt-", body: tokenChar, min: 20},
 	{pattern: Const("gitlab-token"), prefix: "glcbt-", body: tokenChar, min: 20},
@@ -66,12 +68,12 @@ var shapes = []shape{
 	{pattern: Const("atlassian-token"), prefix: "ATATT3", body: chars("0-9A-Za-z_=-"), min: 60},
 	{pattern: Const("atlassian-token"), prefix: "ATCTT3", body: chars("0-9A-Za-z_=-"), min: 60},
 
-	{pattern: Const("npm-token"), prefix: "npm_", body: base62, min: 36, exact: true},
-	{pattern: Const("pypi-token"), prefix: "pypi-AgE", body: base64url, min: 40},
+	{pattern: Const("npm-token"), prefix: "npm_", body: base62, min: 36, exact: true, within: true},
+	{pattern: Const("pypi-token"), prefix: "pypi-AgE", body: base64url, min: 40, within: true},
 	{pattern: Const("rubygems-token"), prefix: "rubygems_", body: hexLower, min: 48, exact: true},
 	{pattern: Const("crates-token"), prefix: "cio", body: base62, min: 32, max: 32, exact: true, check: random},
 	{pattern: Const("nuget-key"), prefix: "oy2", body: chars("0-9a-z"), min: 43, max: 43, exact: true, check: random},
-	{pattern: Const("docker-token"), prefix: "dckr_pat_", body: base64url, min: 20},
+	{pattern: Const("docker-token"), prefix: "dckr_pat_", body: base64url, min: 20, within: true},
 	{pattern: Const("docker-token"), prefix: "dckr_oat_", body: base64url, min: 20},
 
 	{pattern: Const("aws-access-key-id"), prefix: "AKIA", body: upperNum, min: 16, max: 16, exact: true},
@@ -82,7 +84,7 @@ var shapes = []shape{
 	{pattern: Const("google-client-secret"), prefix: "GOCSPX-", body: base64url, min: 24},
 	{pattern: Const("google-access-token"), prefix: "ya29.", body: tokenChar, min: 20},
 	{pattern: Const("google-refresh-token"), prefix: "1//0", body: base64url, min: 40},
-	{pattern: Const("azure-client-secret"), prefix: "Q~", body: chars("0-9A-Za-z_.~-"), min: 31, max: 34, exact: true, check: azureClientSecret},
+	{pattern: Const("azure-client-secret"), prefix: "Q~", body: chars("0-9A-Za-z_.~-"), min: 31, max: 34, exact: true, within: true, check: azureClientSecret},
 	{pattern: Const("digitalocean-token"), prefix: "dop_v1_", body: hexLower, min: 64, exact: true},
 	{pattern: Const("digitalocean-token"), prefix: "doo_v1_", body: hexLower, min: 64, exact: true},
 	{pattern: Const("digitalocean-token"), prefix: "dor_v1_", body: hexLower, min: 64, exact: true},
@@ -92,8 +94,8 @@ var shapes = []shape{
 	{pattern: Const("vercel-token"), prefix: "vcp_", body: base62, min: 24},
 	{pattern: Const("heroku-key"), prefix: "HRKU-", body: base64url, min: 36},
 
-	{pattern: Const("slack-token"), prefix: "xoxb-", body: slackChar, min: 20},
-	{pattern: Const("slack-token"), prefix: "xoxp-", body: slackChar, min: 20},
+	{pattern: Const("slack-token"), prefix: "xoxb-", body: slackChar, min: 20, within: true},
+	{pattern: Const("slack-token"), prefix: "xoxp-", body: slackChar, min: 20, within: true},
 	{pattern: Const("slack-token"), prefix: "xoxa-", body: slackChar, min: 20},
 	{pattern: Const("slack-token"), prefix: "xoxr-", body: slackChar, min: 20},
 	{pattern: Const("slack-token"), prefix: "xoxs-", body: slackChar, min: 20},
@@ -120,7 +122,7 @@ var shapes = []shape{
 	{pattern: Const("shopify-token"), prefix: "shpca_", body: hexLower, min: 32},
 	{pattern: Const("shopify-token"), prefix: "shppa_", body: hexLower, min: 32},
 
-	{pattern: Const("anthropic-key"), prefix: "sk-ant-", body: base64url, min: 20},
+	{pattern: Const("anthropic-key"), prefix: "sk-ant-", body: base64url, min: 20, within: true},
 	{pattern: Const("openai-key"), prefix: "sk-proj-", body: base64url, min: 20, check: random},
 	{pattern: Const("openai-key"), prefix: "sk-svcacct-", body: base64url, min: 20, check: random},
 	{pattern: Const("openai-key"), prefix: "sk-admin-", body: base64url, min: 20, check: random},
@@ -142,12 +144,11 @@ var shapes = []shape{
 	{pattern: Const("doppler-token"), prefix: "dp.pt.", body: base62, min: 40},
 	{pattern: Const("doppler-token"), prefix: "dp.st.", body: tokenChar, min: 40},
 	{pattern: Const("1password-token"), prefix: "ops_eyJ", body: base64url, min: 60},
-	{pattern: Const("age-secret-key"), prefix: "AGE-SECRET-KEY-", body: chars("0-9A-Z-"), min: 40},
+	{pattern: Const("age-secret-key"), prefix: "AGE-SECRET-KEY-", body: chars("0-9A-Z-"), min: 40, within: true},
 	{pattern: Const("tailscale-key"), prefix: "tskey-", body: base64url, min: 20, check: random},
 
 	{pattern: Const("sendgrid-key"), prefix: "SG.", body: tokenChar, min: 50, check: sendgrid},
 	{pattern: Const("twilio-key"), prefix: "SK", body: hexLower, min: 32, max: 32, exact: true},
-	{pattern: Const("mailgun-key"), prefix: "key-", body: hexLower, min: 32, max: 32, exact: true},
 	{pattern: Const("newrelic-key"), prefix: "NRAK-", body: upperNum, min: 27},
 	{pattern: Const("grafana-token"), prefix: "glsa_", body: base62_, min: 32},
 	{pattern: Const("grafana-token"), prefix: "glc_", body: base64std, min: 40},
@@ -186,7 +187,7 @@ func match(b []byte, i int) (from, to int, pattern Text, ok bool) {
 			continue
 		}
 		// A prefix within a word is not one: "graphnpm_" is a name.
-		if i > 0 && base62[s.prefix[0]] && base62[b[i-1]] && !escapedBefore(b, i) {
+		if i > 0 && !s.within && base62[s.prefix[0]] && base62[b[i-1]] && !escapedBefore(b, i) {
 			continue
 		}
 		j := i + len(s.prefix)
