@@ -1,0 +1,249 @@
+package attest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/judge"
+)
+
+// Bounds of what stands in the statement itself.
+const (
+	maxArgs     = 64
+	maxArgBytes = 4096
+	maxNetwork  = 64
+	maxRules    = 256
+	maxText     = 256
+	maxFile     = 64 << 20
+	// roomForSubjects is left for the artifacts that are added later.
+	roomForSubjects = 30_000
+)
+
+// Describe makes the statement about a folder of results, which holds
+// verdict.json and evidence/. It reads the evidence's files against their
+// manifest first. tool is the version of the program that signs.
+func Describe(dir, tool string) (*Statement, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	ev, err := evidence.Open(dir + "/evidence")
+	if err != nil {
+		return nil, err
+	}
+	opened := ev.Manifest()
+	if err := ev.Close(); err != nil {
+		return nil, err
+	}
+	manifest, err := readFile(root, ManifestName)
+	if err != nil {
+		return nil, err
+	}
+	verdict, err := readFile(root, "verdict.json")
+	if err != nil {
+		return nil, err
+	}
+	s, err := Make(manifest, verdict, tool)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if got := s.Predicate.EventLog; got.Size != opened.Tree.Size || got.Root != opened.Tree.Root.String() {
+		return nil, fmt.Errorf("%s: %s changed while it was read", dir, ManifestName)
+	}
+	return s, nil
+}
+
+// readFile reads a regular file of the folder.
+func readFile(root *os.Root, name string) ([]byte, error) {
+	st, err := root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing: %s holds no finished recording", name, root.Name())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s in %s is not a regular file", name, root.Name())
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxFile)
+	}
+	return b, err
+}
+
+// Make makes the statement from the bytes of manifest.json and verdict.json.
+func Make(manifest, verdict []byte, tool string) (*Statement, error) {
+	var m evidence.Manifest
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return nil, fmt.Errorf("manifest.json: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(verdict))
+	var v judge.Verdict
+	if err := dec.Decode(&v); err != nil {
+		return nil, fmt.Errorf("verdict.json: %w", err)
+	}
+	if m.Run == "" || v.Verdict == "" {
+		return nil, errors.New("manifest.json or verdict.json is not of this program")
+	}
+	sum := sha256.Sum256(manifest)
+	vsum := sha256.Sum256(verdict)
+	s := &Statement{
+		Type: StatementType, PredicateType: PredicateType,
+		Subject: []Subject{{ManifestName, Digest{hex.EncodeToString(sum[:])}}},
+		Predicate: Predicate{
+			Monitor:          Monitor{Type: MonitorType, Version: tool},
+			MonitoredProcess: MonitoredProcess{HostID: short(v.Run.Host), Type: CommandType, Event: m.Run},
+			MonitorLog:       MonitorLog{Process: []Process{process(&v.Run.Command)}},
+			Metadata:         &Metadata{Started: v.Run.Started, Finished: v.Run.Ended},
+			Verdict:          flat(&v),
+			Coverage: Coverage{
+				State: v.Coverage.State, Sensor: v.Coverage.Sensor, Witness: v.Coverage.Witness,
+				Events: v.Coverage.Events, Lost: v.Coverage.Lost, Gaps: len(v.Coverage.Gaps),
+			},
+			EventLog: EventLog{Hash: "rfc6962-sha256", Size: m.Tree.Size, Root: m.Tree.Root.String(), Lost: m.Lost},
+			Inputs: Inputs{
+				Judge:      v.Inputs.Judge.Version,
+				IntentName: short(v.Inputs.Intent.Name), IntentSHA256: v.Inputs.Intent.SHA256,
+				SignaturesName: short(v.Inputs.Signatures.Name), SignaturesSHA256: v.Inputs.Signatures.SHA256,
+			},
+		},
+	}
+	p := &s.Predicate
+	p.MonitorLog.Network, p.MonitorLog.NetworkOmitted = network(&v)
+	if p.MonitoredProcess.HostID == "" {
+		p.MonitoredProcess.HostID = "unknown"
+	}
+	if v.Run.Repository != "" {
+		p.MonitoredProcess.Type = JobType
+	}
+	if v.Inputs.Intent.SHA256 != "" {
+		p.Monitor.TracePolicy = &Reference{"evidence/inputs/" + evidence.IntentInput, Digest{v.Inputs.Intent.SHA256}}
+	}
+	p.Verdict.SHA256 = hex.EncodeToString(vsum[:])
+	return s, s.fit()
+}
+
+// fit takes destinations out of the statement, those with the fewest bytes
+// sent first, and tells how many, until it has room to be signed: a job that
+// uses long names must not make its evidence impossible to sign.
+func (s *Statement) fit() error {
+	p := &s.Predicate
+	for {
+		b, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		n := len(p.MonitorLog.Network)
+		if len(b) <= maxStatement-roomForSubjects || n == 0 {
+			return s.check()
+		}
+		keep := n * 3 / 4
+		p.MonitorLog.Network = p.MonitorLog.Network[:keep]
+		p.MonitorLog.NetworkOmitted += n - keep
+	}
+}
+
+func process(c *judge.Command) Process {
+	p := Process{Argv: []string{}, Exit: c.Exit}
+	room := maxArgBytes
+	for _, a := range c.Argv {
+		if len(p.Argv) == maxArgs || len(a) > room {
+			p.Cut = true
+			break
+		}
+		room -= len(a)
+		p.Argv = append(p.Argv, a)
+	}
+	return p
+}
+
+// network lists what the intent does not explain, those with most bytes sent
+// where there are too many, and how many are left out.
+func network(v *judge.Verdict) (list []Network, omitted int) {
+	var out []Network
+	add := func(fs []judge.Fact, standing string) {
+		for _, f := range fs {
+			if f.Verb != "connect" {
+				continue
+			}
+			who := make([]string, 0, 4)
+			for _, w := range f.Who[:min(len(f.Who), 4)] {
+				who = append(who, short(w))
+			}
+			out = append(out, Network{"outbound", short(f.Object), who, standing, f.Sent, f.Received, f.Leaf})
+		}
+	}
+	add(v.Forbidden, "forbidden")
+	add(v.Undeclared, "undeclared")
+	slices.SortStableFunc(out, func(a, b Network) int {
+		switch {
+		case a.Standing != b.Standing:
+			return len(a.Standing) - len(b.Standing) // forbidden is the shorter word
+		case a.Sent > b.Sent:
+			return -1
+		case a.Sent < b.Sent:
+			return 1
+		}
+		return 0
+	})
+	n := min(len(out), maxNetwork)
+	return out[:n], len(out) - n
+}
+
+func flat(v *judge.Verdict) Verdict {
+	out := Verdict{
+		Verdict: string(v.Verdict), Reasons: []string{}, Score: v.Score, Rules: []string{},
+		Facts: v.Facts.Total, Undeclared: v.Facts.Undeclared, Forbidden: len(v.Forbidden),
+	}
+	for _, r := range v.Reasons {
+		out.Reasons = append(out.Reasons, string(r))
+	}
+	for _, f := range v.Findings {
+		switch f.Severity {
+		case judge.Critical:
+			out.Critical++
+		case judge.High:
+			out.High++
+		case judge.Medium:
+			out.Medium++
+		case judge.Low:
+			out.Low++
+		default:
+			out.Info++
+		}
+		out.Rules = append(out.Rules, short(f.Rule))
+	}
+	slices.Sort(out.Rules)
+	out.Rules = slices.Compact(out.Rules)
+	out.Rules = out.Rules[:min(len(out.Rules), maxRules)]
+	return out
+}
+
+// short cuts what the job may have named.
+func short(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	end := maxText
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
