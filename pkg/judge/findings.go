@@ -207,7 +207,7 @@ func (c *coverage) coverageFindings() []Finding {
 
 // list returns all findings, gravest first, then by first time and id.
 func (j *Judge) list() []Finding {
-	out := j.coverage.coverageFindings()
+	out := append([]Finding{}, j.coverage.coverageFindings()...)
 	for _, f := range j.hits.byID {
 		c := *f
 		c.Leaves = append([]uint64{}, f.Leaves...)

@@ -54,7 +54,7 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 	// not the machine's own is never believed.
 	j.names.AddResolver(netip.AddrFrom4([4]byte{127, 0, 0, 53}))
 	j.folder = fact.NewFolder(j.tree, j.names, fact.Folders{}, 0)
-	j.folder.Explained = func(f *fact.Fact) bool { return j.judge(f).status != undeclared && j.judge(f).status != forbidden }
+	j.folder.Explained = func(f *fact.Fact) bool { return j.judge(f).status < undeclared }
 	if pack != nil {
 		j.matcher = pack.Matcher()
 	}
@@ -88,7 +88,8 @@ func (j *Judge) Apply(ev *event.Event) {
 	if !ev.Target.IsZero() {
 		j.input.Target = j.tree.Get(ev.Target)
 	}
-	if ev.Dst.IsValid() {
+	switch ev.Kind {
+	case event.Connect, event.Send, event.TLS, event.HTTP:
 		j.input.Host = j.hostOf(ev)
 	}
 	for _, h := range j.matcher.Apply(&j.input) {

@@ -1,0 +1,555 @@
+package judge_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact/facttest"
+	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/signature"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+const policy = `version: 1
+egress:
+  - "*.example.com:443"
+  - {to: "uploads.example.net:443", by: [gh]}
+write: ["dist/**", "node_modules/**"]
+credentials: [npm]
+deny:
+  egress: ["*.ngrok.app"]
+`
+
+func resolved(t testing.TB, yaml string) *intent.Resolved {
+	t.Helper()
+	if yaml == "" {
+		return intent.None()
+	}
+	p, err := intent.Parse("posture.yml", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func rules(t testing.TB) *signature.Pack {
+	t.Helper()
+	p, err := signature.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func run(t testing.TB, yaml string, l *facttest.Log) *judge.Verdict {
+	t.Helper()
+	j := judge.New(resolved(t, yaml), nil)
+	for i := range l.Events {
+		j.Apply(&l.Events[i])
+	}
+	return j.Verdict()
+}
+
+// scenes are logs with the intent that they are judged by.
+var scenes = []struct {
+	name   string
+	policy string
+	tell   func(l *facttest.Log)
+	want   judge.Outcome
+	score  int
+	why    []judge.Reason
+}{
+	{
+		"a job that does what it said", policy,
+		func(l *facttest.Log) {
+			node := l.Run(l.Root, "/usr/bin/node", "node", "build.js")
+			l.Write(node, facttest.Root+"/dist/main.js")
+			l.Resolve(node, "api.example.com", "203.0.113.9")
+			l.Send(node, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Pass, 0, []judge.Reason{},
+	},
+	{
+		"one undeclared host", policy,
+		func(l *facttest.Log) {
+			node := l.Run(l.Root, "/usr/bin/node", "node", "build.js")
+			l.Resolve(node, "evil.example", "203.0.113.9")
+			l.Send(node, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Fail, 40, []judge.Reason{judge.Undeclared},
+	},
+	{
+		"a denied host", policy,
+		func(l *facttest.Log) {
+			l.Resolve(l.Root, "a.ngrok.app", "203.0.113.9")
+			l.Send(l.Root, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Fail, 99, []judge.Reason{judge.Forbidden},
+	},
+	{
+		"a write outside the listed folders", policy,
+		func(l *facttest.Log) {
+			l.Write(l.Root, facttest.Root+"/src/main.go")
+			l.End(0)
+		}, judge.Review, 12, []judge.Reason{judge.Undeclared},
+	},
+	{
+		"a write outside the workspace needs a grant under any intent", "version: 1\negress: [\"a.example.com:443\"]\n",
+		func(l *facttest.Log) {
+			l.Write(l.Root, "/etc/cron.d/x")
+			l.Write(l.Root, facttest.Root+"/anything")
+			l.Write(l.Root, "/tmp/anything")
+			l.End(0)
+		}, judge.Fail, 40, []judge.Reason{judge.Undeclared},
+	},
+	{
+		"a credential that is read and sent away", policy,
+		func(l *facttest.Log) {
+			sh := l.Run(l.Root, "/bin/sh", "sh", "-c", "cat ~/.npmrc | curl")
+			l.Read(l.Run(sh, "/bin/cat", "cat", ".npmrc"), "npm", facttest.Home+"/.npmrc")
+			curl := l.Run(sh, "/usr/bin/curl", "curl", "api.example.com")
+			l.Resolve(curl, "api.example.com", "203.0.113.9")
+			l.Send(curl, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Fail, 64, []judge.Reason{judge.Undeclared},
+	},
+	{
+		"no intent", "",
+		func(l *facttest.Log) {
+			l.Resolve(l.Root, "anything.example", "203.0.113.9")
+			l.Send(l.Root, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Review, 0, []judge.Reason{judge.NoIntent},
+	},
+	{
+		"an intent that allows anything", "version: 1\negress: [\"*:*\"]\n",
+		func(l *facttest.Log) {
+			l.Resolve(l.Root, "anything.example", "203.0.113.9")
+			l.Send(l.Root, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Review, 0, []judge.Reason{judge.LowTightness},
+	},
+	{
+		"a log without end", policy,
+		func(l *facttest.Log) {
+			l.Write(l.Root, facttest.Root+"/dist/main.js")
+		}, judge.Review, 0, []judge.Reason{judge.PartialCoverage},
+	},
+	{
+		"lost records", policy,
+		func(l *facttest.Log) {
+			l.Add(event.Event{Kind: event.SensorGap, Via: event.ViaMonitor, Sensor: facttest.Text("ebpf"), Detail: facttest.Text("records lost"), From: 1, To: 2, Lost: 17})
+			l.End(0)
+		}, judge.Review, 0, []judge.Reason{judge.PartialCoverage, judge.HasFinding},
+	},
+	{
+		"a canary that was not seen", policy,
+		func(l *facttest.Log) {
+			l.Add(event.Event{Kind: event.Canary, Via: event.ViaMonitor, Detail: facttest.Text("the monitor's own exec was not seen")})
+			l.End(0)
+		}, judge.Fail, 0, []judge.Reason{judge.PartialCoverage, judge.HasFinding},
+	},
+	{
+		"witnesses that disagree", policy,
+		func(l *facttest.Log) {
+			l.Add(event.Event{Kind: event.Witness, Via: event.ViaMonitor, Counts: []event.Count{{What: facttest.Text("exec"), EBPF: 3, Netlink: 300}}})
+			l.End(0)
+		}, judge.Fail, 0, []judge.Reason{judge.PartialCoverage, judge.HasFinding},
+	},
+	{
+		"partial coverage fails where the policy says so", policy + "fail-on: {coverage: partial}\n",
+		func(l *facttest.Log) {}, judge.Fail, 0, []judge.Reason{judge.PartialCoverage},
+	},
+	{
+		"a program that takes the sensors off", "",
+		func(l *facttest.Log) {
+			l.Add(event.Event{Kind: event.BPF, Op: event.OpDetach, Actor: l.Run(l.Root, "/usr/sbin/bpftool", "bpftool", "link", "detach", "id", "3")})
+			l.End(0)
+		}, judge.Fail, 90, []judge.Reason{judge.NoIntent, judge.HasFinding},
+	},
+	{
+		"never only reports", policy + "fail-on: never\n",
+		func(l *facttest.Log) {
+			l.Send(l.Root, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Review, 40, []judge.Reason{judge.Undeclared},
+	},
+	{
+		"what happens elsewhere on the machine is not the job's", policy,
+		func(l *facttest.Log) {
+			l.Send(l.Root, "203.0.113.9:443", 120)
+			for i := len(l.Events) - 2; i < len(l.Events); i++ {
+				l.Events[i].Via = event.ViaHost
+			}
+			l.End(0)
+		}, judge.Pass, 0, []judge.Reason{},
+	},
+}
+
+func TestVerdictsOfScenes(t *testing.T) {
+	for _, s := range scenes {
+		t.Run(s.name, func(t *testing.T) {
+			l := facttest.New("make", "build")
+			s.tell(l)
+			v := run(t, s.policy, l)
+			if v.Verdict != s.want || v.Score != s.score || !slices.Equal(v.Reasons, s.why) {
+				t.Errorf("%s, score %d, because of %v; want %s, %d, %v\n%s", v.Verdict, v.Score, v.Reasons, s.want, s.score, s.why, v.Encode())
+			}
+			sum := 0
+			for _, e := range v.Ledger {
+				sum += e.Points
+			}
+			if (sum == 0) != (v.Score == 0) {
+				t.Errorf("ledger of %d points and score %d", sum, v.Score)
+			}
+		})
+	}
+}
+
+// Each scene's log and verdict are kept: the bytes of a verdict are a promise.
+func TestGoldenVerdicts(t *testing.T) {
+	for _, s := range scenes {
+		name := filepath.Join("testdata", strings.ReplaceAll(s.name, " ", "-"))
+		t.Run(s.name, func(t *testing.T) {
+			if *update {
+				l := facttest.New("make", "build")
+				s.tell(l)
+				var log []byte
+				for i := range l.Events {
+					log = append(l.Events[i].AppendJSON(log), '\n')
+				}
+				write(t, name+".jsonl", log)
+				write(t, name+".json", run(t, s.policy, l).Encode())
+			}
+			log, err := os.ReadFile(name + ".jsonl")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := os.ReadFile(name + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 20 {
+				if diff := cmp.Diff(string(want), string(replay(t, s.policy, log).Encode())); diff != "" {
+					t.Fatalf("-kept +now\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func write(t *testing.T, name string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replay judges a log as it stands on the disk, with one event used again for
+// every line as a reader does.
+func replay(t *testing.T, yaml string, log []byte) *judge.Verdict {
+	t.Helper()
+	j := judge.New(resolved(t, yaml), nil)
+	var ev event.Event
+	for line := range bytes.Lines(log) {
+		if err := event.Decode(bytes.TrimSuffix(line, []byte("\n")), &ev); err != nil {
+			t.Fatal(err)
+		}
+		j.Apply(&ev)
+	}
+	return j.Verdict()
+}
+
+func TestReplayOfTheLinesGivesTheVerdictOfTheEvents(t *testing.T) {
+	l := crowd(200)
+	var log []byte
+	for i := range l.Events {
+		log = append(l.Events[i].AppendJSON(log), '\n')
+	}
+	live := string(run(t, policy, l).Encode())
+	if diff := cmp.Diff(live, string(replay(t, policy, log).Encode())); diff != "" {
+		t.Errorf("-live +replay\n%s", diff)
+	}
+}
+
+// A verdict in between changes nothing.
+func TestLookingChangesNothing(t *testing.T) {
+	l := crowd(50)
+	in, pack := resolved(t, policy), rules(t)
+	quiet, looked := judge.New(in, pack), judge.New(in, pack)
+	for i := range l.Events {
+		quiet.Apply(&l.Events[i])
+		looked.Apply(&l.Events[i])
+		if i%7 == 0 {
+			looked.Verdict()
+			looked.Facts()
+			looked.Live()
+		}
+	}
+	want := string(quiet.Verdict().Encode())
+	if got := string(looked.Verdict().Encode()); got != want {
+		t.Errorf("-quiet +looked\n%s", cmp.Diff(want, got))
+	}
+	if again := string(quiet.Verdict().Encode()); again != want {
+		t.Error("the second verdict differs from the first")
+	}
+}
+
+// crowd is a log with many programs, hosts, files and a finding or two.
+func crowd(n int) *facttest.Log {
+	l := facttest.New("make", "build")
+	for i := range n {
+		p := l.Run(l.Root, "/usr/bin/node", "node", fmt.Sprintf("/srv/x%d.js", i%5))
+		l.Resolve(p, fmt.Sprintf("h%d.example", i%40), fmt.Sprintf("203.0.113.%d", i%40))
+		l.Send(p, fmt.Sprintf("203.0.113.%d:443", i%40), uint64(i))
+		l.Write(p, fmt.Sprintf("%s/src/f%d.go", facttest.Root, i))
+		l.Write(p, fmt.Sprintf("/etc/x%d", i))
+		l.Read(p, "aws", facttest.Home+"/.aws/credentials")
+		l.Connect(p, "198.51.100.7:80")
+		l.Unlink(p, fmt.Sprintf("%s/old%d", facttest.Root, i))
+		if i%10 == 0 {
+			l.Add(event.Event{Kind: event.BPF, Op: event.OpObject, Actor: p})
+			l.Add(event.Event{Kind: event.MemAccess, Op: event.OpRead, Actor: p, Target: event.Actor{PID: 900, Start: 70_000_000_000}, Path: facttest.Text("/proc/900/mem"), Class: facttest.Text("process-memory")})
+		}
+		l.Exit(p, 0)
+	}
+	l.End(0)
+	return l
+}
+
+func TestVerdictsMatchTheirSchema(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/verdict.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string, v *judge.Verdict) {
+		t.Helper()
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(v.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(doc); err != nil {
+			t.Errorf("%s: %#v\n%s", name, err, v.Encode())
+		}
+	}
+	for _, s := range scenes {
+		l := facttest.New("make", "build")
+		s.tell(l)
+		check(s.name, run(t, s.policy, l))
+	}
+	check("a crowd", run(t, policy, crowd(700)))
+	check("an empty log", judge.New(nil, nil).Verdict())
+	j := judge.New(resolved(t, policy), rules(t))
+	for _, l := range []*facttest.Log{crowd(30)} {
+		for i := range l.Events {
+			j.Apply(&l.Events[i])
+		}
+	}
+	check("with rules", j.Verdict())
+}
+
+// The schema is strict: what is not in it is refused.
+func TestTheSchemaRefusesWhatItDoesNotName(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/verdict.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := run(t, policy, crowd(3)).Encode()
+	for _, edit := range []struct{ name, from, to string }{
+		{"an unknown member", `"version": 1,`, `"version": 1, "extra": 1,`},
+		{"an unknown outcome", `"verdict": "fail"`, `"verdict": "ok"`},
+		{"a score over 100", `"score": `, `"score": 9`},
+		{"a severity of no kind", `"severity": "high"`, `"severity": "scary"`},
+	} {
+		bad := strings.Replace(string(good), edit.from, edit.to, 1)
+		if bad == string(good) {
+			t.Fatalf("%s: nothing to edit", edit.name)
+		}
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(bad))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(doc) == nil {
+			t.Errorf("%s is not refused", edit.name)
+		}
+	}
+}
+
+func TestAVerdictIsBoundedAndSaysWhatItLeftOut(t *testing.T) {
+	l := facttest.New("make")
+	for i := range 3000 {
+		l.Connect(l.Root, fmt.Sprintf("203.%d.%d.9:443", i/250, i%250))
+	}
+	l.End(0)
+	v := run(t, policy, l)
+	if len(v.Undeclared) != 500 || v.Facts.Undeclared != 3000 || v.Facts.LeftOut != 2500 {
+		t.Errorf("%d listed, %+v", len(v.Undeclared), v.Facts)
+	}
+	if len(v.Ledger) > 10 {
+		t.Errorf("a ledger of %d lines", len(v.Ledger))
+	}
+	if n := len(v.Encode()); n > 1<<20 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+func TestTheCommandsEnd(t *testing.T) {
+	l := facttest.New("make")
+	l.End(3)
+	if v := run(t, policy, l); v.Run.Command.Exit != 3 {
+		t.Errorf("exit %d, want 3", v.Run.Command.Exit)
+	}
+	l = facttest.New("make")
+	l.End(0)
+	l.Events[len(l.Events)-1].Signal = 9
+	if v := run(t, policy, l); v.Run.Command.Exit != 137 {
+		t.Errorf("exit %d, want 137", v.Run.Command.Exit)
+	}
+	l = facttest.New("make")
+	if v := run(t, policy, l); v.Run.Command.Exit != -1 || v.Run.Ended == "" {
+		t.Errorf("exit %d, ended %q; want -1 and the last event's time", v.Run.Command.Exit, v.Run.Ended)
+	}
+}
+
+func TestALogThatMissesALineIsPartial(t *testing.T) {
+	l := crowd(3)
+	l.Events = slices.Delete(l.Events, 20, 22)
+	v := run(t, policy, l)
+	if v.Coverage.State != "partial" || v.Coverage.Lost != 2 {
+		t.Errorf("%s, lost %d", v.Coverage.State, v.Coverage.Lost)
+	}
+}
+
+func TestWhatATerminalObeysIsEscaped(t *testing.T) {
+	l := facttest.New("make")
+	l.Write(l.Root, "/etc/\u009b31m\u202etxt.\x1b]0;<&>\x7f")
+	l.End(0)
+	b := run(t, policy, l).Encode()
+	for _, r := range string(b) {
+		if r < 0x20 && r != '\n' || r >= 0x7f && r <= 0x9f || r == 0x202e {
+			t.Errorf("%U stands in the output", r)
+		}
+	}
+	if !bytes.Contains(b, []byte(`<&>`)) || !json.Valid(b) {
+		t.Errorf("%s", b)
+	}
+}
+
+// Adding what a policy allows never raises the score, and adding what a job
+// does never lowers it.
+func TestScoreIsMonotone(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	hosts := []string{"a.example", "b.example", "c.example", "d.ngrok.app", "e.example.com"}
+	type act struct{ kind, n int }
+	tell := func(acts []act) *facttest.Log {
+		l := facttest.New("make")
+		for _, a := range acts {
+			switch a.kind {
+			case 0:
+				l.Resolve(l.Root, hosts[a.n%len(hosts)], fmt.Sprintf("203.0.113.%d", a.n%len(hosts)))
+				l.Send(l.Root, fmt.Sprintf("203.0.113.%d:443", a.n%len(hosts)), 1)
+			case 1:
+				l.Write(l.Root, fmt.Sprintf("/etc/x%d", a.n))
+			case 2:
+				l.Write(l.Root, fmt.Sprintf("%s/src/%d", facttest.Root, a.n))
+			case 3:
+				l.Unlink(l.Root, fmt.Sprintf("%s/src/%d", facttest.Root, a.n))
+			case 4:
+				l.Read(l.Root, "aws", fmt.Sprintf("/x/%d", a.n))
+			}
+		}
+		l.End(0)
+		return l
+	}
+	allow := policy
+	for range 60 {
+		acts := make([]act, 1+r.IntN(12))
+		for i := range acts {
+			acts[i] = act{r.IntN(5), r.IntN(9)}
+		}
+		whole := run(t, policy, tell(acts)).Score
+		if whole < 0 || whole > 100 {
+			t.Fatalf("score %d", whole)
+		}
+		if less := run(t, policy, tell(acts[:len(acts)-1])).Score; less > whole {
+			t.Errorf("%v: %d without the last act, %d with it", acts, less, whole)
+		}
+		twice := append(slices.Clone(acts), acts...)
+		if got := run(t, policy, tell(twice)).Score; got != whole && !slices.ContainsFunc(acts, func(a act) bool { return a.kind == 4 }) {
+			t.Errorf("%v: %d once, %d twice", acts, whole, got)
+		}
+		allow = policy + "" // the same policy with one more grant
+		wider := strings.Replace(allow, "egress:\n  - ", "egress:\n  - \"a.example:443\"\n  - ", 1)
+		if got := run(t, wider, tell(acts)).Score; got > whole {
+			t.Errorf("%v: %d, and %d with another grant", acts, whole, got)
+		}
+	}
+}
+
+// Explained noise dilutes nothing.
+func TestNoiseDilutesNothing(t *testing.T) {
+	l := facttest.New("make")
+	l.Send(l.Root, "203.0.113.9:443", 1)
+	l.End(0)
+	alone := run(t, policy, l).Score
+	l = facttest.New("make")
+	l.Send(l.Root, "203.0.113.9:443", 1)
+	for i := range 2000 {
+		l.Write(l.Root, fmt.Sprintf("%s/dist/%d/%d.js", facttest.Root, i/50, i))
+		l.Resolve(l.Root, fmt.Sprintf("h%d.example.com", i), fmt.Sprintf("198.51.%d.%d", i/250, i%250))
+		l.Send(l.Root, fmt.Sprintf("198.51.%d.%d:443", i/250, i%250), 1)
+	}
+	l.End(0)
+	if got := run(t, policy, l).Score; got != alone {
+		t.Errorf("%d alone, %d among noise", alone, got)
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	l := crowd(1000)
+	in, pack := resolved(b, policy), rules(b)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += len(l.Events) {
+		j := judge.New(in, pack)
+		for k := range l.Events {
+			if i+k == b.N {
+				break
+			}
+			j.Apply(&l.Events[k])
+		}
+	}
+}
+
+func BenchmarkVerdict(b *testing.B) {
+	l := crowd(1000)
+	j := judge.New(resolved(b, policy), rules(b))
+	for k := range l.Events {
+		j.Apply(&l.Events[k])
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		j.Verdict()
+	}
+}
