@@ -54,6 +54,8 @@ type Monitor struct {
 	self    uint32
 	started int64
 
+	// rounds lets one round of tick run at a time; taken before mu.
+	rounds sync.Mutex
 	// mu guards everything below. The sensors' sink holds it for one record.
 	mu      sync.Mutex
 	table   *process.Table
@@ -81,7 +83,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		opt: opt, self: uint32(os.Getpid()), started: boottime(),
 		table:    process.NewTable(tableLimit),
 		problems: map[string]bool{}, canary: newCanary(),
-		stop:     make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if m.opt.Logf == nil {
 		m.opt.Logf = func(string, ...any) {}
@@ -227,7 +229,8 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		}
 		p = m.table.Find(rec.PID, rec.Start)
 	}
-	if p == nil {
+	// What the monitor does itself is no job's doing, whoever started it.
+	if p == nil || rec.PID == m.self || m.canary.pid != 0 && rec.PID == m.canary.pid {
 		return
 	}
 	if rec.Kind == event.Unix {
@@ -246,9 +249,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		switch {
 		case p.Tags.Has(bit):
 			r.record(rec, p, target, p.Via(bit))
-		case r.host && rec.PID != m.self:
+		case r.host:
 			r.record(rec, p, target, event.ViaHost)
-		case target != nil && target.Tags.Has(bit) && rec.PID != m.self && outsideMatters(rec):
+		case target != nil && target.Tags.Has(bit) && outsideMatters(rec):
 			r.record(rec, p, target, event.ViaOutside)
 		}
 	}

@@ -19,7 +19,9 @@ const clockStepAfter = int64(500 * time.Millisecond)
 // checkpoint.
 func (m *Monitor) tick() {
 	defer close(m.done)
+	m.rounds.Lock()
 	m.canary.run(m.locked)
+	m.rounds.Unlock()
 	t := time.NewTicker(Interval)
 	defer t.Stop()
 	for {
@@ -40,6 +42,8 @@ func (m *Monitor) locked(f func()) {
 
 // round judges the interval that ends now and begins the next one.
 func (m *Monitor) round(checkpoint bool) {
+	m.rounds.Lock()
+	defer m.rounds.Unlock()
 	for _, s := range m.primary.Check() {
 		m.problem("sensor " + m.primary.Name() + ": " + s)
 	}

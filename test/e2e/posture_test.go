@@ -106,7 +106,7 @@ func (w *watched) load() {
 	}
 	defer ev.Close()
 	if err := ev.Each(func(_ []byte, e *event.Event) error {
-		w.events = append(w.events, e.Clone())
+		w.events = append(w.events, *e.Clone())
 		return nil
 	}); err != nil {
 		w.t.Fatalf("evidence: %v", err)
