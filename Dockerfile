@@ -1,0 +1,17 @@
+# The command in an image of its own, for runners that start tools as
+# containers. It watches the host it runs on, so it needs the host's processes:
+#
+#   docker run --rm --privileged --pid=host --network=host \
+#     -v /sys/fs/cgroup:/sys/fs/cgroup:ro IMAGE doctor
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /edamame-posture ./cmd/edamame-posture
+
+FROM scratch
+COPY --from=build /edamame-posture /edamame-posture
+COPY LICENSE /LICENSE
+ENTRYPOINT ["/edamame-posture"]
