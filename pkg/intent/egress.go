@@ -273,7 +273,7 @@ func (d *destination) specificity() int {
 		switch bits := d.net.Bits(); {
 		case d.net.IsSingleIP():
 			return exactHost
-		case d.net.Addr().Is4() && bits < 8, d.net.Addr().Is6() && bits < 16:
+		case d.net.Addr().Is4() && bits < 8, d.net.Addr().Is6() && bits < 16 && !d.net.Addr().IsPrivate():
 			return anything
 		}
 		return suffix

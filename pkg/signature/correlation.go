@@ -313,8 +313,13 @@ func (m *Matcher) ordered(ci int, c *correlation, part int, in *Input, cat categ
 		g.chains[0] = append(g.chains[0][:0], now)
 		return
 	}
-	for _, root := range m.roots(c, in) {
-		g := st.groups[string(m.appendGroup(nil, c, root))]
+	if len(st.groups) == 0 {
+		return
+	}
+	m.roots = appendRoots(m.roots[:0], c, in)
+	for _, root := range m.roots {
+		m.key = m.appendGroup(m.key[:0], c, root)
+		g := st.groups[string(m.key)]
 		if g == nil || g.chains == nil || len(g.chains[part-1]) == 0 {
 			continue
 		}
@@ -353,10 +358,10 @@ func rootOf(a event.Actor) root { return root{a.PID, a.Start} }
 
 func actorRoot(in *Input) root { return rootOf(in.Event.Actor) }
 
-// roots returns the processes whose chains the event may continue: its own,
-// and for byLineage all that it descends from, nearest first.
-func (m *Matcher) roots(c *correlation, in *Input) []root {
-	list := []root{actorRoot(in)}
+// appendRoots appends the processes whose chains the event may continue: its
+// own, and for byLineage all that it descends from, nearest first.
+func appendRoots(list []root, c *correlation, in *Input) []root {
+	list = append(list, actorRoot(in))
 	if c.group == byActor || in.Node == nil {
 		return list
 	}

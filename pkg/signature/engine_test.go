@@ -398,10 +398,15 @@ func TestAMissAllocatesNothing(t *testing.T) {
 			ran("/usr/bin/CC1plus", "-O2", "-c", strings.Repeat("Source ", 100)),
 			{Event: &event.Event{Kind: event.Fork}},
 			connects(ran("/usr/bin/git", "fetch"), "github.com", "192.0.2.1:443"),
+			connects(ran("/usr/bin/git", "fetch"), "host.test", "198.51.100.1:443"),
 			opens(ran("/bin/ps", "aux"), nil, "/proc/1/stat"),
 		}
+		secret := ran("/usr/bin/curl", "-d", "k=[redacted]")
+		secret.Event.Secrets = []event.Secret{{Field: text("argv"), Index: 2, Pattern: text("masked")}}
+		m.Apply(secret) // so that a correlation waits for a connection
 		for _, in := range inputs {
-			m.Apply(in) // buffers grow once
+			in.Event.Actor.PID++ // of another process
+			m.Apply(in)          // buffers grow once
 		}
 		if n := testing.AllocsPerRun(200, func() {
 			for _, in := range inputs {

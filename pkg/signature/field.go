@@ -198,9 +198,10 @@ func (v *view) lower(s string) string {
 		if c := s[i]; c >= 'A' && c <= 'Z' {
 			from := len(v.text)
 			v.text = append(v.text, s...)
-			for b := v.text[from:]; len(b) > 0; b = b[1:] {
-				if b[0] >= 'A' && b[0] <= 'Z' {
-					b[0] += 'a' - 'A'
+			b := v.text[from:]
+			for ; i < len(b); i++ {
+				if c := b[i]; c >= 'A' && c <= 'Z' {
+					b[i] = c + 'a' - 'A'
 				}
 			}
 			return v.made(from)

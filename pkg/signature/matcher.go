@@ -20,6 +20,8 @@ type Matcher struct {
 	states     []state
 	hits       []Hit
 	matched    []int
+	roots      []root
+	key        []byte
 	// told holds connections whose destination was decided and looked at.
 	told map[connection]struct{}
 }
