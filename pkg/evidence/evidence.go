@@ -143,8 +143,8 @@ func isSegment(s string) bool {
 	return strings.Trim(n, "0123456789") == ""
 }
 
-// tooDense reports whether lines of so many bytes are too many for a file of
-// so many: the bound that writer and reader hold alike.
-func tooDense(raw, file int64, ratio int64) bool {
-	return raw > ratioFrom && raw/ratio > file
+// tooDense reports whether so many bytes of lines are too many for so many of
+// files, by the bounds of a reader or the stricter ones of the writer.
+func tooDense(raw, file, from, ratio int64) bool {
+	return raw > from && raw/ratio > file
 }

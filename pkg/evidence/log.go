@@ -25,9 +25,10 @@ const (
 	frameLines = 8 << 20
 	// blockLines is how much the encoder may hold back: one zstd block.
 	blockLines = 128 << 10
-	// denseAt is the ratio at which the writer stops, well before the
-	// reader's maxRatio: up to a frame more may come before it is noticed.
-	denseAt = maxRatio / 2
+	// The writer stops well before the reader's bounds on ratio: up to a frame
+	// more may come before it is noticed.
+	denseFrom = ratioFrom / 2
+	denseAt   = maxRatio / 2
 )
 
 // Options of a log. Only Run must be set.
@@ -124,53 +125,48 @@ func Create(dir string, opt Options) (*Log, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create evidence: %w", err)
 	}
-	l, err := begin(dir, opt)
-	if err != nil {
+	l := &Log{opt: opt, buf: make([]byte, 0, 64<<10)}
+	if err := l.begin(dir); err != nil {
+		l.Abort()
 		return nil, fmt.Errorf("create evidence: %w", err)
 	}
 	return l, nil
 }
 
-func begin(dir string, opt Options) (l *Log, err error) {
-	l = &Log{opt: opt, buf: make([]byte, 0, 64<<10)}
-	defer func() {
-		if err != nil {
-			l.Abort()
-		}
-	}()
+func (l *Log) begin(dir string) (err error) {
 	if l.root, err = os.OpenRoot(dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.root.Mkdir(inputsDir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	if l.manifest, err = create(l.root, manifestTemp); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.manifest.need(manifestRoom, 0); err != nil {
-		return nil, err
+		return err
 	}
 	if l.notes, err = create(l.root, checkpointsName); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.notes.need(endRoom, 0); err != nil {
-		return nil, err
+		return err
 	}
 	if l.seg, err = create(l.root, segmentName(0)); err != nil {
-		return nil, err
+		return err
 	}
 	l.segments = 1
 	if err := l.seg.need(endRoom, 0); err != nil {
-		return nil, err
+		return err
 	}
 	// A small window and one block at a time: the encoder stays near 3 MiB.
 	l.enc, err = zstd.NewWriter(l.seg, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(maxWindow))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l.last.Origin = originPrefix + opt.Run
-	return l, nil
+	l.last.Origin = originPrefix + l.opt.Run
+	return nil
 }
 
 // Size returns how many events the log holds.
@@ -213,7 +209,7 @@ func (l *Log) Append(ev *event.Event) error {
 		return ErrTooLong
 	}
 	err := l.halt
-	if err == nil && tooDense(l.good.raw, l.before+l.good.seg, denseAt) {
+	if err == nil && tooDense(l.good.raw, l.before+l.good.seg, denseFrom, denseAt) {
 		err = errDense
 	}
 	if err == nil {

@@ -357,7 +357,7 @@ func (r *lineReader) segment(name string, file io.Reader, f func([]byte, *event.
 		case err != nil:
 			return wrong(err)
 		}
-		if r.raw += int64(len(line)); tooDense(r.raw, r.file, maxRatio) {
+		if r.raw += int64(len(line)); tooDense(r.raw, r.file, ratioFrom, maxRatio) {
 			return wrong(fmt.Errorf("the segments unpack to more than %d times their size", maxRatio))
 		}
 		line = bytes.TrimSuffix(line, []byte{'\n'})
