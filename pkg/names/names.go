@@ -13,6 +13,7 @@ package names
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
@@ -217,11 +218,16 @@ func (t *Table) said(ev *event.Event, how How) {
 // address, which is no name.
 func hostOf(name redact.Text) redact.Text {
 	s := name.String()
-	if _, err := netip.ParseAddr(s); err == nil {
+	if s != "" && s[0] == '[' {
 		return redact.Text{}
 	}
-	if _, err := netip.ParseAddrPort(s); err == nil || s != "" && s[0] == '[' {
-		return redact.Text{}
+	if strings.Trim(s, "0123456789abcdefABCDEF.:") == "" { // a failed parse costs memory
+		if _, err := netip.ParseAddr(s); err == nil {
+			return redact.Text{}
+		}
+		if _, err := netip.ParseAddrPort(s); err == nil {
+			return redact.Text{}
+		}
 	}
 	host, _, _ := name.Cut(":")
 	return Canonical(host)

@@ -52,6 +52,7 @@ type Node struct {
 	program        redact.Text // what Program found at exec
 	script, scrPkg redact.Text // npm_lifecycle_event and npm_package_name
 	agents         agents      // the markers of agents in its environment
+	runner         *Node       // where runs goes on, so that it takes one step
 
 	child, last, sister, elder *Node // first and last child; neighbours among the parent's
 	prev, next                 *Node // neighbours among the ended
@@ -71,15 +72,23 @@ const (
 // [Node.Program].
 func (n *Node) Name() string { return n.Program().String() }
 
-// runs returns the image whose program n runs: itself, or for an image 0
-// the one that forked it. It is nil where no exec is known.
+// runs returns the image whose program n runs: itself, or for an image 0 the
+// one that forked it. It is nil where no exec is known.
 func (n *Node) runs() *Node {
-	for ; n != nil; n = n.Parent {
-		if n.Execed || !n.Exe.IsZero() || n.Image&event.Script != 0 && !n.Filename.IsZero() {
-			return n
+	for n != nil && !n.owns() {
+		if n.runner != nil {
+			n = n.runner
+		} else {
+			n = n.Parent
 		}
 	}
-	return nil
+	return n
+}
+
+// owns reports whether n has a program of its own. That of a later image is
+// not its parent's, even where no event told what it is.
+func (n *Node) owns() bool {
+	return n.Execed || n.Actor.Image > 0 || !n.Exe.IsZero() || n.Image&event.Script != 0 && !n.Filename.IsZero()
 }
 
 // sameProcess reports whether both are images of one process.
@@ -90,7 +99,8 @@ func (n *Node) sameProcess(m *Node) bool {
 // Ancestors returns the images that led to n, the nearest first, each with a
 // program of its own: an image that never executed anything runs its parent's
 // program and is left out, as is the first of two images of one process that
-// have the same name (env running a script, which runs its interpreter).
+// have the same name (env running a script, which runs its interpreter), and
+// one whose program is not known.
 func (n *Node) Ancestors() iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
 		at := n.runs()
@@ -102,7 +112,8 @@ func (n *Node) Ancestors() iter.Seq[*Node] {
 			if next == nil {
 				return
 			}
-			if !(next.sameProcess(at) && next.Program() == at.Program()) && !yield(next) {
+			name := next.Program()
+			if !name.IsZero() && !(next.sameProcess(at) && name == at.Program()) && !yield(next) {
 				return
 			}
 			at = next

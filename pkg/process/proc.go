@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // pfKthread is PF_KTHREAD of include/linux/sched.h, in field 9 of
@@ -148,10 +146,7 @@ func (t *Table) describe(p *Process, s stat) {
 			p.role = roleOfString(exe)
 		}
 	}
-	var st unix.Stat_t
-	if unix.Stat(t.path(p.Actor.PID, "ns/net"), &st) == nil {
-		p.NetNS = uint32(st.Ino)
-	}
+	p.NetNS = uint32(inode(t.path(p.Actor.PID, "ns/net")))
 	if status, err := os.ReadFile(t.path(p.Actor.PID, "status")); err == nil {
 		p.UID = effectiveUID(status)
 	}
@@ -217,7 +212,7 @@ func (t *Table) unknown(pid uint32, start, time int64, depth int) *Process {
 // thread has ended, others have not. Only what is part of a recording is asked
 // for.
 func (t *Table) lives(p *Process) bool {
-	if t.proc == "" || p.Tags == 0 || unix.Kill(int(p.Actor.PID), 0) != nil {
+	if t.proc == "" || p.Tags == 0 || !exists(p.Actor.PID) {
 		return false
 	}
 	if newest := t.get(p.Actor.PID, 0, 0); newest != p {

@@ -164,6 +164,10 @@ func (n *Node) inherit() {
 	n.UID, n.GID, n.Session, n.Container, n.Cwd = p.UID, p.GID, p.Session, p.Container, p.Cwd
 	n.Job, n.Step, n.Action, n.Agent = p.Job, p.Step, p.Action, p.Agent
 	n.script, n.scrPkg, n.agents = p.script, p.scrPkg, p.agents
+	n.runner = p
+	if !p.owns() && p.runner != nil {
+		n.runner = p.runner
+	}
 }
 
 // fork fills the first image of a process.

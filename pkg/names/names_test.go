@@ -1,0 +1,301 @@
+package names
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// text makes a text as reading a log does.
+func text(s string) redact.Text {
+	var t redact.Text
+	if err := t.UnmarshalJSON(fmt.Appendf(nil, "%q", s)); err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func actor(pid uint32) event.Actor { return event.Actor{PID: pid, Start: int64(pid) + 1, Image: 1} }
+
+// script applies lines such as
+//
+//	fork 11 10
+//	dns 10 q.example = q.example/cname/edge.example edge.example/a/192.0.2.1
+//	dns@192.0.2.53 10 q.example = ...   (by that resolver)
+//	sni 10 7 192.0.2.1 q.example        (on socket 7)
+//	http 10 7 192.0.2.1 q.example:8080
+type script struct {
+	table *Table
+	tree  *process.Tree
+	seq   uint64
+}
+
+func newScript(limit int) *script {
+	s := &script{table: New(limit), tree: process.NewTree(100)}
+	s.table.SetTree(s.tree)
+	return s
+}
+
+func (s *script) run(lines string) {
+	for line := range strings.Lines(lines) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		s.seq++
+		ev := event.Event{Seq: s.seq}
+		num := func(i int) uint32 {
+			var n uint32
+			if _, err := fmt.Sscan(f[i], &n); err != nil {
+				panic(err)
+			}
+			return n
+		}
+		ev.Actor = actor(num(1))
+		verb, resolver, _ := strings.Cut(f[0], "@")
+		if resolver == "" {
+			resolver = "127.0.0.53"
+		}
+		switch verb {
+		case "fork":
+			ev.Kind = event.Fork
+			ev.Actor.Image = 0
+			ev.Parent = actor(num(2))
+		case "dns", "refused":
+			ev.Kind, ev.OK, ev.Name = event.DNS, true, text(f[2])
+			if verb == "refused" {
+				ev.RCode = 5
+			}
+			ev.Dst = netip.AddrPortFrom(netip.MustParseAddr(resolver), 53)
+			for _, a := range f[4:] {
+				p := strings.Split(a, "/")
+				r := event.Answer{Name: text(p[0])}
+				switch p[1] {
+				case "a", "aaaa":
+					r.Type = map[string]uint16{"a": 1, "aaaa": 28}[p[1]]
+					r.Addr = netip.MustParseAddr(p[2])
+				case "cname":
+					r.Type, r.Target = 5, text(p[2])
+				}
+				ev.Answers = append(ev.Answers, r)
+			}
+		case "sni", "http":
+			ev.Kind = map[string]event.Kind{"sni": event.TLS, "http": event.HTTP}[verb]
+			ev.Sock = uint64(num(2))
+			ev.Dst = netip.AddrPortFrom(netip.MustParseAddr(f[3]), 443)
+			ev.Name = text(f[4])
+		}
+		s.tree.Apply(&ev)
+		s.table.Apply(&ev)
+	}
+}
+
+func (n Name) line() string {
+	out := n.How.String()
+	if !n.Name.IsZero() {
+		out += " " + n.Name.String()
+	}
+	if n.Backed {
+		out += " backed"
+	}
+	if !n.Other.IsZero() {
+		out += " not " + n.Other.String()
+	}
+	return out
+}
+
+func TestLookup(t *testing.T) {
+	tests := []struct {
+		name, said string
+		pid        uint32
+		addr       string
+		sock       uint64
+		want       string
+	}{
+		{"an address that nobody named", ``, 10, "192.0.2.1", 0, "literal"},
+		{"an answer", `dns 10 a.example = a.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"case and the final dot do not matter", `dns 10 A.Example. = a.EXAMPLE/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"an answer with IPv6", `dns 10 a.example = a.example/aaaa/2001:db8::1`, 10, "2001:db8::1", 0, "dns a.example backed"},
+		{"a mapped address is the address", `dns 10 a.example = a.example/a/192.0.2.1`, 10, "::ffff:192.0.2.1", 0, "dns a.example backed"},
+		{"aliases lead back to the question", `dns 10 a.example = a.example/cname/b.example b.example/cname/c.example c.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"aliases in another order", `dns 10 a.example = c.example/a/192.0.2.1 b.example/cname/c.example a.example/cname/b.example`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"aliases in a circle", `dns 10 a.example = a.example/cname/b.example b.example/cname/a.example b.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"a record about another name is not believed", `dns 10 evil.example = good.example/a/192.0.2.1 evil.example/a/192.0.2.2`, 10, "192.0.2.1", 0, "literal"},
+		{"an answer that is an error", `refused 10 a.example = a.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "literal"},
+		{"the latest of two names", "dns 10 a.example = a.example/a/192.0.2.1\ndns 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"a repeated answer is the latest again", "dns 10 a.example = a.example/a/192.0.2.1\ndns 10 b.example = b.example/a/192.0.2.1\ndns 10 a.example = a.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"one's own answer before a stranger's", "dns 10 a.example = a.example/a/192.0.2.1\ndns 99 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"a stranger's answer before none", `dns 99 b.example = b.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"the parent's answer before a stranger's", "fork 11 10\ndns 10 a.example = a.example/a/192.0.2.1\ndns 99 b.example = b.example/a/192.0.2.1", 11, "192.0.2.1", 0, "dns a.example backed"},
+		{"a child's answer before a stranger's", "fork 11 10\ndns 11 a.example = a.example/a/192.0.2.1\ndns 99 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"the server name of the socket", "dns 10 a.example = a.example/a/192.0.2.1\nsni 10 7 192.0.2.1 a.example", 10, "192.0.2.1", 7, "sni a.example backed"},
+		{"a server name that the resolver does not know", "dns 10 evil.example = evil.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example not evil.example"},
+		{"a server name for a literal address", `sni 10 7 192.0.2.1 good.example`, 10, "192.0.2.1", 7, "sni good.example"},
+		{"a server name that another process resolved", "dns 99 a.example = a.example/a/192.0.2.1\nsni 10 7 192.0.2.1 a.example", 10, "192.0.2.1", 7, "sni a.example backed"},
+		{"another socket's server name", `sni 10 7 192.0.2.1 a.example`, 10, "192.0.2.1", 8, "literal"},
+		{"a socket's number that is used again", "sni 10 7 192.0.2.1 a.example", 10, "192.0.2.2", 7, "literal"},
+		{"a request inside TLS tells more than its server name", "sni 10 7 192.0.2.1 front.example\nhttp 10 7 192.0.2.1 behind.example", 10, "192.0.2.1", 7, "http behind.example"},
+		{"a server name after a request changes nothing", "http 10 7 192.0.2.1 behind.example\nsni 10 7 192.0.2.1 front.example", 10, "192.0.2.1", 7, "http behind.example"},
+		{"the port of a request's host", `http 10 7 192.0.2.1 a.example:8080`, 10, "192.0.2.1", 7, "http a.example"},
+		{"a request's host that is an address", `http 10 7 192.0.2.1 192.0.2.1:8080`, 10, "192.0.2.1", 7, "literal"},
+		{"a request's host that is an IPv6 address", `http 10 7 2001:db8::1 [2001:db8::1]:80`, 10, "2001:db8::1", 7, "literal"},
+		{"sockets not known", `sni 10 0 192.0.2.1 a.example`, 10, "192.0.2.1", 0, "sni a.example"},
+		{"sockets not known, another process", `sni 10 0 192.0.2.1 a.example`, 11, "192.0.2.1", 0, "literal"},
+		{"loopback has no name", "dns 10 a.example = a.example/a/127.0.0.1\nsni 10 7 127.0.0.1 a.example", 10, "127.0.0.1", 7, "loopback"},
+		{"loopback in disguise", ``, 10, "::ffff:127.0.0.2", 0, "loopback"},
+		{"the unspecified address is this machine", ``, 10, "0.0.0.0", 0, "loopback"},
+		{"no address at all", ``, 10, "", 0, "literal"},
+		{"hosts", ``, 10, "198.51.100.1", 0, "hosts registry.internal backed"},
+		{"hosts, by its second name", `sni 10 7 198.51.100.1 mirror.internal`, 10, "198.51.100.1", 7, "sni mirror.internal backed not registry.internal"},
+		{"hosts before a stranger's answer", `dns 99 b.example = b.example/a/198.51.100.1`, 10, "198.51.100.1", 0, "hosts registry.internal backed"},
+		{"one's own answer before hosts", `dns 10 b.example = b.example/a/198.51.100.1`, 10, "198.51.100.1", 0, "dns b.example backed"},
+		{"a resolver of the job's own", `dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
+		{"a configured resolver before it", "dns 99 evil.example = evil.example/a/192.0.2.1\ndns@192.0.2.53 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
+		{"it backs nothing", "dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScript(100)
+			s.table.AddResolver(netip.MustParseAddr("127.0.0.53"))
+			s.table.AddHosts(netip.MustParseAddr("198.51.100.1"), text("Registry.internal"))
+			s.table.AddHosts(netip.MustParseAddr("198.51.100.1"), text("mirror.internal"))
+			s.run(tt.said)
+			var addr netip.Addr
+			if tt.addr != "" {
+				addr = netip.MustParseAddr(tt.addr)
+			}
+			s.tree.Apply(&event.Event{Kind: event.Connect, Actor: actor(tt.pid)})
+			if got := s.table.Lookup(actor(tt.pid), addr, tt.sock).line(); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			verify(t, s.table)
+		})
+	}
+}
+
+func TestWithoutConfiguredResolversEveryAnswerCounts(t *testing.T) {
+	s := newScript(100)
+	s.run(`dns@192.0.2.53 10 a.example = a.example/a/192.0.2.1`)
+	if got := s.table.Lookup(actor(10), netip.MustParseAddr("192.0.2.1"), 0); got.How != DNS || got.Leaf != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// verify fails where the table's links contradict each other.
+func verify(tb testing.TB, t *Table) {
+	tb.Helper()
+	used := 0
+	for i := range t.ring {
+		if t.ring[i].used {
+			used++
+		}
+	}
+	seen := 0
+	for addr, at := range t.addrs {
+		newer := int32(0)
+		for i := at; i != 0; i = t.ring[i-1].older {
+			c := &t.ring[i-1]
+			if seen++; seen > used || !c.used || c.addr != addr || c.newer != newer {
+				tb.Fatalf("%v: a wrong claim %+v", addr, c)
+			}
+			newer = i
+		}
+	}
+	if seen != used || used > t.limit {
+		tb.Fatalf("%d claims are linked, %d used, limit %d", seen, used, t.limit)
+	}
+	for sock, at := range t.socks {
+		if c := &t.ring[at-1]; !c.used || c.sock != sock {
+			tb.Fatalf("socket %d: a wrong claim %+v", sock, c)
+		}
+	}
+}
+
+func TestAFullTableForgetsTheOldestAndCountsIt(t *testing.T) {
+	s := newScript(16)
+	for i := range 40 {
+		s.run(fmt.Sprintf("dns 10 n%d.example = n%d.example/a/192.0.2.%d", i, i, i))
+		s.run(fmt.Sprintf("sni 10 %d 192.0.2.%d n%d.example", i+1, i, i))
+	}
+	verify(t, s.table)
+	if s.table.Evicted() != 80-16 {
+		t.Errorf("%d were forgotten", s.table.Evicted())
+	}
+	if got := s.table.Lookup(actor(10), netip.MustParseAddr("192.0.2.1"), 2).How; got != Literal {
+		t.Errorf("the oldest is %v", got)
+	}
+	if got := s.table.Lookup(actor(10), netip.MustParseAddr("192.0.2.39"), 40).line(); got != "sni n39.example backed" {
+		t.Errorf("the latest is %v", got)
+	}
+}
+
+func TestAskingTheSameAgainPushesNothingOut(t *testing.T) {
+	s := newScript(16)
+	s.run(`dns 10 a.example = a.example/a/192.0.2.1`)
+	for range 8 {
+		s.run(`dns 10 b.example = b.example/a/192.0.2.2`)
+	}
+	if s.table.Evicted() != 0 {
+		t.Errorf("%d were forgotten", s.table.Evicted())
+	}
+	verify(t, s.table)
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	s := newScript(100)
+	s.run("fork 11 10\ndns 10 a.example = a.example/a/192.0.2.1\nsni 11 7 192.0.2.1 a.example")
+	addr := netip.MustParseAddr("192.0.2.1")
+	if n := testing.AllocsPerRun(1000, func() {
+		if s.table.Lookup(actor(11), addr, 7).How != SNI || s.table.Lookup(actor(11), addr, 8).How != DNS {
+			t.Fatal("another name")
+		}
+	}); n != 0 {
+		t.Errorf("a look-up allocates %v times", n)
+	}
+	ev := event.Event{Kind: event.TLS, Actor: actor(11), Sock: 7, Name: text("a.example"), Dst: netip.AddrPortFrom(addr, 443)}
+	if n := testing.AllocsPerRun(1000, func() { s.table.Apply(&ev) }); n != 0 {
+		t.Errorf("a repeated name allocates %v times", n)
+	}
+}
+
+func FuzzTable(f *testing.F) {
+	f.Add([]byte(`{"seq":1,"time":1,"kind":"dns","actor":{"pid":1,"start":1},"dst":"192.0.2.53:53","ok":true,"name":"a.example","answers":[{"name":"a.example","type":5,"target":"b.example"},{"name":"b.example","type":1,"addr":"192.0.2.1"}]}
+{"seq":2,"time":2,"kind":"tls","actor":{"pid":1,"start":1},"dst":"192.0.2.1:443","sock":7,"name":"A.example."}
+{"seq":3,"time":3,"kind":"http","actor":{"pid":1,"start":1},"dst":"192.0.2.1:443","sock":7,"name":"[::1]:80"}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		table := New(0)
+		for line := range bytes.Lines(in) {
+			var ev event.Event
+			if event.Decode(bytes.TrimRight(line, "\n"), &ev) != nil {
+				continue
+			}
+			table.Apply(&ev)
+			n := table.Lookup(ev.Actor, ev.Dst.Addr(), ev.Sock)
+			if n.Name != Canonical(n.Name) {
+				t.Errorf("%q is not canonical", n.Name)
+			}
+			if n.Name.IsZero() != (n.How == Literal || n.How == Loopback) {
+				t.Errorf("%+v", n)
+			}
+		}
+		verify(t, table)
+	})
+}
+
+func FuzzRing(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		table := New(16)
+		all := []redact.Text{text("a"), text("b"), text("c")}
+		for i := 0; i+2 < len(in); i += 3 {
+			table.add(claim{addr: netip.AddrFrom4([4]byte{192, 0, 2, in[i] % 4}), name: all[in[i+1]%3], asker: actor(uint32(in[i+1] >> 6)), how: DNS + How(in[i+2]%4), sock: uint64(in[i+2] >> 5)})
+			verify(t, table)
+		}
+	})
+}
