@@ -277,6 +277,13 @@ func TestLifecycleBeacon(t *testing.T) {
 			j.connect(j.start(j.install(b, "yarn", "install", "x"), "/usr/local/bin/node", []string{"node", "x.js"}), "evilnpmjs.org", "198.51.100.4:443")
 		}, []string{"lifecycle-beacon"}},
 
+		"an address that no name was asked for": {func(j *job, b event.Actor) {
+			j.connect(j.start(j.install(b, "npm", "preinstall", "ua-parser"), "/usr/local/bin/node", []string{"node", "preinstall.js"}), "", "198.51.100.228:80")
+		}, []string{"lifecycle-beacon-literal"}},
+		"a registry of one's own by its address": {func(j *job, b event.Actor) {
+			j.connect(j.start(j.install(b, "npm", "postinstall", "x"), "/usr/local/bin/node", []string{"node", "x.js"}), "", "10.1.2.3:4873")
+		}, nil},
+
 		"npm itself": {func(j *job, b event.Actor) {
 			j.connect(j.start(b, "/usr/local/bin/node", []string{"node", "/usr/local/bin/npm", "ci"}), "mirror.test", "198.51.100.3:443")
 		}, nil},
