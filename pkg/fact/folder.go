@@ -127,8 +127,6 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 	case event.Link:
 		f.written.mark(ev.File, ev.NewPath.String())
 		return f.file(Write, ev, n, ev.NewPath)
-	case event.Mkdir:
-		return f.file(Write, ev, n, ev.Path)
 	case event.Chmod:
 		fact := f.file(Write, ev, n, ev.Path)
 		if ev.Mode&04000 != 0 {

@@ -252,6 +252,13 @@ func (p *path) name(t redact.Text, from, to int, loose bool) bool {
 		p.add(star)
 		return true
 	}
+	if loose && len(s) >= 8 && strings.HasPrefix(s, "cc") && (len(s) == 8 || s[8] == '.') && allAlnum(s[2:8]) {
+		// make_temp_file of gcc (libiberty): cc, six of chance, a suffix.
+		p.add(t.Slice(from, from+2))
+		p.add(star)
+		p.add(t.Slice(from+8, to))
+		return true
+	}
 	folded, kept := false, 0
 	for i := 0; i < len(s); {
 		if !alnum(s[i]) {
@@ -292,6 +299,15 @@ func (p *path) name(t redact.Text, from, to int, loose bool) bool {
 func temporary(before string) bool {
 	before = strings.TrimRight(before, ".-_")
 	return strings.HasSuffix(before, "tmp") || strings.HasSuffix(before, "temp") || strings.HasSuffix(before, "TMP")
+}
+
+func allAlnum(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !alnum(s[i]) || s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func alnum(c byte) bool {

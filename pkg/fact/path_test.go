@@ -46,6 +46,7 @@ func TestPathsAreFoldedToWhatIsTheSameInTheNextRun(t *testing.T) {
 		{"mktemp's name", "/tmp/tmp.Xa9bC2dE1f", "sh", runner, "/tmp/tmp.*", Temp},
 		{"mktemp's folder", "/tmp/tmp.Xa9bC2dE1f/a/b", "sh", runner, "/tmp/tmp.*/**", Temp},
 		{"python's temporary folder", "/tmp/tmpab12cd_9/x.py", "python3", runner, "/tmp/tmp*/**", Temp},
+		{"gcc's temporary file", "/tmp/ccRNJGyw.s", "as", runner, "/tmp/cc*.s", Temp},
 		{"a suffix of chance", "/tmp/xyz.AbC123", "sh", runner, "/tmp/xyz.*", Temp},
 		{"a temporary file with a name of its own stays", "/tmp/results.xml", "sh", runner, "/tmp/results.xml", Temp},
 		{"the runner's temporary folder", "/home/runner/work/_temp/3c1e7a52-0d3f-4f6e-9a54-8d1f6f0f5f10.sh", "sh", runner, "/home/runner/work/_temp/*.sh", Temp},

@@ -17,11 +17,12 @@ func under(p, dir string) bool {
 }
 
 // caches are folders below a home that package managers and compilers fill
-// and nobody reads as a result. Longer ones stand before shorter ones.
+// and nobody reads as a result.
 var caches = []string{
-	"/.bun/install", "/.cargo/git", "/.cargo/registry", "/.ccache", "/.composer/cache",
-	"/.gem", "/.gradle", "/.local/share/pnpm", "/.local/share/uv", "/.local/share/virtualenv",
-	"/.m2/repository", "/.npm", "/.nuget/packages", "/.pnpm-store", "/.yarn", "/.cache", "/go/pkg",
+	"/.bun/install/cache", "/.bundle/cache", "/.cache", "/.cargo/git", "/.cargo/registry", "/.ccache", "/.composer/cache",
+	"/.config/configstore", "/.config/go/telemetry", "/.gem", "/.gradle", "/.ivy2/cache", "/.local/share/pnpm/store",
+	"/.local/share/uv", "/.local/share/virtualenv", "/.local/state", "/.m2/repository", "/.node-gyp", "/.npm",
+	"/.nuget/packages", "/.pnpm-store", "/.pub-cache", "/.yarn/berry", "/go/pkg",
 }
 
 // hostCaches are the same outside every home: the official images of Go and

@@ -38,7 +38,7 @@ func (j *Judge) Verdict() *Verdict {
 	worst := -1
 	for _, f := range facts {
 		g := j.judge(f)
-		if t := tightnessOf(f); t >= 0 && g.status == explained {
+		if t := tightnessOf(f); t >= 0 && g.status == explained && !g.free {
 			tight[t].add(f.Object.String(), g.specificity)
 		}
 		switch g.status {

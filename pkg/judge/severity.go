@@ -30,8 +30,7 @@ var severities = []rule{
 	{fact.Listen, nil, High, "listens beyond loopback"},
 
 	{fact.Write, outside, High, "write outside the workspace, temporary folders and caches"},
-	{fact.Write, in(fact.Temp), Low, "write to a temporary folder, outside the listed ones"},
-	{fact.Write, nil, Medium, "write outside the listed ones"},
+	{fact.Write, nil, Medium, "write inside the workspace, outside the listed folders"},
 	{fact.Delete, nil, Low, "delete"},
 
 	{fact.Exec, fresh, Medium, "exec of a program written in this job"},
@@ -43,10 +42,6 @@ func stays(f *fact.Fact, _ bool) bool   { return f.Loopback() }
 func outside(f *fact.Fact, _ bool) bool { return f.Outside() }
 func fresh(f *fact.Fact, _ bool) bool   { return f.Fresh }
 func onList(_ *fact.Fact, l bool) bool  { return l }
-
-func in(p fact.Place) func(*fact.Fact, bool) bool {
-	return func(f *fact.Fact, _ bool) bool { return f.Place == p }
-}
 
 // severityOf returns the severity of a fact that nothing explains.
 func severityOf(f *fact.Fact, listed bool) Severity {
