@@ -26,6 +26,9 @@ func (e *Evidence) Verify() error {
 		if err := e.nothingElse(); err != nil {
 			return err
 		}
+		if err := e.checkFrames(); err != nil {
+			return err
+		}
 	}
 	file, _, err := regular(e.root, checkpointsName)
 	if err != nil {
@@ -151,6 +154,22 @@ func (v *verifier) end(e *Evidence) error {
 		return fault(manifestName, "lost is %d, and the gaps of the log come to %d", m.Lost, v.told)
 	case v.kind != event.End:
 		return fault(last, "the log was not ended: its last event is %q", v.kind)
+	}
+	return nil
+}
+
+// checkFrames refuses what a decoder would pass over in silence.
+func (e *Evidence) checkFrames() error {
+	for n := range e.segments {
+		name := segmentName(n)
+		f, _, err := regular(e.root, name)
+		if err == nil {
+			err = checkFrames(f)
+			f.Close()
+		}
+		if err != nil {
+			return &Fault{File: name, Err: err}
+		}
 	}
 	return nil
 }
