@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/redact"
 )
 
 // maxPinned bounds the ancestors that pinning one node holds.
@@ -170,18 +171,47 @@ func (n *Node) inherit() {
 	}
 }
 
-// fork fills the first image of a process.
+// fork fills the first image of a process. The event may come late, and then
+// it names a later image of the same process.
 func (t *Tree) fork(n *Node, ev *event.Event) {
-	if n.Known {
+	first := n
+	if n.Actor.Image != 0 {
+		first = t.of(event.Actor{PID: n.Actor.PID, Start: n.Actor.Start}, ev)
+	}
+	if first == nil || first.Known {
 		return
 	}
-	n.Known = true
-	n.Via, n.Born, n.Leaf = ev.Via, ev.Time, ev.Seq
-	if n.before() != nil || ev.Parent == ev.Actor {
+	first.Known = true
+	first.Via, first.Born, first.Leaf = ev.Via, ev.Time, ev.Seq
+	if ev.Parent.PID == ev.Actor.PID && ev.Parent.Start == ev.Actor.Start || !t.setParent(first, t.of(ev.Parent, ev)) {
 		return
 	}
-	if t.setParent(n, t.of(ev.Parent, ev)) {
-		n.inherit()
+	first.inherit()
+	first.handDown()
+}
+
+// handDown gives what came from n the labels that it was made without.
+func (n *Node) handDown() {
+	for c := n.child; c != nil; {
+		for _, l := range [...]struct{ have, give *redact.Text }{
+			{&c.Job, &c.Parent.Job}, {&c.Step, &c.Parent.Step}, {&c.Action, &c.Parent.Action},
+			{&c.Agent, &c.Parent.Agent}, {&c.Container, &c.Parent.Container},
+		} {
+			if l.have.IsZero() {
+				*l.have = *l.give
+			}
+		}
+		if c.child != nil {
+			c = c.child
+			continue
+		}
+		for c != n && c.sister == nil {
+			c = c.Parent
+		}
+		if c == n {
+			return
+		}
+		c = c.sister
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/redact"
 )
 
 // log makes events of a tree's test, with times and numbers that grow.
@@ -250,6 +251,63 @@ func TestEventsOutOfOrderGiveTheSameTree(t *testing.T) {
 	}
 }
 
+func TestATreeOfWhatATableSaysHasTheLineageThatIsTrue(t *testing.T) {
+	for seed := range uint64(20) {
+		for _, by := range []int{0, 6} {
+			w := &world{rng: rand.New(rand.NewPCG(seed, 77)), now: second, step: 1000, pids: 60}
+			root := &truth{actor: event.Actor{PID: 5, Start: 1}, alive: true}
+			w.living, w.all = []*truth{root}, []*truth{root}
+			w.run(2000)
+			w.shuffle(by)
+			table, tree := NewTable(4000), NewTree(10000)
+			for i := range w.recs {
+				p := feed(table, &w.recs[i])
+				ev := event.Event{Kind: w.recs[i].Kind, Seq: uint64(i), Time: w.recs[i].Time, Actor: p.Actor}
+				if ev.Kind == event.Fork {
+					ev.Parent = p.Parent.Actor
+				}
+				if ev.Kind == event.Exec {
+					ev.Exe = redact.Const("/bin/x")
+				}
+				if n := tree.Apply(&ev); n.Actor != p.Actor {
+					t.Fatalf("%v gives %v", p.Actor, n.Actor)
+				}
+			}
+			checkTree(t, tree)
+			for _, want := range w.living {
+				n := tree.Get(want.actor)
+				if n == nil {
+					if want.actor.Image == 0 && want == root {
+						continue
+					}
+					t.Fatalf("seed %d by %d: %v is not in the tree", seed, by, want.actor)
+				}
+				for up := want; up != nil; up = up.parent {
+					for n != nil && (n.Actor.PID != up.actor.PID || n.Actor.Start != up.actor.Start) {
+						t.Fatalf("seed %d by %d: lineage of %v has %v where %v is true", seed, by, want.actor, n.Actor, up.actor)
+					}
+					for n != nil && n.Actor.PID == up.actor.PID && n.Actor.Start == up.actor.Start {
+						n = n.Parent
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestAForkThatComesLateHandsDownItsLabels(t *testing.T) {
+	l := newLog(t, 100)
+	l.exec(actor(10, 1), "/bin/bash", "bash", "GITHUB_JOB=build", "CLAUDECODE=1")
+	l.exec(actor(11, 1), "/usr/bin/curl", "curl") // its fork comes later
+	l.fork(12, actor(11, 1))
+	l.apply(event.Event{Kind: event.Fork, Actor: actor(11, 1), Parent: actor(10, 1)})
+	n := l.tree.Get(actor(12, 0))
+	if !n.Job.Is("build") || !n.Agent.Is("claude-code") || lineage(n) != "bash" {
+		t.Errorf("job %q, agent %q, lineage %q", n.Job, n.Agent, lineage(n))
+	}
+	checkTree(t, l.tree)
+}
+
 func TestAFullTreeLeavesOutEndedLeavesFirst(t *testing.T) {
 	l := newLog(t, 100)
 	l.fork(1, event.Actor{})
@@ -338,6 +396,7 @@ func FuzzTree(f *testing.F) {
 {"seq":3,"time":3,"kind":"fork","actor":{"pid":2,"start":1},"parent":{"pid":1,"start":1,"image":1}}
 {"seq":4,"time":4,"kind":"exec","actor":{"pid":1,"start":1,"image":4000000000},"exe":"/usr/bin/node","argv":["node","/w/node_modules/@a/b/cli.js"]}
 {"seq":5,"time":5,"kind":"exit","actor":{"pid":1,"start":1,"image":2}}`))
+	f.Add([]byte(`{"seq":0,"time":0,"kind":"fork","actor":{"image":1}}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		tree := NewTree(16)
 		for line := range bytes.Lines(in) {
