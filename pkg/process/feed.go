@@ -98,10 +98,13 @@ func (t *Table) Exit(rec *sensor.Record) *Process {
 // does not say, and may be coarse. A process that no record told of is read
 // from /proc; where it is gone there too, what is returned has no parent.
 func (t *Table) Find(pid uint32, start int64) *Process {
-	return t.known(pid, start, 0, 0)
+	p := t.known(pid, start, 0, 0)
+	t.last = p
+	return p
 }
 
 func (t *Table) advance(time int64) {
+	t.last = nil
 	t.now = max(t.now, time)
 	t.expire()
 }

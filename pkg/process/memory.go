@@ -32,11 +32,23 @@ func (l *lru) remove(p *Process) {
 	l.n--
 }
 
+// spare moves p to the end where it is next.
+func (l *lru) spare(p *Process) {
+	if p != nil && l.head == p {
+		l.remove(p)
+		l.push(p)
+	}
+}
+
 // alloc returns an empty process, or nil where the limit is reached and
 // everything held lives.
 func (t *Table) alloc() *Process {
+	t.dead.spare(t.last)
+	t.kept.spare(t.last)
 	for t.held == t.limit {
 		switch {
+		case t.dead.head == t.last && t.last != nil || t.dead.head == nil && t.kept.head == t.last:
+			return nil
 		case t.dead.head != nil:
 			t.stats.Early++
 			t.reap(t.dead.head)
@@ -83,7 +95,7 @@ func (t *Table) insert(p *Process) {
 			oldest = q
 		}
 	}
-	if same > maxSamePID {
+	if same > maxSamePID && oldest != t.last {
 		t.stats.Early++
 		t.reap(oldest)
 	}
@@ -187,10 +199,13 @@ func (t *Table) forget(p *Process) {
 		case keptList:
 			t.kept.remove(p)
 		}
+		if p == t.last {
+			t.last = nil
+		}
 		*p = Process{next: t.free}
 		t.free = p
 		t.held--
-		if parent == nil || parent.child != nil || parent.list != keptList {
+		if parent == nil || parent.child != nil || parent.list != keptList || parent == t.last {
 			return
 		}
 		p = parent

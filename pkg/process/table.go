@@ -32,8 +32,8 @@ const (
 
 // Process is one living or lately ended process.
 //
-// It belongs to the table and is valid until the table is fed again: keep its
-// Actor, not the pointer.
+// It belongs to the table and is valid until the table is fed again, or asked
+// for two others: keep its Actor, not the pointer.
 type Process struct {
 	// Actor names the image that runs now.
 	Actor event.Actor
@@ -175,6 +175,7 @@ type Table struct {
 	living  int
 
 	dead, kept lru
+	last       *Process // what Find returned last
 	asked      requests
 	since      [MaxTags]int64 // when TagChildren was called first for the bit
 

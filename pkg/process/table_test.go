@@ -397,6 +397,25 @@ func TestAFullTableCountsWhatItCannotHold(t *testing.T) {
 	})
 }
 
+func TestTheActorOfARecordOutlivesTheSearchForItsTarget(t *testing.T) {
+	tb := NewTable(64)
+	for i := range int64(64) {
+		fork(tb, uint32(100+i), second+i*7+1, 0, 0)
+	}
+	for _, ended := range []int64{0, 1, 5} {
+		exit(tb, uint32(100+ended), second+ended*7+1, 2*second)
+	}
+	for i := range uint32(10) {
+		p := tb.Find(100, second+1)
+		a := p.Actor
+		q := tb.Find(5000+i, 0)
+		if p == q || p.Actor != a || q.Actor.PID != 5000+i {
+			t.Fatalf("look-up %d: %+v and %+v", i, p.Actor, q.Actor)
+		}
+		check(t, tb)
+	}
+}
+
 func TestKernelThreadsAreNotOfTheJob(t *testing.T) {
 	tb := NewTable(100)
 	tb.TagChildren(2, 1, 0)
