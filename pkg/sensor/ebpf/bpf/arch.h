@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * What differs between machines: where a system call's number and arguments
+ * are after the call, and the numbers themselves.
+ */
+#pragma once
+
+#include "types.h"
+
+/* What is done at the end of a system call. */
+enum action {
+	A_NONE,
+	A_OPEN,
+	A_OPENAT,
+	A_OPENAT2,
+	A_CREAT,
+	A_OPEN_HANDLE,
+	A_TRUNCATE,
+	A_RENAME,
+	A_RENAMEAT,
+	A_UNLINK,
+	A_UNLINKAT,
+	A_LINK,
+	A_LINKAT,
+	A_SYMLINK,
+	A_SYMLINKAT,
+	A_CHMOD,
+	A_FCHMOD,
+	A_FCHMODAT,
+	A_MKDIR,
+	A_MKDIRAT,
+	A_SETID,
+	A_SETSID,
+	A_ACCEPT,
+	A_SOCKET,
+	A_UMOUNT,
+	A_MOUNT,
+	A_MOVE_MOUNT,
+	A_UNSHARE,
+	A_SETNS,
+	A_URING,
+	A_MODULE,
+	A_MODULE_FD,
+	A_MODULE_DEL,
+	/* From here on failures are told too. */
+	A_TELL_FAILURE,
+	A_CONNECT = A_TELL_FAILURE,
+	A_PTRACE,
+	A_VM_READ,
+	A_VM_WRITE,
+	A_BPF,
+	A_SOCKETCALL, /* 32-bit x86: the call and its arguments are in memory */
+};
+
+struct call {
+	u32 action;
+	u32 compat;
+	u64 arg[4];
+};
+
+#define CALLS 512
+
+#if defined(__TARGET_ARCH_x86)
+
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+const volatile u8 actions[CALLS] = {
+	[2] = A_OPEN,		[257] = A_OPENAT,	[437] = A_OPENAT2,	[85] = A_CREAT,
+	[304] = A_OPEN_HANDLE,	[76] = A_TRUNCATE,	[82] = A_RENAME,	[264] = A_RENAMEAT,
+	[316] = A_RENAMEAT,	[87] = A_UNLINK,	[84] = A_UNLINK,	[263] = A_UNLINKAT,
+	[86] = A_LINK,		[265] = A_LINKAT,	[88] = A_SYMLINK,	[266] = A_SYMLINKAT,
+	[90] = A_CHMOD,		[91] = A_FCHMOD,	[268] = A_FCHMODAT,	[452] = A_FCHMODAT,
+	[83] = A_MKDIR,		[258] = A_MKDIRAT,	[105] = A_SETID,	[106] = A_SETID,
+	[113] = A_SETID,	[114] = A_SETID,	[117] = A_SETID,	[119] = A_SETID,
+	[112] = A_SETSID,	[43] = A_ACCEPT,	[288] = A_ACCEPT,	[41] = A_SOCKET,
+	[166] = A_UMOUNT,	[165] = A_MOUNT,	[429] = A_MOVE_MOUNT,	[272] = A_UNSHARE,
+	[308] = A_SETNS,	[425] = A_URING,	[175] = A_MODULE,	[313] = A_MODULE_FD,
+	[176] = A_MODULE_DEL,	[42] = A_CONNECT,	[101] = A_PTRACE,	[310] = A_VM_READ,
+	[311] = A_VM_WRITE,	[321] = A_BPF,
+};
+
+/* arch/x86/entry/syscalls/syscall_32.tbl, by int $0x80 also from 64-bit programs */
+const volatile u8 actions32[CALLS] = {
+	[5] = A_OPEN,		[295] = A_OPENAT,	[437] = A_OPENAT2,	[8] = A_CREAT,
+	[342] = A_OPEN_HANDLE,	[92] = A_TRUNCATE,	[193] = A_TRUNCATE,	[38] = A_RENAME,
+	[302] = A_RENAMEAT,	[353] = A_RENAMEAT,	[10] = A_UNLINK,	[40] = A_UNLINK,
+	[301] = A_UNLINKAT,	[9] = A_LINK,		[303] = A_LINKAT,	[83] = A_SYMLINK,
+	[304] = A_SYMLINKAT,	[15] = A_CHMOD,		[94] = A_FCHMOD,	[306] = A_FCHMODAT,
+	[452] = A_FCHMODAT,	[39] = A_MKDIR,		[296] = A_MKDIRAT,	[23] = A_SETID,
+	[46] = A_SETID,		[70] = A_SETID,		[71] = A_SETID,		[164] = A_SETID,
+	[170] = A_SETID,	[203] = A_SETID,	[204] = A_SETID,	[208] = A_SETID,
+	[210] = A_SETID,	[213] = A_SETID,	[214] = A_SETID,	[66] = A_SETSID,
+	[364] = A_ACCEPT,	[359] = A_SOCKET,	[22] = A_UMOUNT,	[52] = A_UMOUNT,
+	[21] = A_MOUNT,		[429] = A_MOVE_MOUNT,	[310] = A_UNSHARE,	[346] = A_SETNS,
+	[425] = A_URING,	[128] = A_MODULE,	[350] = A_MODULE_FD,	[129] = A_MODULE_DEL,
+	[362] = A_CONNECT,	[26] = A_PTRACE,	[347] = A_VM_READ,	[348] = A_VM_WRITE,
+	[357] = A_BPF,		[102] = A_SOCKETCALL,
+};
+
+#define TS_COMPAT 2		/* arch/x86/include/asm/thread_info.h */
+#define X32_BIT 0x40000000	/* __X32_SYSCALL_BIT */
+
+/* Fills c and returns whether there is something to do. */
+static __always_inline bool system_call(struct pt_regs *regs, struct task_struct *task, struct call *c)
+{
+	u64 nr = BPF_CORE_READ(regs, orig_ax);
+
+	c->compat = (task->thread_info.status & TS_COMPAT) != 0;
+	if (c->compat) {
+		if (nr >= CALLS)
+			return false;
+		c->action = actions32[nr];
+	} else {
+		nr &= ~(u64)X32_BIT;
+		if (nr >= CALLS)
+			return false;
+		c->action = actions[nr];
+	}
+	return c->action != A_NONE;
+}
+
+static __always_inline void arguments(struct pt_regs *regs, struct call *c)
+{
+	if (c->compat) {
+		c->arg[0] = (u32)BPF_CORE_READ(regs, bx);
+		c->arg[1] = (u32)BPF_CORE_READ(regs, cx);
+		c->arg[2] = (u32)BPF_CORE_READ(regs, dx);
+		c->arg[3] = (u32)BPF_CORE_READ(regs, si);
+	} else {
+		c->arg[0] = BPF_CORE_READ(regs, di);
+		c->arg[1] = BPF_CORE_READ(regs, si);
+		c->arg[2] = BPF_CORE_READ(regs, dx);
+		c->arg[3] = BPF_CORE_READ(regs, r10);
+	}
+}
+
+#else
+#error "add the system calls of this machine here, and its pt_regs to types.h"
+#endif

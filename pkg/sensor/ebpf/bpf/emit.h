@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* Maps that all programs share, and the way of a record into its ring. */
+#pragma once
+
+#include "types.h"
+#include "record.h"
+
+#define min(a, b) ((a) < (b) ? (a) : (b))
+
+/* Set before loading; the map is frozen after. */
+const volatile u32 self;		 /* thread group of the monitor; 0 where not known */
+const volatile u32 argv_max = 128 << 10; /* bytes of arguments that are sent */
+const volatile u64 fill_mark[2];	 /* bytes in a ring from which the reader is woken */
+
+enum { PRIORITY, FILES };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} priority SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} files SEC(".maps");
+
+struct counters {
+	u64 seq[2];    /* numbers given out */
+	u64 failed[2]; /* records that found no place in the ring */
+	u64 busy;      /* records that found no scratch memory */
+	u64 forks, execs, exits;
+	u64 folded;
+	u64 woken[2]; /* when this CPU last woke the reader */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+#define PIECE 4096
+#define OUT (5 * PIECE)
+
+/*
+ * Memory for records that are too large for the stack, and for the state of
+ * loops: the verifier follows each value of what is on the stack, and would
+ * follow a growing length through every iteration.
+ */
+struct scratch {
+	u32 busy;
+	struct {
+		u32 offset; /* of the path's first byte in path */
+		u64 entry, top, mount;
+	} climb;
+	struct {
+		u64 from, to;
+		u32 at, end;
+		u32 inside; /* the last piece did not end its variable */
+	} env;
+	struct {
+		u64 from, time;
+		u32 pid, total, sent;
+	} argv;
+	u8 path[PIECE + 256]; /* a path, filled from its end; or an R_ARGV record */
+	u8 out[512 + OUT];
+};
+
+#define SCRATCHES 3
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCHES);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline struct counters *counting(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+/*
+ * A program may be interrupted by another on the same CPU (a softirq, or a
+ * task where programs can be preempted), so memory is taken, not assumed.
+ */
+static __always_inline struct scratch *take(u32 *slot)
+{
+	struct counters *c;
+
+#pragma unroll
+	for (u32 i = 0; i < SCRATCHES; i++) {
+		u32 key = i;
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
+
+		if (s && __sync_val_compare_and_swap(&s->busy, 0, 1) == 0) {
+			*slot = i;
+			return s;
+		}
+	}
+	c = counting();
+	if (c)
+		__sync_fetch_and_add(&c->busy, 1);
+	return 0;
+}
+
+/* What a loop is given: only that which does not change. */
+struct loop {
+	struct scratch *s;
+};
+
+static __always_inline void give(struct scratch *s)
+{
+	s->busy = 0;
+}
+
+/*
+ * Waking the reader for each record makes an exec seven times dearer, so it
+ * polls, and is woken only where a burst could fill the ring before it does.
+ */
+static __always_inline u64 wake(void *ring, u32 r, struct counters *c, u64 now)
+{
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < fill_mark[r] || now - c->woken[r] < 1000000)
+		return BPF_RB_NO_WAKEUP;
+	c->woken[r] = now;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* The number is taken first, so that a record without a place leaves a hole. */
+#define EMIT(ring, r, rec, size)                                                                  \
+	({                                                                                        \
+		struct head *__h = (struct head *)(rec);                                          \
+		struct counters *__c = counting();                                                \
+		long __err = -1;                                                                  \
+		if (__c) {                                                                        \
+			__h->cpu = bpf_get_smp_processor_id();                                    \
+			__h->seq = __sync_fetch_and_add(&__c->seq[r], 1) + 1;                     \
+			__err = bpf_ringbuf_output(&ring, rec, size, wake(&ring, r, __c, __h->time));\
+			if (__err)                                                                \
+				__sync_fetch_and_add(&__c->failed[r], 1);                         \
+		}                                                                                 \
+		__err;                                                                            \
+	})
+
+static __always_inline u64 start_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, group_leader, start_boottime);
+}
+
+/* Fills the head of a record of the current task. */
+static __always_inline void begin(struct head *h, u16 type)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	h->time = bpf_ktime_get_boot_ns();
+	h->type = type;
+	h->flags = 0;
+	h->pid = task->tgid;
+	h->tid = task->pid;
+	h->start = start_of(task);
+	h->uid = BPF_CORE_READ(task, cred, euid.val);
+	h->gid = BPF_CORE_READ(task, cred, egid.val);
+	h->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+static __always_inline void namespaces(struct task_struct *task, u32 ns[4])
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	u32 level = BPF_CORE_READ(pid, level);
+	struct pid_namespace *pidns = 0;
+
+	bpf_probe_read_kernel(&pidns, sizeof(pidns),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, ns));
+	ns[0] = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	ns[1] = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	ns[2] = BPF_CORE_READ(pidns, ns.inum);
+	ns[3] = BPF_CORE_READ(task, cred, user_ns, ns.inum);
+}
+
+/*
+ * Folding: what one actor does to one object again and again is told at first
+ * and then at most once a second, with how often it was.
+ */
+struct fold_key {
+	u64 object;
+	u64 start;
+	u32 part; /* of the object: its device */
+	u32 pid;
+	u32 image;
+	u32 verb;
+};
+
+struct fold {
+	u64 told;
+	u64 count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct fold_key);
+	__type(value, struct fold);
+} folds SEC(".maps");
+
+#define FOLD_NS 1000000000ULL
+
+/* Returns how many times it is to be told as, 0 for not now. */
+static __always_inline u64 folding(u64 object, u32 part, u32 verb)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fold_key key = {
+		.object = object,
+		.part = part,
+		.verb = verb,
+		.pid = task->tgid,
+		.start = start_of(task),
+		.image = task->self_exec_id,
+	};
+	struct fold *f = bpf_map_lookup_elem(&folds, &key);
+	struct fold first = { .told = bpf_ktime_get_boot_ns() };
+	struct counters *c;
+
+	if (!f) {
+		bpf_map_update_elem(&folds, &key, &first, BPF_ANY);
+		return 1;
+	}
+	if (first.told - f->told >= FOLD_NS) {
+		f->told = first.told;
+		return __sync_lock_test_and_set(&f->count, 0) + 1;
+	}
+	__sync_fetch_and_add(&f->count, 1);
+	c = counting();
+	if (c)
+		__sync_fetch_and_add(&c->folded, 1);
+	return 0;
+}

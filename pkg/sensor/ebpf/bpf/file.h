@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* Files: what was opened, by the opened file; what else was done, by the names given. */
+#pragma once
+
+#include "emit.h"
+#include "path.h"
+#include "process.h"
+
+/*
+ * Base names whose opening for reading is told. A whole name ends with its
+ * NUL, so that the longest match is either that name or a prefix.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct name_key);
+	__type(value, u16); /* F_WATCHED, F_PROC_* */
+} watched SEC(".maps");
+
+/* Lengths of watched names by their first byte: bit n for n bytes, 63 for more. */
+const volatile u64 watched_first[256];
+
+/* include/linux/fs.h */
+enum { FMODE_READ = 1, FMODE_WRITE = 2, FMODE_CREATED = 1 << 20 };
+enum { O_CREAT = 0100, O_TRUNC = 01000, O_APPEND = 02000 };
+enum { S_IFMT = 0170000, S_IFSOCK = 0140000, S_IFREG = 0100000, S_IFDIR = 0040000, S_IFCHR = 0020000 };
+
+#define PROC_SUPER_MAGIC 0x9fa0
+
+static __always_inline u16 watch_of(struct dentry *entry)
+{
+	const unsigned char *name = BPF_CORE_READ(entry, d_name.name);
+	u32 len = BPF_CORE_READ(entry, d_name.len);
+	struct name_key key;
+	u16 *flags;
+	u8 first = 0;
+
+	bpf_probe_read_kernel(&first, 1, name);
+	if (!(watched_first[first] >> (len < 63 ? len : 63) & 1))
+		return 0;
+	__builtin_memset(&key, 0, sizeof(key));
+	key.bits = NAME_BYTES * 8;
+	bpf_probe_read_kernel_str(key.name, NAME_BYTES, name);
+	flags = bpf_map_lookup_elem(&watched, &key);
+	return flags ? *flags : 0;
+}
+
+/* Whose file of /proc/PID it is. */
+static __always_inline struct task_struct *subject(struct inode *inode)
+{
+	struct proc_inode *p = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	struct pid *pid = BPF_CORE_READ(p, pid);
+	struct hlist_node *node = BPF_CORE_READ(pid, tasks[0].first);
+
+	return node ? (void *)node - bpf_core_field_offset(struct task_struct, pid_links) : 0;
+}
+
+/* Devices that everybody writes to and nothing can be hidden in. */
+static __always_inline bool dull(struct inode *inode, u32 mode)
+{
+	u32 dev, major, minor;
+
+	if ((mode & S_IFMT) != S_IFCHR)
+		return false;
+	dev = BPF_CORE_READ(inode, i_rdev);
+	major = dev >> 20;
+	minor = dev & 0xfffff;
+	if (major == 1)
+		return minor == 3 || minor == 5 || minor == 7 || minor == 8 || minor == 9;
+	return major == 4 || major == 5 || (major >= 136 && major <= 143);
+}
+
+/* File, inode and path of an opened file; returns the length of the record, 0 for none. */
+static __always_inline u32 describe(struct scratch *s, u32 slot, struct file_record *r, struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	r->inode = BPF_CORE_READ(inode, i_ino);
+	r->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	r->path = put_path(s, sizeof(*r), climb(slot, (u64)BPF_CORE_READ(file, f_path.dentry), (u64)BPF_CORE_READ(file, f_path.mnt)));
+	return sizeof(*r) + r->path;
+}
+
+static __always_inline void begin_file(struct file_record *r, u16 type)
+{
+	begin(&r->h, type);
+	r->inode = r->count = r->target_start = 0;
+	r->dev = r->mode = r->access = r->target = r->path = r->new_path = 0;
+}
+
+__noinline int on_open(u64 fd, u64 how)
+{
+	struct file *file = file_of(fd);
+	struct task_struct *task = bpf_get_current_task_btf(), *other;
+	struct inode *inode;
+	struct file_record *r;
+	struct scratch *s;
+	u32 mode, access, slot, size, target = 0;
+	u64 target_start = 0, count;
+	u16 flags;
+	u32 fmode;
+
+	if (!file)
+		return 0;
+	fmode = BPF_CORE_READ(file, f_mode);
+	inode = BPF_CORE_READ(file, f_inode);
+	flags = watch_of(BPF_CORE_READ(file, f_path.dentry));
+	if (!flags && !(fmode & (FMODE_WRITE | FMODE_CREATED)))
+		return 0;
+	mode = BPF_CORE_READ(inode, i_mode);
+	if ((mode & S_IFMT) == S_IFDIR || dull(inode, mode))
+		return 0;
+	if (flags & ~F_WATCHED) {
+		other = 0;
+		if (BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC)
+			other = subject(inode);
+		target = other ? BPF_CORE_READ(other, tgid) : 0;
+		if (!target || target == task->tgid) {
+			target = 0;
+			flags &= F_WATCHED;
+		} else {
+			target_start = start_of(other);
+		}
+	}
+	if (!flags && !(fmode & (FMODE_WRITE | FMODE_CREATED)))
+		return 0;
+	access = fmode & (FMODE_READ | FMODE_WRITE);
+	if (fmode & FMODE_CREATED)
+		access |= ACCESS_CREATE;
+	if (how & O_TRUNC)
+		access |= ACCESS_TRUNCATE;
+	if (BPF_CORE_READ(file, f_flags) & O_APPEND)
+		access |= ACCESS_APPEND;
+	count = folding(BPF_CORE_READ(inode, i_ino), BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | access);
+	if (!count)
+		return 0;
+	s = take(&slot);
+	if (!s)
+		return 0;
+	r = (void *)s->out;
+	begin_file(r, R_OPEN);
+	r->h.flags = flags;
+	r->mode = mode;
+	r->access = access;
+	r->count = count;
+	r->target = target;
+	r->target_start = target_start;
+	size = describe(s, slot, r, file);
+	barrier_var(size);
+	if (size <= sizeof(s->out))
+		EMIT(files, FILES, r, size);
+	give(s);
+	return 0;
+}
+
+#define AT_FDCWD -100
+
+/* Bits of a name's place beside its folder's descriptor. */
+#define AS_GIVEN (1ULL << 63) /* not a path, or not to be completed */
+
+/*
+ * Writes to out the folder that the name is relative to, a slash, and the
+ * name. The kernel does not say what it made of the name, so links in it are
+ * not followed.
+ */
+static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 folder, u64 name)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct dentry *entry;
+	struct vfsmount *mnt;
+	struct file *file;
+	u32 len = 0;
+	u8 first = 0;
+	long n;
+
+	if (folder != AS_GIVEN) {
+		bpf_probe_read_user(&first, 1, (void *)name);
+		if (first == '/') {
+			entry = BPF_CORE_READ(task, fs, root.dentry);
+			mnt = BPF_CORE_READ(task, fs, root.mnt);
+		} else if ((s32)folder == AT_FDCWD) {
+			entry = BPF_CORE_READ(task, fs, pwd.dentry);
+			mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+		} else {
+			file = file_of((u32)folder);
+			entry = BPF_CORE_READ(file, f_path.dentry);
+			mnt = BPF_CORE_READ(file, f_path.mnt);
+		}
+		len = put_path(s, at, climb(slot, (u64)entry, (u64)mnt));
+		at += len;
+		barrier_var(at);
+		if (at > 512 + OUT - PIECE)
+			return len;
+		s->out[at] = '/';
+		at++;
+		len++;
+	}
+	barrier_var(at);
+	if (at > 512 + OUT - PIECE)
+		return len;
+	n = bpf_probe_read_user_str(&s->out[at], PIECE, (void *)name);
+	if (n > 1)
+		len += n - 1;
+	return len;
+}
+
+/*
+ * What was done by name. how is the type, and from bit 8 on a mode or an
+ * operation; an fd that is given as name by AS_FD is described instead.
+ */
+__noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_name)
+{
+	struct file_record *r;
+	struct scratch *s;
+	u32 slot, at, len;
+	u16 type = how & 0xff;
+
+	s = take(&slot);
+	if (!s)
+		return 0;
+	r = (void *)s->out;
+	begin_file(r, type);
+	r->h.flags = F_USER_PATH;
+	r->mode = r->access = how >> 8;
+	at = sizeof(*r);
+	if (name) {
+		len = put_name(s, slot, at, folder, name);
+		r->path = len;
+		at += len;
+	}
+	if (new_name) {
+		barrier_var(at);
+		if (at > 512 + OUT - PIECE)
+			goto out;
+		len = put_name(s, slot, at, new_folder, new_name);
+		r->new_path = len;
+		at += len;
+	}
+	barrier_var(at);
+	if (at > sizeof(s->out))
+		goto out;
+	if (type == R_MOUNT || type == R_MODULE)
+		EMIT(priority, PRIORITY, r, at);
+	else
+		EMIT(files, FILES, r, at);
+out:
+	give(s);
+	return 0;
+}
+
+/* chmod and module loading by descriptor. */
+__noinline int on_file(u64 how, u64 fd)
+{
+	struct file *file = file_of(fd);
+	struct file_record *r;
+	struct scratch *s;
+	u32 slot, size;
+	u16 type = how & 0xff;
+
+	if (!file)
+		return 0;
+	s = take(&slot);
+	if (!s)
+		return 0;
+	r = (void *)s->out;
+	begin_file(r, type);
+	r->mode = r->access = how >> 8;
+	size = describe(s, slot, r, file);
+	barrier_var(size);
+	if (size <= sizeof(s->out)) {
+		if (type == R_MODULE)
+			EMIT(priority, PRIORITY, r, size);
+		else
+			EMIT(files, FILES, r, size);
+	}
+	give(s);
+	return 0;
+}

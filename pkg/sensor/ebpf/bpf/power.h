@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* What one process does to another, to the machine, or to the monitor. */
+#pragma once
+
+#include "emit.h"
+#include "path.h"
+#include "process.h"
+#include "socket.h"
+#include "file.h"
+
+__noinline int on_act(u64 type, u64 op, u64 target, u64 arg, u64 err)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct act_record r = {};
+
+	r.count = folding(target, op, type << 8);
+	if (!r.count)
+		return 0;
+	begin(&r.h, type);
+	r.op = op;
+	r.target = target;
+	r.arg = arg;
+	r.err = err;
+	if (type == R_NAMESPACE)
+		namespaces(task, r.ns);
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}
+
+__noinline int on_number(u64 type)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct number_record r = {};
+	struct pid *session;
+
+	begin(&r.h, type);
+	if (type == R_SETSID) {
+		session = BPF_CORE_READ(task, signal, pids[3]);
+		r.number = BPF_CORE_READ(session, numbers[0].nr);
+	}
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}
+
+/* include/uapi/linux/ptrace.h */
+static __always_inline u32 ptrace_op(u64 request)
+{
+	switch (request) {
+	case 0:
+		return OP_TRACEME;
+	case 1: case 2: case 3:
+	case 12: case 14: case 18: /* PTRACE_GETREGS, GETFPREGS, GETFPXREGS */
+	case 0x4204:		   /* PTRACE_GETREGSET */
+		return OP_PEEK;
+	case 4: case 5: case 6:
+	case 13: case 15: case 19:
+	case 0x4205:
+		return OP_POKE;
+	case 16:
+	case 0x4206: /* PTRACE_SEIZE */
+		return OP_ATTACH;
+	}
+	return OP_NONE;
+}
+
+/* enum bpf_cmd, include/uapi/linux/bpf.h */
+static __always_inline u32 bpf_op(u64 cmd)
+{
+	switch (cmd) {
+	case 5:
+		return OP_PROG_LOAD;
+	case 2: case 3: case 21: case 22: case 25: case 26: case 27:
+		return OP_MAP_UPDATE;
+	case 9: case 29: case 34:
+		return OP_DETACH;
+	case 8: case 17: case 28:
+		return OP_ATTACH_PROG;
+	case 7: case 13: case 14: case 30:
+		return OP_OBJECT;
+	}
+	return OP_NONE;
+}
+
+#define EACCES 13
+#define EPERM 1
+
+__noinline int on_connect(u64 fd, u64 addr, u64 err)
+{
+	struct sock *sk, *peer;
+	struct file_record *r;
+	struct act_record v = {};
+	struct vfsmount *mnt = 0;
+	struct dentry *entry = 0;
+	struct scratch *s;
+	u32 slot, at;
+	u16 family = 0;
+	u32 vsock[2] = {};
+	long n;
+
+	bpf_probe_read_user(&family, sizeof(family), (void *)addr);
+	if (family == AF_VSOCK) {
+		begin(&v.h, R_VSOCK);
+		/* struct sockaddr_vm: family, reserved, port, cid */
+		bpf_probe_read_user(vsock, sizeof(vsock), (void *)(addr + 4));
+		v.op = vsock[0];
+		v.arg = vsock[1];
+		v.err = err;
+		v.count = 1;
+		EMIT(priority, PRIORITY, &v, sizeof(v));
+		return 0;
+	}
+	if (family != AF_UNIX || (err && err != EACCES && err != EPERM))
+		return 0;
+	sk = sock_of(fd);
+	if (!sk)
+		return 0;
+	s = take(&slot);
+	if (!s)
+		return 0;
+	r = (void *)s->out;
+	begin_file(r, R_UNIX);
+	r->mode = err;
+	at = sizeof(*r);
+	peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
+	if (!err && peer) {
+		entry = BPF_CORE_READ((struct unix_sock *)peer, path.dentry);
+		mnt = BPF_CORE_READ((struct unix_sock *)peer, path.mnt);
+	}
+	if (entry) {
+		r->inode = BPF_CORE_READ(entry, d_inode, i_ino);
+		r->dev = BPF_CORE_READ(entry, d_inode, i_sb, s_dev);
+		r->path = put_path(s, at, climb(slot, (u64)entry, (u64)mnt));
+	} else {
+		/* An abstract name begins with a NUL; the reader writes it as @. */
+		u8 first = 0;
+
+		bpf_probe_read_user(&first, 1, (void *)(addr + 2));
+		if (first) {
+			r->h.flags = F_USER_PATH;
+			r->path = put_name(s, slot, at, (u64)AT_FDCWD, addr + 2);
+		} else {
+			s->out[at] = '@';
+			n = bpf_probe_read_user_str(&s->out[at + 1], 108, (void *)(addr + 3));
+			r->path = n > 0 ? n : 1;
+		}
+	}
+	at += r->path;
+	barrier_var(at);
+	if (at <= sizeof(s->out))
+		EMIT(priority, PRIORITY, r, at);
+	give(s);
+	return 0;
+}
+
+/* include/uapi/linux/net.h */
+enum { SYS_SOCKET = 1, SYS_CONNECT = 3, SYS_ACCEPT = 5, SYS_ACCEPT4 = 18 };
+
+#define SOCK_RAW 3
+
+static __always_inline void on_socket(u64 domain, u64 type)
+{
+	if (domain == AF_PACKET || ((domain == AF_INET || domain == AF_INET6) && (type & 15) == SOCK_RAW))
+		on_act(R_RAWSOCK, 0, 0, domain, 0);
+}
+
+/* TP_PROTO(struct pt_regs *regs, long ret) */
+SEC("tp_btf/sys_exit")
+int on_sys_exit(u64 *ctx)
+{
+	struct pt_regs *regs = (void *)ctx[0];
+	struct task_struct *task = bpf_get_current_task_btf();
+	long ret = ctx[1];
+	struct call c;
+	u32 which[4] = {};
+	u64 err, flags;
+	u32 op;
+
+	if (!system_call(regs, task, &c))
+		return 0;
+	if (ret < 0 && c.action < A_TELL_FAILURE)
+		return 0;
+	if (task->tgid == self)
+		return 0;
+	arguments(regs, &c);
+	err = ret < 0 ? -ret : 0;
+
+	switch (c.action) {
+	case A_OPEN:
+		return on_open(ret, c.arg[1]);
+	case A_OPENAT:
+	case A_OPEN_HANDLE:
+		return on_open(ret, c.arg[2]);
+	case A_OPENAT2:
+		flags = 0;
+		bpf_probe_read_user(&flags, sizeof(flags), (void *)c.arg[2]);
+		return on_open(ret, flags);
+	case A_CREAT:
+		return on_open(ret, O_TRUNC);
+	case A_TRUNCATE:
+		return on_names(R_OPEN | (ACCESS_WRITE | ACCESS_TRUNCATE) << 8, AT_FDCWD, c.arg[0], 0, 0);
+	case A_RENAME:
+		return on_names(R_RENAME, AT_FDCWD, c.arg[0], AT_FDCWD, c.arg[1]);
+	case A_RENAMEAT:
+		return on_names(R_RENAME, (u32)c.arg[0], c.arg[1], (u32)c.arg[2], c.arg[3]);
+	case A_UNLINK:
+		return on_names(R_UNLINK, AT_FDCWD, c.arg[0], 0, 0);
+	case A_UNLINKAT:
+		return on_names(R_UNLINK, (u32)c.arg[0], c.arg[1], 0, 0);
+	case A_LINK:
+		return on_names(R_LINK, AT_FDCWD, c.arg[0], AT_FDCWD, c.arg[1]);
+	case A_LINKAT:
+		return on_names(R_LINK, (u32)c.arg[0], c.arg[1], (u32)c.arg[2], c.arg[3]);
+	case A_SYMLINK:
+		return on_names(R_SYMLINK, AS_GIVEN, c.arg[0], AT_FDCWD, c.arg[1]);
+	case A_SYMLINKAT:
+		return on_names(R_SYMLINK, AS_GIVEN, c.arg[0], (u32)c.arg[1], c.arg[2]);
+	case A_CHMOD:
+		return on_names(R_CHMOD | (c.arg[1] & 07777) << 8, AT_FDCWD, c.arg[0], 0, 0);
+	case A_FCHMOD:
+		return on_file(R_CHMOD | (c.arg[1] & 07777) << 8, (u32)c.arg[0]);
+	case A_FCHMODAT:
+		return on_names(R_CHMOD | (c.arg[2] & 07777) << 8, (u32)c.arg[0], c.arg[1], 0, 0);
+	case A_MKDIR:
+		return on_names(R_MKDIR | (c.arg[1] & 07777) << 8, AT_FDCWD, c.arg[0], 0, 0);
+	case A_MKDIRAT:
+		return on_names(R_MKDIR | (c.arg[2] & 07777) << 8, (u32)c.arg[0], c.arg[1], 0, 0);
+	case A_SETID:
+		return on_number(R_SETID);
+	case A_SETSID:
+		return on_number(R_SETSID);
+	case A_ACCEPT:
+		return on_accepted(ret);
+	case A_SOCKET:
+		on_socket(c.arg[0], c.arg[1]);
+		return 0;
+	case A_UMOUNT:
+		return on_names(R_MOUNT | OP_UNMOUNT << 8, 0, 0, AT_FDCWD, c.arg[0]);
+	case A_MOUNT:
+		return on_names(R_MOUNT | OP_MOUNT << 8, AS_GIVEN, c.arg[0], AT_FDCWD, c.arg[1]);
+	case A_MOVE_MOUNT:
+		return on_names(R_MOUNT | OP_MOUNT << 8, (u32)c.arg[0], c.arg[1], (u32)c.arg[2], c.arg[3]);
+	case A_UNSHARE:
+		return on_act(R_NAMESPACE, OP_UNSHARE, 0, c.arg[0], 0);
+	case A_SETNS:
+		return on_act(R_NAMESPACE, OP_SETNS, 0, c.arg[1], 0);
+	case A_URING:
+		return on_act(R_URING, OP_SETUP, 0, 0, 0);
+	case A_MODULE:
+		return on_names(R_MODULE | OP_LOAD << 8, 0, 0, 0, 0);
+	case A_MODULE_FD:
+		return on_file(R_MODULE | OP_LOAD << 8, (u32)c.arg[0]);
+	case A_MODULE_DEL:
+		return on_names(R_MODULE | OP_UNLOAD << 8, AS_GIVEN, c.arg[0], 0, 0);
+	case A_CONNECT:
+		return on_connect((u32)c.arg[0], c.arg[1], err);
+	case A_PTRACE:
+		op = ptrace_op(c.arg[0]);
+		if (op == OP_NONE)
+			return 0;
+		return on_act(R_PTRACE, op, op == OP_TRACEME ? 0 : global_pid(c.arg[1]), 0, err);
+	case A_VM_READ:
+		return on_act(R_MEMORY, OP_READ, global_pid(c.arg[0]), 0, err);
+	case A_VM_WRITE:
+		return on_act(R_MEMORY, OP_WRITE, global_pid(c.arg[0]), 0, err);
+	case A_BPF:
+		op = bpf_op(c.arg[0]);
+		if (op == OP_NONE)
+			return 0;
+		return on_act(R_BPF, op, 0, c.arg[0], err);
+	case A_SOCKETCALL:
+		bpf_probe_read_user(which, sizeof(which), (void *)c.arg[1]);
+		if (c.arg[0] == SYS_CONNECT)
+			return on_connect(which[0], which[1], err);
+		if (ret < 0)
+			return 0;
+		if (c.arg[0] == SYS_ACCEPT || c.arg[0] == SYS_ACCEPT4)
+			return on_accepted(ret);
+		if (c.arg[0] == SYS_SOCKET)
+			on_socket(which[0], which[1]);
+		return 0;
+	}
+	return 0;
+}
+
+/* include/uapi/asm-generic/siginfo.h */
+enum { SI_USER = 0, SI_QUEUE = -1, SI_TKILL = -6 };
+
+/* TP_PROTO(int sig, struct kernel_siginfo *info, struct task_struct *task, int type, int result) */
+SEC("tp_btf/signal_generate")
+int on_signal(u64 *ctx)
+{
+	struct task_struct *target = (void *)ctx[2], *task = bpf_get_current_task_btf();
+	struct kernel_siginfo *info = (void *)ctx[1];
+	struct act_record r = {};
+	int code;
+
+	/* SEND_SIG_PRIV: the kernel itself. SEND_SIG_NOINFO is 0 and a user's. */
+	if ((u64)info == 1 || target->tgid == task->tgid)
+		return 0;
+	if (info) {
+		code = BPF_CORE_READ(info, si_code);
+		if (code > 0)
+			return 0;
+	}
+	r.count = folding(start_of(target), target->tgid, R_KILL << 8 | (u8)ctx[0]);
+	if (!r.count)
+		return 0;
+	begin(&r.h, R_KILL);
+	r.op = OP_NONE;
+	r.arg = ctx[0];
+	r.target = target->tgid;
+	r.target_start = start_of(target);
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Builds the committed objects with the compiler that Debian 12 pins: clang-14,
+# with the headers of its libbpf-dev. With --check it builds them elsewhere,
+# compares, and fails on a difference.
+set -eu
+cd "$(dirname "$0")"
+
+clang=${CLANG:-clang-14}
+strip=${STRIP:-llvm-strip-14}
+for tool in "$clang" "$strip"; do
+	command -v "$tool" >/dev/null || {
+		echo "rebuild.sh: $tool is not here; on Debian 12: apt-get install clang-14 llvm-14 libbpf-dev" >&2
+		exit 2
+	}
+done
+
+build() { # machine, output
+	"$clang" -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Wno-unused-function -Wno-address-of-packed-member \
+		-D__TARGET_ARCH_"$1" -fdebug-compilation-dir=. -nostdinc -isystem "${LIBBPF:-/usr/include}" \
+		-c sensor.bpf.c -o "$2"
+	# The type information (.BTF) stays, DWARF with its paths goes.
+	"$strip" -g "$2"
+}
+
+if [ "${1:-}" = --check ]; then
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	build x86 "$tmp/sensor_amd64.o"
+	if ! cmp "$tmp/sensor_amd64.o" sensor_amd64.o; then
+		echo "rebuild.sh: the committed object is not what this source builds; run bpf/rebuild.sh and commit" >&2
+		exit 1
+	fi
+	exit 0
+fi
+build x86 sensor_amd64.o

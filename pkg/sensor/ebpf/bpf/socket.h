@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* TCP by its states; UDP, raw sockets and first bytes by the cgroup hooks. */
+#pragma once
+
+#include "emit.h"
+
+/* Who a socket belongs to: who made, connected or last sent by it. */
+struct owner {
+	u64 start;
+	u64 cgroup;
+	u32 pid, tid;
+	u32 uid, gid;
+	u32 first; /* the first bytes of the flow have been looked at */
+	u32 pad;
+};
+
+/* An accepted socket starts with the owner of its listener. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+/* Who accepted a socket, by cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, u64);
+	__type(value, struct owner);
+} acceptors SEC(".maps");
+
+enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_VSOCK = 40 };
+enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
+
+/* include/net/tcp_states.h */
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+
+#define SOCK_DONE 1 /* include/net/sock.h: a FIN has come */
+
+static __always_inline void own(struct owner *o)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	o->pid = task->tgid;
+	o->tid = task->pid;
+	o->start = start_of(task);
+	o->uid = BPF_CORE_READ(task, cred, euid.val);
+	o->gid = BPF_CORE_READ(task, cred, egid.val);
+	o->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+static __always_inline void owned(struct head *h, u16 type, struct owner *o)
+{
+	h->time = bpf_ktime_get_boot_ns();
+	h->type = type;
+	h->flags = 0;
+	h->pid = h->tid = h->uid = h->gid = 0;
+	h->start = h->cgroup = 0;
+	if (!o)
+		return;
+	h->pid = o->pid;
+	h->tid = o->tid;
+	h->start = o->start;
+	h->uid = o->uid;
+	h->gid = o->gid;
+	h->cgroup = o->cgroup;
+}
+
+static __always_inline void addresses(struct sock_record *r, const struct sock *sk)
+{
+	r->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	r->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		r->family = 6;
+		BPF_CORE_READ_INTO(&r->src, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&r->dst, sk, __sk_common.skc_v6_daddr);
+	} else {
+		r->family = 4;
+		BPF_CORE_READ_INTO((u32 *)r->src, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((u32 *)r->dst, sk, __sk_common.skc_daddr);
+	}
+}
+
+/* TP_PROTO(const struct sock *sk, const int oldstate, const int newstate) */
+SEC("tp_btf/inet_sock_set_state")
+int on_state(u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	int old = ctx[1], new = ctx[2];
+	struct sock_record r = {};
+	struct owner *o, *acceptor;
+	struct tcp_sock *tp;
+	u32 failed;
+
+	if (new != TCP_SYN_SENT && new != TCP_LISTEN && new != TCP_CLOSE &&
+	    !(new == TCP_ESTABLISHED && old == TCP_SYN_RECV))
+		return 0;
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	r.cookie = bpf_get_socket_cookie(sk);
+	if (new == TCP_ESTABLISHED)
+		return 0; /* the cookie is made here, so that accept(2) can read it */
+	r.proto = IPPROTO_TCP;
+	addresses(&r, sk);
+
+	if (new != TCP_CLOSE) {
+		o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (o) {
+			own(o);
+			o->first = 0;
+		}
+		begin(&r.h, new == TCP_LISTEN ? R_LISTEN : R_CONNECT);
+		EMIT(priority, PRIORITY, &r, sizeof(r));
+		return 0;
+	}
+	if (old == TCP_LISTEN || old == TCP_SYN_RECV || old == TCP_CLOSE)
+		return 0;
+	o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	acceptor = bpf_map_lookup_elem(&acceptors, &r.cookie);
+	owned(&r.h, R_FLOW, acceptor ? acceptor : o);
+	if (acceptor)
+		bpf_map_delete_elem(&acceptors, &r.cookie);
+	failed = BPF_CORE_READ(sk, sk_err);
+	if (old == TCP_SYN_SENT) {
+		/* It never was a flow. Without an errno it was given up, not refused. */
+		if (!failed)
+			return 0;
+		r.h.type = R_CONNECT;
+	}
+	r.err = failed;
+	tp = (void *)sk;
+	/* What was sent again is in bytes_sent too; a FIN is in bytes_received. */
+	r.sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	r.received = BPF_CORE_READ(tp, bytes_received);
+	if (r.received && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE))
+		r.received--;
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}
+
+#define SOCK_FS_MODE 0140000
+
+static __always_inline struct sock *sock_of(u64 fd)
+{
+	struct file *file = file_of(fd);
+	struct socket *socket;
+
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & 0170000) != SOCK_FS_MODE)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+__noinline int on_accepted(u64 fd)
+{
+	struct sock *sk = sock_of(fd);
+	struct sock_record r = {};
+	struct owner o = {};
+	u16 family;
+
+	if (!sk)
+		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	r.proto = IPPROTO_TCP;
+	addresses(&r, sk);
+	own(&o);
+	if (r.cookie)
+		bpf_map_update_elem(&acceptors, &r.cookie, &o, BPF_ANY);
+	begin(&r.h, R_ACCEPT);
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}
+
+static __always_inline void keep_owner(struct owner *o)
+{
+	if (o)
+		own(o);
+}
+
+SEC("cgroup/sock_create")
+int on_create(struct bpf_sock *ctx)
+{
+	keep_owner(bpf_sk_storage_get(&owners, ctx, 0, BPF_SK_STORAGE_GET_F_CREATE));
+	return 1;
+}
+
+#define BY_ADDRESS(section, name)                                                                     \
+	SEC(section)                                                                                  \
+	int name(struct bpf_sock_addr *ctx)                                                           \
+	{                                                                                             \
+		struct bpf_sock *sk = ctx->sk;                                                        \
+		if (sk)                                                                               \
+			keep_owner(bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));  \
+		return 1;                                                                             \
+	}
+
+BY_ADDRESS("cgroup/connect4", on_connect4)
+BY_ADDRESS("cgroup/connect6", on_connect6)
+BY_ADDRESS("cgroup/sendmsg4", on_sendmsg4)
+BY_ADDRESS("cgroup/sendmsg6", on_sendmsg6)
+
+/* Datagrams by destination. The reader tells what was added since it last looked. */
+struct send_key {
+	u8 dst[16];
+	u64 start;
+	u32 pid;
+	u16 dport;
+	u16 proto; /* with bit 8 for IPv6 */
+};
+
+struct send {
+	u64 count, bytes, time;
+	u64 cgroup;
+	u64 cookie;
+	u64 told; /* bytes of the first one, which has a record of its own */
+	u32 tid, uid, gid;
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct send_key);
+	__type(value, struct send);
+} sends SEC(".maps");
+
+struct packet {
+	u8 src[16], dst[16];
+	u32 payload; /* offset */
+	u16 sport, dport;
+	u8 proto, v6;
+	u8 icmp; /* type */
+};
+
+#define DNS_BYTES 512
+#define HELLO_BYTES 4096
+
+static __always_inline bool dissect(struct __sk_buff *skb, struct packet *p)
+{
+	u8 b[40];
+	u32 at;
+
+	if (skb->protocol == bpf_htons(0x0800)) {
+		if (bpf_skb_load_bytes(skb, 0, b, 20))
+			return false;
+		if (((b[6] & 0x1f) | b[7]) != 0)
+			return false; /* a later fragment */
+		p->proto = b[9];
+		at = (b[0] & 15) * 4;
+		__builtin_memcpy(p->src, b + 12, 4);
+		__builtin_memcpy(p->dst, b + 16, 4);
+	} else if (skb->protocol == bpf_htons(0x86dd)) {
+		if (bpf_skb_load_bytes(skb, 0, b, 40))
+			return false;
+		p->v6 = 1;
+		p->proto = b[6];
+		__builtin_memcpy(p->src, b + 8, 16);
+		__builtin_memcpy(p->dst, b + 24, 16);
+		at = 40;
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			u8 next = p->proto;
+
+			/* hop-by-hop, routing, fragment, destination options */
+			if (next != 0 && next != 43 && next != 44 && next != 60)
+				break;
+			if (bpf_skb_load_bytes(skb, at, b, 4))
+				return false;
+			p->proto = b[0];
+			if (next == 44) {
+				if ((b[2] | (b[3] & 0xf8)) != 0)
+					return false;
+				at += 8;
+			} else {
+				at += (b[1] + 1) * 8;
+			}
+		}
+	} else {
+		return false;
+	}
+	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, at, b, 8))
+			return false;
+		p->sport = b[0] << 8 | b[1];
+		p->dport = b[2] << 8 | b[3];
+		if (p->proto == IPPROTO_TCP) {
+			if (bpf_skb_load_bytes(skb, at + 12, b, 1))
+				return false;
+			at += (b[0] >> 4) * 4;
+		} else {
+			at += 8;
+		}
+	} else if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6) {
+		bpf_skb_load_bytes(skb, at, &p->icmp, 1);
+	}
+	p->payload = at;
+	return at <= skb->len;
+}
+
+/* Tells the first bytes of a packet; limit is DNS_BYTES or HELLO_BYTES. */
+static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p, struct owner *o, u64 cookie,
+					 u16 type, u16 flags, u32 limit, bool ingress)
+{
+	struct sock_record *r;
+	struct scratch *s;
+	u32 slot, len = skb->len - p->payload;
+
+	s = take(&slot);
+	if (!s)
+		return;
+	r = (void *)s->out;
+	owned(&r->h, type, o);
+	r->h.flags = flags;
+	r->cookie = cookie;
+	r->sent = r->received = r->count = 0;
+	r->err = 0;
+	r->pad = 0;
+	r->proto = p->proto;
+	r->family = p->v6 ? 6 : 4;
+	r->wire = len;
+	if (ingress) {
+		r->sport = p->dport;
+		r->dport = p->sport;
+		__builtin_memcpy(r->src, p->dst, 16);
+		__builtin_memcpy(r->dst, p->src, 16);
+	} else {
+		r->sport = p->sport;
+		r->dport = p->dport;
+		__builtin_memcpy(r->src, p->src, 16);
+		__builtin_memcpy(r->dst, p->dst, 16);
+	}
+	if (len > limit)
+		len = limit;
+	/* A length of 0 is refused, and so is one that could be 0. */
+	barrier_var(len);
+	if (len == 0 || len > HELLO_BYTES)
+		goto out;
+	if (bpf_skb_load_bytes(skb, p->payload, s->out + sizeof(*r), len))
+		goto out;
+	r->len = len;
+	EMIT(priority, PRIORITY, r, len + sizeof(*r));
+out:
+	give(s);
+}
+
+static __always_inline struct bpf_sock *full(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return sk ? bpf_sk_fullsock(sk) : 0;
+}
+
+/* A whole DNS message in one segment, after its two bytes of length (RFC 1035, 4.2.2). */
+static __always_inline bool dns_in_segment(struct __sk_buff *skb, struct packet *p)
+{
+	u8 b[2];
+	u32 len = skb->len - p->payload;
+
+	if (len < 14 || bpf_skb_load_bytes(skb, p->payload, b, 2))
+		return false;
+	if ((u32)(b[0] << 8 | b[1]) != len - 2)
+		return false;
+	p->payload += 2;
+	return true;
+}
+
+static __always_inline u16 first_words(struct __sk_buff *skb, u32 at)
+{
+	u8 b[8] = {};
+
+	if (bpf_skb_load_bytes(skb, at, b, 6))
+		return R_NONE;
+	/* A handshake record of TLS 1.x that begins with a ClientHello (RFC 8446, 5.1). */
+	if (b[0] == 0x16 && b[1] == 3 && b[5] == 1)
+		return R_TLS;
+	/* An HTTP method is letters and a space (RFC 9110, 9.1); PRI begins HTTP/2. */
+	if ((b[0] == 'G' && b[1] == 'E' && b[2] == 'T' && b[3] == ' ') ||
+	    (b[0] == 'P' && b[1] == 'U' && b[2] == 'T' && b[3] == ' ') ||
+	    (b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ') ||
+	    (b[0] == 'P' && b[1] == 'O' && b[2] == 'S' && b[3] == 'T') ||
+	    (b[0] == 'H' && b[1] == 'E' && b[2] == 'A' && b[3] == 'D') ||
+	    (b[0] == 'P' && b[1] == 'A' && b[2] == 'T' && b[3] == 'C') ||
+	    (b[0] == 'D' && b[1] == 'E' && b[2] == 'L' && b[3] == 'E') ||
+	    (b[0] == 'O' && b[1] == 'P' && b[2] == 'T' && b[3] == 'I') ||
+	    (b[0] == 'C' && b[1] == 'O' && b[2] == 'N' && b[3] == 'N'))
+		return R_HTTP;
+	return R_NONE;
+}
+
+static __always_inline void count_send(struct __sk_buff *skb, struct packet *p, struct owner *o)
+{
+	struct send_key key = {};
+	struct send *known, first = {};
+	struct sock_record r = {};
+	u32 len = skb->len - p->payload;
+
+	__builtin_memcpy(key.dst, p->dst, 16);
+	key.dport = p->dport;
+	key.proto = p->proto | p->v6 << 8;
+	if (o) {
+		key.pid = o->pid;
+		key.start = o->start;
+	}
+	known = bpf_map_lookup_elem(&sends, &key);
+	if (known) {
+		__sync_fetch_and_add(&known->count, 1);
+		__sync_fetch_and_add(&known->bytes, len);
+		known->time = bpf_ktime_get_boot_ns();
+		return;
+	}
+	owned(&r.h, R_SEND, o);
+	first.count = 1;
+	first.bytes = first.told = len;
+	first.time = r.h.time;
+	first.cgroup = r.h.cgroup;
+	first.cookie = r.cookie = bpf_get_socket_cookie(skb);
+	first.tid = r.h.tid;
+	first.uid = r.h.uid;
+	first.gid = r.h.gid;
+	bpf_map_update_elem(&sends, &key, &first, BPF_ANY);
+	r.proto = p->proto;
+	r.family = p->v6 ? 6 : 4;
+	r.sport = p->sport;
+	r.dport = p->dport;
+	r.count = 1;
+	r.sent = len;
+	__builtin_memcpy(r.src, p->src, 16);
+	__builtin_memcpy(r.dst, p->dst, 16);
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+}
+
+SEC("cgroup_skb/egress")
+int on_egress(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct bpf_sock *sk = full(skb);
+	struct owner *o = 0;
+	u16 type;
+
+	if (sk)
+		o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (o && o->first && sk->protocol == IPPROTO_TCP)
+		return 1;
+	if (!dissect(skb, &p))
+		return 1;
+	if (p.proto == IPPROTO_TCP) {
+		if (p.payload >= skb->len)
+			return 1;
+		if (p.dport == 53) {
+			if (dns_in_segment(skb, &p))
+				tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, DNS_BYTES, false);
+			return 1;
+		}
+		if (!o)
+			return 1;
+		o->first = 1;
+		type = first_words(skb, p.payload);
+		if (type != R_NONE)
+			tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), type, 0, HELLO_BYTES, false);
+		return 1;
+	}
+	if (p.proto == IPPROTO_UDP && p.dport == 53) {
+		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, DNS_BYTES, false);
+		return 1;
+	}
+	/* What the kernel itself says by ICMP has no owner; an echo request has a sender. */
+	if (!o && ((p.proto == IPPROTO_ICMP && p.icmp != 8) || (p.proto == IPPROTO_ICMPV6 && p.icmp != 128)))
+		return 1;
+	if (!sk)
+		return 1;
+	count_send(skb, &p, o);
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int on_ingress(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct bpf_sock *sk = full(skb);
+
+	if (!sk || (sk->protocol != IPPROTO_UDP && sk->protocol != IPPROTO_TCP))
+		return 1;
+	if (sk->protocol == IPPROTO_TCP && bpf_ntohs(sk->dst_port) != 53)
+		return 1;
+	if (!dissect(skb, &p) || p.sport != 53 || p.payload >= skb->len)
+		return 1;
+	if (p.proto == IPPROTO_TCP && !dns_in_segment(skb, &p))
+		return 1;
+	tell_payload(skb, &p, bpf_sk_storage_get(&owners, sk, 0, 0), bpf_get_socket_cookie(skb), R_DNS, F_ANSWER, DNS_BYTES, true);
+	return 1;
+}

@@ -1,0 +1,49 @@
+// Package ebpf is the sensor that asks the kernel itself: BPF programs on raw
+// BTF tracepoints and cgroup hooks, read through two ring buffers.
+//
+// It needs Linux 5.17 or newer with its type information (CONFIG_DEBUG_INFO_BTF)
+// and the right to load programs (root, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN).
+// No kprobe, no fentry and no BPF LSM: kernels in lockdown refuse them. What the
+// running kernel does not offer is left out and named in Stats.Missing.
+//
+//	s := ebpf.New(ebpf.Options{Watch: sensor.Watch{Names: []string{"credentials"}}})
+//	err := s.Start(ctx, func(r *sensor.Record) { … })
+//	defer s.Close()
+//
+// # What a record means
+//
+// Fork and Exit are of thread groups. Exit comes when the last thread has
+// ended; Stats.Exits counts ends of group leaders, as the proc connector does,
+// which is the number that a second witness can be held against.
+//
+// Connect comes when the first SYN is about to be sent, by whoever called, so
+// its local port may be 0. A connect that failed after that comes a second time
+// with the same Sock and Err. Flow comes once at the end of an established
+// connection with its payload in both directions: no SYN, no FIN, nothing
+// counted twice that was sent twice. A socket that was made before the sensor
+// was armed has no owner: PID is 0.
+//
+// Send holds datagrams (UDP, raw, ICMP) by destination: the first at once, what
+// came after it each second, at Drain and at Close. DNS has up to 512 bytes of
+// the message; over TCP only a message that is whole in one segment. TLS and
+// HTTP have the first bytes that a connection's maker sent.
+//
+// The path of an opened file is that of the opened file, taken in the kernel,
+// whatever name led to it. For rename, unlink, link, mkdir, chmod, truncate and
+// mount the kernel offers no such hook: there the path is the folder the name
+// was relative to, resolved, and then the name as it was given, with "." and ".."
+// taken out; symbolic links in it are not followed. A path that does not begin
+// with a slash was deeper than 4,096 bytes, and its outermost folders are
+// missing.
+//
+// Opens are folded in the kernel by process image, inode and access: the first
+// is told at once, the next at most once a second with their Count; Stats.Folded
+// counts what was held back.
+//
+// # What it does not see
+//
+// File operations by io_uring (its set-up is told); files that were opened before
+// arming or came over a Unix socket; a watched file that is opened by another
+// name of it (hard link, renamed before); packets of AF_PACKET sockets (that one
+// was opened is told).
+package ebpf

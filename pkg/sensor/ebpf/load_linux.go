@@ -1,0 +1,314 @@
+package ebpf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	bpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// hook is one program of the object.
+type hook struct {
+	program string
+	// tracepoint is the kernel's name of a raw tracepoint; else attach says
+	// which cgroup hook it is.
+	tracepoint string
+	attach     bpf.AttachType
+	required   bool
+	// without says what is not seen where the hook is not there.
+	without string
+}
+
+var hooks = []hook{
+	{program: "on_fork", tracepoint: "sched_process_fork", required: true},
+	{program: "on_exec", tracepoint: "sched_process_exec", required: true},
+	{program: "on_exit", tracepoint: "sched_process_exit", required: true},
+	{program: "on_state", tracepoint: "inet_sock_set_state", without: "TCP connections"},
+	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
+	{program: "on_signal", tracepoint: "signal_generate", without: "signals to other processes"},
+	{program: "on_create", attach: bpf.AttachCGroupInetSockCreate, without: "makers of UDP sockets"},
+	{program: "on_connect4", attach: bpf.AttachCGroupInet4Connect, without: "users of IPv4 sockets made by others"},
+	{program: "on_connect6", attach: bpf.AttachCGroupInet6Connect, without: "users of IPv6 sockets made by others"},
+	{program: "on_sendmsg4", attach: bpf.AttachCGroupUDP4Sendmsg, without: "senders by IPv4 sockets made by others"},
+	{program: "on_sendmsg6", attach: bpf.AttachCGroupUDP6Sendmsg, without: "senders by IPv6 sockets made by others"},
+	{program: "on_egress", attach: bpf.AttachCGroupInetEgress, without: "datagrams, DNS questions, TLS and HTTP first bytes"},
+	{program: "on_ingress", attach: bpf.AttachCGroupInetIngress, without: "DNS answers"},
+}
+
+// alwaysMissing is what no kernel shows to these programs.
+var alwaysMissing = []string{"file operations by io_uring", "packets of AF_PACKET sockets"}
+
+// initialPIDNamespace is PROC_PID_INIT_INO, include/linux/proc_ns.h.
+const initialPIDNamespace = 0xEFFFFFFC
+
+// attached is a program with what holds it in its place.
+type attached struct {
+	hook hook
+	link link.Link
+	id   link.ID
+	prog bpf.ProgramID
+}
+
+// loaded is everything that is in the kernel.
+type loaded struct {
+	coll    *bpf.Collection
+	links   []attached
+	missing []string
+	rodata  []byte // what was written before the map was frozen
+	frozen  []string
+}
+
+func (l *loaded) close() {
+	l.detach()
+	if l.coll != nil {
+		l.coll.Close()
+	}
+}
+
+func (l *loaded) detach() {
+	for _, a := range l.links {
+		_ = a.link.Close()
+	}
+	l.links = nil
+}
+
+// load puts the programs into the kernel; attach arms them.
+func load(opt Options) (_ *loaded, err error) {
+	if len(object) == 0 {
+		return nil, fmt.Errorf("no programs are built for %s: use the netlink sensor", runtime.GOARCH)
+	}
+	spec, err := bpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded programs: %w", err)
+	}
+	cache := btf.NewCache()
+	kernel, err := cache.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("this kernel has no type information (CONFIG_DEBUG_INFO_BTF): %w", err)
+	}
+	l := &loaded{missing: slices.Clone(alwaysMissing)}
+	for _, h := range hooks {
+		if h.tracepoint == "" {
+			continue
+		}
+		if _, err := kernel.AnyTypeByName("btf_trace_" + h.tracepoint); err == nil {
+			continue
+		}
+		if h.required {
+			return nil, fmt.Errorf("this kernel has no tracepoint %s: use the netlink sensor", h.tracepoint)
+		}
+		delete(spec.Programs, h.program)
+		l.missing = append(l.missing, h.without)
+	}
+
+	watch := newWatchTable(opt.Watch)
+	if err := configure(spec, opt, &watch); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	opts := bpf.CollectionOptions{Cache: cache}
+	if l.coll, err = bpf.NewCollectionWithOptions(spec, opts); err != nil {
+		if l.coll, err = l.loadWhatLoads(spec, opts, err); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.fill(&watch); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// loadWhatLoads tries the programs one by one after they were refused
+// together, and loads those that the kernel takes.
+func (l *loaded) loadWhatLoads(spec *bpf.CollectionSpec, opts bpf.CollectionOptions, refused error) (*bpf.Collection, error) {
+	if errors.Is(refused, unix.EPERM) || errors.Is(refused, bpf.ErrNotSupported) {
+		return nil, fmt.Errorf("the kernel takes no BPF programs (root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are needed): %w", refused)
+	}
+	for _, h := range hooks {
+		prog := spec.Programs[h.program]
+		if prog == nil {
+			continue
+		}
+		alone := spec.Copy()
+		for name := range alone.Programs {
+			if name != h.program {
+				delete(alone.Programs, name)
+			}
+		}
+		coll, err := bpf.NewCollectionWithOptions(alone, opts)
+		if err == nil {
+			coll.Close()
+			continue
+		}
+		if h.required {
+			return nil, fmt.Errorf("loading the programs: %w", err)
+		}
+		delete(spec.Programs, h.program)
+		l.missing = append(l.missing, h.without)
+	}
+	coll, err := bpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, fmt.Errorf("loading the programs: %w", err)
+	}
+	return coll, nil
+}
+
+// configure writes the settings into the object's read-only data and sizes its
+// rings.
+func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
+	var self uint32
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &ns); err == nil && ns.Ino == initialPIDNamespace {
+		self = uint32(os.Getpid())
+	}
+	var envFirst [256]uint8
+	for _, n := range redact.EnvNames() {
+		envFirst[n[0]] = 1
+	}
+	for name, value := range map[string]any{
+		"self":          self,
+		"argv_max":      uint32(opt.argvBytes()),
+		"fill_mark":     [2]uint64{uint64(opt.ringBytes() / 4), uint64(opt.fileRingBytes() / 4)},
+		"env_first":     envFirst,
+		"watched_first": watch.first,
+	} {
+		v := spec.Variables[name]
+		if v == nil {
+			return fmt.Errorf("the embedded programs have no setting %s", name)
+		}
+		if err := v.Set(value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	spec.Maps["priority"].MaxEntries = uint32(opt.ringBytes())
+	spec.Maps["files"].MaxEntries = uint32(opt.fileRingBytes())
+	spec.Maps["watched"].MaxEntries = uint32(max(len(watch.names), 1))
+	return nil
+}
+
+// fill writes the maps that programs only read, and freezes every map that
+// user space has no need to write: nobody can change them then, root neither.
+func (l *loaded) fill(watch *watchTable) error {
+	for k, flags := range watch.names {
+		if err := l.coll.Maps["watched"].Put(k, flags); err != nil {
+			return fmt.Errorf("writing the watch list: %w", err)
+		}
+	}
+	for _, n := range redact.EnvNames() {
+		if err := l.coll.Maps["env_names"].Put(prefixKey(n+"="), uint8(1)); err != nil {
+			return fmt.Errorf("writing the names of variables: %w", err)
+		}
+	}
+	if err := l.seedPIDs(); err != nil {
+		return err
+	}
+	for name, m := range l.coll.Maps {
+		switch m.Type() {
+		case bpf.RingBuf:
+			continue
+		case bpf.Array, bpf.PerCPUArray, bpf.Hash, bpf.LRUHash, bpf.LPMTrie, bpf.SkStorage:
+		}
+		if name == ".rodata" {
+			var err error
+			if l.rodata, err = m.LookupBytes(uint32(0)); err != nil {
+				return fmt.Errorf("reading the settings back: %w", err)
+			}
+			l.frozen = append(l.frozen, name) // the loader froze it
+			continue
+		}
+		if err := m.Freeze(); err != nil {
+			return fmt.Errorf("freezing map %s: %w", name, err)
+		}
+		l.frozen = append(l.frozen, name)
+	}
+	slices.Sort(l.frozen)
+	return nil
+}
+
+// attach arms the programs: cgroup hooks first, so that a socket has its owner
+// before anything is told of it.
+func (l *loaded) attach() error {
+	root, cgroupErr := cgroupRoot("/proc/self/mountinfo")
+	for _, tracing := range []bool{false, true} {
+		for _, h := range hooks {
+			prog := l.coll.Programs[h.program]
+			if prog == nil || tracing != (h.tracepoint != "") {
+				continue
+			}
+			var lk link.Link
+			err := cgroupErr
+			if tracing {
+				lk, err = link.AttachTracing(link.TracingOptions{Program: prog})
+			} else if err == nil {
+				lk, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: h.attach, Program: prog})
+			}
+			if err != nil {
+				if h.required {
+					return fmt.Errorf("attaching to %s: %w", h.tracepoint, err)
+				}
+				l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
+				continue
+			}
+			a := attached{hook: h, link: lk}
+			l.links = append(l.links, a)
+			info, err := lk.Info()
+			if err != nil {
+				return fmt.Errorf("reading what holds %s: %w", h.program, err)
+			}
+			l.links[len(l.links)-1].id, l.links[len(l.links)-1].prog = info.ID, info.Program
+		}
+	}
+	return nil
+}
+
+// cgroupRoot finds where the version 2 hierarchy is mounted (proc(5),
+// mountinfo): at /sys/fs/cgroup, or below it beside version 1.
+func cgroupRoot(mountinfo string) (string, error) {
+	b, err := os.ReadFile(mountinfo)
+	if err != nil {
+		return "", fmt.Errorf("looking for cgroup2: %w", err)
+	}
+	var found string
+	for line := range strings.SplitSeq(string(b), "\n") {
+		mount, fs, ok := strings.Cut(line, " - ")
+		if !ok || !strings.HasPrefix(fs, "cgroup2 ") {
+			continue
+		}
+		// ID, parent, device, root in the file system, mount point
+		f := strings.Fields(mount)
+		if len(f) < 5 {
+			continue
+		}
+		// One that shows a part of the tree alone is worth less than a whole one.
+		if f[3] == "/" {
+			return unescape(f[4]), nil
+		}
+		if found == "" {
+			found = unescape(f[4])
+		}
+	}
+	if found == "" {
+		return "", errors.New("cgroup2 is not mounted")
+	}
+	return found, nil
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(filepath.Clean(s))
+}

@@ -1,0 +1,365 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	bpf "github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+const (
+	// pollInterval is how often the rings are read where they do not fill.
+	pollInterval = 20 * time.Millisecond
+	// sweepInterval is how often folded datagrams are told and losses looked for.
+	sweepInterval = time.Second
+	// busyPatience is how long a record that is being written is waited for
+	// before the other ring goes on without it.
+	busyPatience = 20 * time.Millisecond
+)
+
+// reader takes records out of the rings. All but its channels and atomics
+// belong to the goroutine of run.
+type reader struct {
+	sink   sensor.Sink
+	rings  [2]*ring
+	dec    *decoder
+	seqs   [2][]uint64 // records that came, by ring and CPU
+	counts *bpf.Map
+	sends  *sweep
+
+	epoll, event int
+
+	drains chan chan struct{}
+	stop   chan struct{}
+	ended  chan struct{}
+
+	records, undecoded, stolen atomic.Uint64
+	disturbed                  [2]atomic.Bool
+
+	before  []counters // as they were at the last poll but one
+	suspect uint64     // records that were missing at the last look
+}
+
+func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) {
+	cpus, err := bpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("counting CPUs: %w", err)
+	}
+	r := &reader{
+		sink: sink, dec: newDecoder(cpus, opt.argvBytes()), counts: l.coll.Maps["counts"],
+		sends: newSweep(l.coll.Maps["sends"]),
+		epoll: -1, event: -1,
+		drains: make(chan chan struct{}, 16), stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if err := r.wait(r.event); err != nil {
+		return nil, err
+	}
+	for i, name := range []string{"priority", "files"} {
+		m := l.coll.Maps[name]
+		if r.rings[i], err = newRing(m.FD(), int(m.MaxEntries())); err != nil {
+			return nil, err
+		}
+		r.seqs[i] = make([]uint64, cpus)
+		if err := r.wait(m.FD()); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// wait adds a descriptor to those that wake the reader. Edge-triggered: a ring
+// that is read now and then always holds something.
+func (r *reader) wait(fd int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	return nil
+}
+
+// wake makes run look at once.
+func (r *reader) wake() {
+	one := [8]byte{1}
+	_, _ = unix.Write(r.event, one[:])
+}
+
+// abandon frees a reader that was never run.
+func (r *reader) abandon() { r.close() }
+
+func (r *reader) close() {
+	for _, ring := range r.rings {
+		if ring != nil {
+			ring.close()
+		}
+	}
+	for _, fd := range []int{r.event, r.epoll} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+func boottime() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return ts.Nano()
+}
+
+// run reads until stop is closed, and then what is left.
+func (r *reader) run() {
+	defer close(r.ended)
+	var events [4]unix.EpollEvent
+	var waiting []chan struct{}
+	var counted bool
+	nextSweep := time.Now().Add(sweepInterval)
+	for {
+		n, err := unix.EpollWait(r.epoll, events[:], int(pollInterval/time.Millisecond))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			time.Sleep(pollInterval)
+		}
+		for _, e := range events[:max(n, 0)] {
+			if int(e.Fd) == r.event {
+				var b [8]byte
+				_, _ = unix.Read(r.event, b[:])
+			}
+		}
+		stopping := false
+		select {
+		case <-r.stop:
+			stopping = true
+		default:
+		}
+		// Those that asked before the pass begins are answered after it.
+		for more := true; more; {
+			select {
+			case c := <-r.drains:
+				waiting = append(waiting, c)
+			default:
+				more = false
+			}
+		}
+		cut := boottime()
+		if stopping {
+			cut = math.MaxInt64
+		}
+		for !r.pass(cut) {
+			// A record that is being written stands before others; all that
+			// was before the cut is wanted.
+			if len(waiting) == 0 && !stopping {
+				break
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+		if counted {
+			r.findLosses()
+			counted = false
+		}
+		now := time.Now()
+		if now.After(nextSweep) || len(waiting) > 0 || stopping {
+			r.sends.tell(r.deliver)
+		}
+		if now.After(nextSweep) {
+			nextSweep = now.Add(sweepInterval)
+			counted = r.counts.Lookup(uint32(0), &r.before) == nil
+			for i := range r.rings {
+				if r.rings[i].disturbed() {
+					r.disturbed[i].Store(true)
+				}
+			}
+		}
+		for i, c := range waiting {
+			close(c)
+			waiting[i] = nil
+		}
+		waiting = waiting[:0]
+		if stopping {
+			return
+		}
+	}
+}
+
+// pass gives all records up to the time cut to the sink, those of both rings
+// in the order of their times. It returns false where one that is still being
+// written stood in the way.
+func (r *reader) pass(cut int64) bool {
+	defer r.rings[0].release()
+	defer r.rings[1].release()
+	var patience time.Time
+	for {
+		var heads [2][]byte
+		var states [2]headState
+		for i, ring := range r.rings {
+			heads[i], states[i] = ring.head()
+		}
+		if states[0] == headBusy || states[1] == headBusy {
+			// It takes well below a microsecond, unless its CPU is not running.
+			if now := time.Now(); patience.IsZero() {
+				patience = now.Add(busyPatience)
+			} else if now.After(patience) {
+				return false
+			}
+			time.Sleep(5 * time.Microsecond)
+			continue
+		}
+		patience = time.Time{}
+		next := -1
+		for i := range heads {
+			if states[i] != headReady || timeOf(heads[i]) > cut {
+				continue
+			}
+			if next < 0 || timeOf(heads[i]) < timeOf(heads[next]) {
+				next = i
+			}
+		}
+		if next < 0 {
+			return true
+		}
+		r.take(next, heads[next])
+		r.rings[next].advance(len(heads[next]))
+	}
+}
+
+func timeOf(b []byte) int64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return int64(u64(b, atTime))
+}
+
+// take decodes one record and gives it to the sink.
+func (r *reader) take(ring int, b []byte) {
+	rec, err := r.dec.decode(b)
+	if err != errShort && err != errNoCPU {
+		r.seqs[ring][u32(b, atCPU)]++
+	}
+	if err != nil {
+		r.undecoded.Add(1)
+		return
+	}
+	if rec != nil {
+		r.deliver(rec)
+	}
+}
+
+func (r *reader) deliver(rec *sensor.Record) {
+	r.records.Add(1)
+	r.sink(rec)
+}
+
+// findLosses compares what the programs numbered with what came. before was
+// read one poll ago, so nothing of it can still be on its way; a deficit that
+// is found twice is there.
+func (r *reader) findLosses() {
+	var missing uint64
+	for cpu, c := range r.before {
+		for ring := range r.seqs {
+			if came := r.seqs[ring][cpu] + c.Failed[ring]; c.Seq[ring] > came {
+				missing += c.Seq[ring] - came
+			}
+		}
+	}
+	r.stolen.Store(max(r.stolen.Load(), min(missing, r.suspect)))
+	r.suspect = missing
+}
+
+// sendKey and sendTotal are struct send_key and struct send of bpf/socket.h.
+type sendKey struct {
+	Dst   [16]byte
+	Start uint64
+	PID   uint32
+	Port  uint16
+	Proto uint16
+}
+
+type sendTotal struct {
+	Count, Bytes, Time, Cgroup, Cookie uint64
+	Told                               uint64 // bytes of the first one
+	TID, UID, GID, _                   uint32
+}
+
+// sweep tells the datagrams that the kernel only counted.
+type sweep struct {
+	m      *bpf.Map
+	keys   []sendKey
+	totals []sendTotal
+	told   map[sendKey]told
+	round  uint32
+	rec    sensor.Record
+}
+
+type told struct {
+	count, bytes uint64
+	round        uint32
+}
+
+const sweepBatch = 512
+
+func newSweep(m *bpf.Map) *sweep {
+	return &sweep{m: m, keys: make([]sendKey, sweepBatch), totals: make([]sendTotal, sweepBatch), told: map[sendKey]told{}}
+}
+
+// tell gives one record for each destination to which more was sent since it
+// was last told.
+func (s *sweep) tell(sink sensor.Sink) {
+	if s.m == nil {
+		return
+	}
+	s.round++
+	var cursor bpf.MapBatchCursor
+	for {
+		n, err := s.m.BatchLookup(&cursor, s.keys, s.totals, nil)
+		for i := range n {
+			s.one(&s.keys[i], &s.totals[i], sink)
+		}
+		if err != nil {
+			break // ErrKeyNotExist at the end
+		}
+	}
+	for k, t := range s.told {
+		if t.round != s.round {
+			delete(s.told, k)
+		}
+	}
+}
+
+func (s *sweep) one(k *sendKey, t *sendTotal, sink sensor.Sink) {
+	was, ok := s.told[*k]
+	if !ok || was.count > t.Count {
+		// The programs told the first one themselves.
+		was = told{count: 1, bytes: t.Told}
+	}
+	s.told[*k] = told{count: t.Count, bytes: t.Bytes, round: s.round}
+	if t.Count <= was.count {
+		return
+	}
+	addr := netip.AddrFrom16(k.Dst).Unmap()
+	if k.Proto&(1<<8) == 0 {
+		addr = netip.AddrFrom4([4]byte(k.Dst[:4]))
+	}
+	s.rec = sensor.Record{
+		Kind: event.Send, Time: int64(t.Time), PID: k.PID, TID: t.TID, Start: int64(k.Start),
+		UID: t.UID, GID: t.GID, Cgroup: t.Cgroup, Proto: event.Proto(k.Proto & 0xff),
+		Dst: netip.AddrPortFrom(addr, k.Port), Sock: t.Cookie,
+		Count: t.Count - was.count, Sent: t.Bytes - was.bytes,
+	}
+	sink(&s.rec)
+}

@@ -1,0 +1,222 @@
+package ebpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	bpf "github.com/cilium/ebpf"
+
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// Sensor is the eBPF sensor. It can be started once.
+type Sensor struct {
+	opt Options
+
+	mu     sync.Mutex // guards l, reader and closed
+	l      *loaded
+	reader *reader
+	closed bool
+	last   sensor.Stats // after Close
+
+	missing []string
+	progs   []*bpf.Program
+	counts  *bpf.Map
+}
+
+var _ sensor.Sensor = (*Sensor)(nil)
+
+// New returns a sensor that is not yet armed.
+func New(opt Options) *Sensor { return &Sensor{opt: opt} }
+
+// Name returns "ebpf".
+func (s *Sensor) Name() string { return "ebpf" }
+
+// Start loads the programs, arms them, and returns when a first event would be
+// seen. The error says what the kernel refused, in the verifier's words where
+// it was the verifier.
+func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.l != nil || s.closed {
+		return errors.New("an eBPF sensor can be started once")
+	}
+	l, err := load(s.opt)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		l.close()
+		return err
+	}
+	r, err := newReader(l, s.opt, sink)
+	if err != nil {
+		l.close()
+		return err
+	}
+	if err := l.attach(); err != nil {
+		l.detach()
+		r.abandon()
+		l.close()
+		return err
+	}
+	s.l, s.reader, s.missing, s.counts = l, r, l.missing, l.coll.Maps["counts"]
+	for _, p := range l.coll.Programs {
+		s.progs = append(s.progs, p)
+	}
+	go r.run()
+	// The kernel's type information is mapped until it is collected, and
+	// nobody needs it again.
+	go debug.FreeOSMemory()
+	for _, m := range l.missing {
+		s.logf("eBPF sensor: not seen on this kernel: %s", m)
+	}
+	return nil
+}
+
+func (s *Sensor) logf(format string, args ...any) {
+	if s.opt.Logf != nil {
+		s.opt.Logf(format, args...)
+	}
+}
+
+var errNotRunning = errors.New("the eBPF sensor is not running")
+
+// Drain returns after everything that happened before the call has been given
+// to the sink, or ctx ends.
+func (s *Sensor) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	r := s.reader
+	s.mu.Unlock()
+	if r == nil {
+		return errNotRunning
+	}
+	done := make(chan struct{})
+	select {
+	case r.drains <- done:
+	case <-r.ended:
+		return errNotRunning
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.wake()
+	select {
+	case <-done:
+		return nil
+	case <-r.ended:
+		return nil // Close gives everything to the sink before
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close disarms the sensor, gives what is left to the sink, and leaves nothing
+// in the kernel. Closing twice is no error.
+func (s *Sensor) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.l == nil {
+		s.closed = true
+		return nil
+	}
+	missed := s.misses()
+	s.l.detach()
+	close(s.reader.stop)
+	s.reader.wake()
+	<-s.reader.ended
+	s.last = s.stats(missed)
+	s.reader.close()
+	s.l.close()
+	s.closed, s.reader, s.progs, s.counts = true, nil, nil, nil
+	return nil
+}
+
+// Stats returns running totals. Forks, Execs and Exits are counted in the
+// kernel, so they do not wait for the ring to be read.
+func (s *Sensor) Stats() sensor.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader == nil {
+		return s.last
+	}
+	return s.stats(s.misses())
+}
+
+func (s *Sensor) misses() (n uint64) {
+	for _, p := range s.progs {
+		if st, err := p.Stats(); err == nil {
+			n += st.RecursionMisses
+		}
+	}
+	return n
+}
+
+func (s *Sensor) stats(missed uint64) sensor.Stats {
+	st := sensor.Stats{Missing: s.missing, Missed: missed}
+	var all []counters
+	if err := s.counts.Lookup(uint32(0), &all); err == nil {
+		for _, c := range all {
+			st.Forks += c.Forks
+			st.Execs += c.Execs
+			st.Exits += c.Exits
+			st.Folded += c.Folded
+			st.Lost += c.Failed[0] + c.Failed[1] + c.Busy
+		}
+	}
+	st.Lost += s.reader.stolen.Load()
+	st.Records = s.reader.records.Load()
+	st.Undecoded = s.reader.undecoded.Load()
+	return st
+}
+
+// counters is struct counters of bpf/emit.h.
+type counters struct {
+	Seq, Failed         [2]uint64
+	Busy                uint64
+	Forks, Execs, Exits uint64
+	Folded              uint64
+	Woken               [2]uint64
+}
+
+// Check looks whether all that was armed still is. A cgroup link that root
+// detached by force says so; a tracing link cannot be, and a second witness
+// would show it.
+func (s *Sensor) Check() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader == nil {
+		return []string{errNotRunning.Error()}
+	}
+	var lines []string
+	for _, a := range s.l.links {
+		info, err := a.link.Info()
+		switch {
+		case err != nil:
+			lines = append(lines, fmt.Sprintf("program %s: what holds it cannot be read: %v", a.hook.program, err))
+			continue
+		case info.ID != a.id || info.Program != a.prog:
+			lines = append(lines, fmt.Sprintf("program %s was replaced", a.hook.program))
+		}
+		if cg := info.Cgroup(); cg != nil && cg.CgroupId == 0 {
+			lines = append(lines, fmt.Sprintf("program %s was detached: %s not seen", a.hook.program, a.hook.without))
+		}
+	}
+	for _, name := range s.l.frozen {
+		info, err := s.l.coll.Maps[name].Info()
+		if err != nil || !info.Frozen() {
+			lines = append(lines, fmt.Sprintf("map %s is no longer frozen", name))
+		}
+	}
+	if now, err := s.l.coll.Maps[".rodata"].LookupBytes(uint32(0)); err != nil || string(now) != string(s.l.rodata) {
+		lines = append(lines, "the settings in the kernel are not those that were written")
+	}
+	for i := range s.reader.disturbed {
+		if s.reader.disturbed[i].Load() {
+			lines = append(lines, fmt.Sprintf("somebody else reads the %s ring", [...]string{"priority", "file"}[i]))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,113 @@
+package ebpf
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	bpf "github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// recorder keeps copies of what a sensor gave.
+type recorder struct {
+	mu   sync.Mutex
+	recs []sensor.Record
+	keep func(*sensor.Record) bool // nil for all
+}
+
+func (r *recorder) sink(rec *sensor.Record) {
+	if r.keep != nil && !r.keep(rec) {
+		return
+	}
+	c := *rec
+	for _, p := range []*[]byte{&c.Exe, &c.Filename, &c.Interp, &c.Cwd, &c.Argv, &c.Env, &c.Payload, &c.Path, &c.NewPath} {
+		*p = slices.Clone(*p)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recs = append(r.recs, c)
+}
+
+// find returns the records that match.
+func (r *recorder) find(match func(*sensor.Record) bool) []sensor.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []sensor.Record
+	for i := range r.recs {
+		if match(&r.recs[i]) {
+			found = append(found, r.recs[i])
+		}
+	}
+	return found
+}
+
+// only fails the test unless exactly one record matches.
+func (r *recorder) only(t *testing.T, what string, match func(*sensor.Record) bool) sensor.Record {
+	t.Helper()
+	found := r.find(match)
+	if len(found) != 1 {
+		t.Fatalf("%s: %d records, want 1: %+v", what, len(found), found)
+	}
+	return found[0]
+}
+
+// arm starts a sensor, or skips the test where this kernel or user cannot.
+func arm(t testing.TB, opt Options, keep func(*sensor.Record) bool) (*Sensor, *recorder) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("loading programs needs root")
+	}
+	s, rec := New(opt), &recorder{keep: keep}
+	if err := s.Start(t.Context(), rec.sink); err != nil {
+		var refused *bpf.VerifierError
+		if errors.As(err, &refused) {
+			t.Fatalf("%+v", refused)
+		}
+		if errors.Is(err, bpf.ErrNotSupported) || errors.Is(err, unix.EPERM) {
+			t.Skipf("this kernel does not take the programs: %v", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, rec
+}
+
+func drain(t testing.TB, s *Sensor) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAProgramIsSeenFromForkToExit(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	cmd := exec.Command("/bin/sh", "-c", "exit 7")
+	_ = cmd.Run()
+	drain(t, s)
+	pid := uint32(cmd.Process.Pid)
+	fork := rec.only(t, "fork", func(r *sensor.Record) bool { return r.Kind == event.Fork && r.PID == pid })
+	t.Logf("%+v", fork)
+	ex := rec.only(t, "exec", func(r *sensor.Record) bool { return r.Kind == event.Exec && r.PID == pid })
+	t.Logf("%+v exe=%s argv=%q env=%q cwd=%s", ex, ex.Exe, ex.Argv, ex.Env, ex.Cwd)
+	exit := rec.only(t, "exit", func(r *sensor.Record) bool { return r.Kind == event.Exit && r.PID == pid })
+	if exit.Code != 7 {
+		t.Errorf("%+v", exit)
+	}
+	t.Logf("%+v", s.Stats())
+	t.Logf("%v", s.Check())
+}
