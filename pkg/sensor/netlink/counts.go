@@ -12,6 +12,7 @@ type counts struct {
 	forged              atomic.Uint64
 	gone                atomic.Uint64 // execs whose arguments could not be read
 	unowned             atomic.Uint64 // sockets without an owner
+	blank               atomic.Uint64 // TCP sockets freed with no address left
 	sockets             atomic.Uint64 // sockets told
 	deaf                atomic.Uint64 // notices of closed sockets that did not fit
 }

@@ -25,8 +25,10 @@ type dispatcher struct {
 	// urgent has a value when somebody waits for the items that are queued.
 	urgent chan struct{}
 	stop   chan struct{}
-	// changed is told of each exec and fork, for the socket watcher.
-	changed func(pid uint32)
+	// joined is called where a process is in a network namespace that is not
+	// among nets.
+	joined func()
+	nets   map[uint32]bool
 }
 
 // linger is how long items may wait for company, so that a storm of execs
@@ -198,8 +200,12 @@ func (d *dispatcher) exec(r *sensor.Record, im *image) {
 	if r.ArgvMissing {
 		d.counts.gone.Add(1)
 	}
-	if d.changed != nil {
-		d.changed(r.PID)
+	if im.ns.Net != 0 && !d.nets[im.ns.Net] && d.joined != nil {
+		if len(d.nets) > 1024 {
+			clear(d.nets)
+		}
+		d.nets[im.ns.Net] = true
+		d.joined()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -82,8 +83,10 @@ func storm(n int) (*exec.Cmd, []byte) {
 	return exec.Command("/bin/sh", "-c", `i=0; while [ $i -lt `+fmt.Sprint(n)+` ]; do /bin/true $0 $i; i=$((i+1)); done`, word), []byte(word)
 }
 
+const stormExecs = 3000
+
 func BenchmarkExecStorm(b *testing.B) {
-	const execs = 20000
+	const execs = stormExecs
 	for b.Loop() {
 		var l log
 		s := New(Options{})
@@ -125,6 +128,59 @@ func BenchmarkExecStorm(b *testing.B) {
 		b.ReportMetric(float64(seen)/execs*100, "%execs")
 		b.ReportMetric(float64(argv)/execs*100, "%argv")
 		b.ReportMetric(float64(took.Microseconds())/execs, "us/exec")
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+		b.StartTimer()
+	}
+}
+
+func BenchmarkConnectStorm(b *testing.B) {
+	needKernel(b)
+	const connects = stormExecs
+	for b.Loop() {
+		ln, err := net.Listen("tcp4", ":0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				c.Close()
+			}
+		}()
+		var l log
+		s := New(Options{})
+		if err := s.Start(context.Background(), l.sink); err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		port := ln.Addr().(*net.TCPAddr).Port
+		for i := range connects {
+			// Another address every thousand, so that TIME_WAIT does not use up the ports.
+			c, err := net.Dial("tcp4", fmt.Sprintf("127.0.1.%d:%d", 1+i/1000, port))
+			if err != nil {
+				b.Fatal(err)
+			}
+			c.Close()
+		}
+		took := time.Since(began)
+		drain(b, s)
+		b.StopTimer()
+		cookies, owned := map[uint64]bool{}, 0
+		for _, r := range l.find(func(r *sensor.Record) bool { return r.Kind == event.Connect && int(r.Dst.Port()) == port }) {
+			cookies[r.Sock] = true
+			if r.PID == uint32(os.Getpid()) {
+				owned++
+			}
+		}
+		b.ReportMetric(float64(len(cookies))/connects*100, "%connects")
+		b.ReportMetric(float64(owned)/connects*100, "%owned")
+		b.ReportMetric(float64(took.Microseconds())/connects, "us/connect")
+		ln.Close()
 		if err := s.Close(); err != nil {
 			b.Error(err)
 		}

@@ -26,8 +26,6 @@ type reader struct {
 	self     uint32
 	tick     int64 // nanoseconds of a clock tick of /proc/PID/stat
 	stop     atomic.Bool
-	// beat is the boot time at which the socket was last found empty.
-	beat atomic.Int64
 
 	sequence sequence
 	offset   int64 // CLOCK_BOOTTIME less CLOCK_MONOTONIC
@@ -35,7 +33,7 @@ type reader struct {
 
 	// held are items that are not yet given away: a later message may say that
 	// what was read of an exec is of the exec after it.
-	held []*item
+	held   []*item
 	marked bool // held has a mark
 	// gap is the loss that is going on; nil while there is none.
 	gap *item
@@ -56,10 +54,9 @@ func (r *reader) run() {
 	// Never unlocked: the thread and its priority end with this function.
 	runtime.LockOSThread()
 	if !r.witness {
-		// A reader that waits for its turn on the processor loses the race.
-		// Without CAP_SYS_NICE it stays as it is.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+		hurry()
 	}
+	idle := 0
 	for {
 		n, err := r.receiver.receive()
 		switch {
@@ -69,6 +66,7 @@ func (r *reader) run() {
 				r.take(b, kernel)
 			}
 			r.release(false)
+			idle = 0
 			continue
 		case errors.Is(err, unix.ENOBUFS):
 			r.counts.overruns.Add(1)
@@ -81,16 +79,38 @@ func (r *reader) run() {
 		}
 		r.release(true)
 		r.closeGap()
-		r.beat.Store(bootNow())
 		if r.stop.Load() {
 			return
 		}
-		r.wait()
+		if r.wait() {
+			idle = 0
+		} else if idle++; idle > idleMax {
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
-func (r *reader) wait() {
-	_, poked := r.poker.wait(r.receiver.fd, -1)
+// hurry gives the thread a real-time priority: a reader that waits for its
+// turn on the processor loses the race (with it 99 % of a storm of /bin/true
+// was read on a machine that others kept busy, without it 70 to 90 %). It works
+// for some 50 microseconds at an exec and then sleeps. Where that is not
+// allowed it takes the best of the ordinary ones, or stays as it is.
+func hurry() {
+	const fifo = 1 // SCHED_FIFO
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: fifo, Priority: 1}
+	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	}
+}
+
+// idleMax is how often the kernel may wake us for nothing before we sleep: a
+// thread of this priority must never spin.
+const idleMax = 16
+
+// wait returns when there is something to read, and reports whether the socket
+// was not the only reason.
+func (r *reader) wait() (poked bool) {
+	_, poked = r.poker.wait(r.receiver.fd, -1)
 	if r.witness && !poked {
 		_, poked = r.poker.wait(-1, int(witnessNap/time.Millisecond))
 	}
@@ -98,6 +118,7 @@ func (r *reader) wait() {
 		r.poker.clear()
 	}
 	r.offset = clock(unix.CLOCK_BOOTTIME) - clock(unix.CLOCK_MONOTONIC)
+	return poked
 }
 
 // take reads one message.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	nl "github.com/mdlayher/netlink"
@@ -20,6 +21,8 @@ type Sensor struct {
 	opt    Options
 	counts counts
 
+	forgedTold atomic.Uint64
+
 	mu      sync.Mutex // guards what follows: Start and Close
 	running bool
 
@@ -30,9 +33,9 @@ type Sensor struct {
 	marks    marks
 	reader   *reader
 	dispatch *dispatcher
-	missing  []string
+	watcher  *watcher // nil for a witness
 
-	readerDone, dispatchDone chan struct{}
+	readerDone, dispatchDone, watcherDone chan struct{}
 }
 
 var _ sensor.Sensor = (*Sensor)(nil)
@@ -75,7 +78,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	s.dispatch = &dispatcher{
 		queue: s.queue, table: s.table, marks: &s.marks, counts: &s.counts, sink: sink, self: self, tick: tick,
 		proc:   procReader{argvMax: s.opt.ArgvMax, cgroupRoot: root},
-		urgent: make(chan struct{}, 1), stop: make(chan struct{}),
+		urgent: make(chan struct{}, 1), stop: make(chan struct{}), nets: map[uint32]bool{},
 	}
 	if err := s.subscribe(); err != nil {
 		conn.Close()
@@ -85,11 +88,18 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	// What happens from here on is in the socket's buffer until the reader
 	// runs, so nothing falls between the list of processes and the events.
 	if !s.opt.WitnessOnly {
-		if err := s.dispatch.seed(); err != nil {
+		err := s.dispatch.seed()
+		if err == nil {
+			s.watcher, err = newWatcher(s.queue, s.table, &s.counts, s.opt.Poll)
+		}
+		if err != nil {
 			conn.Close()
 			_ = unix.Close(p.fd)
 			return fmt.Errorf("netlink: %w", err)
 		}
+		s.dispatch.joined = s.watcher.joined
+		s.watcherDone = make(chan struct{})
+		go func() { defer close(s.watcherDone); s.watcher.run() }()
 	}
 	s.readerDone, s.dispatchDone = make(chan struct{}), make(chan struct{})
 	go func() { defer close(s.readerDone); s.reader.run() }()
@@ -120,6 +130,16 @@ func (s *Sensor) Drain(ctx context.Context) error {
 	if !s.started() {
 		return errors.New("netlink: not started")
 	}
+	if err := s.beat(ctx, 0); err != nil || s.watcher == nil {
+		return err
+	}
+	// The sockets last: the processes that hold them are known now.
+	select {
+	case <-s.watcher.look():
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.watcherDone:
+	}
 	return s.beat(ctx, 0)
 }
 
@@ -137,6 +157,12 @@ func (s *Sensor) Check() []string {
 	var problems []string
 	if err := s.beat(context.Background(), time.Second); err != nil {
 		problems = append(problems, "netlink: "+err.Error())
+	}
+	if s.watcher != nil {
+		problems = append(problems, s.watcher.check()...)
+	}
+	if n := s.counts.forged.Load(); n > s.forgedTold.Swap(n) {
+		problems = append(problems, "netlink: messages that the kernel did not send were refused: another program with CAP_NET_ADMIN forges events")
 	}
 	return problems
 }
@@ -167,6 +193,11 @@ func (s *Sensor) Close() error {
 
 func (s *Sensor) close() {
 	s.running = false
+	if s.watcher != nil {
+		s.watcher.stop.Store(true)
+		s.watcher.poker.poke()
+		<-s.watcherDone
+	}
 	s.reader.stop.Store(true)
 	s.poker.poke()
 	<-s.readerDone
