@@ -42,9 +42,7 @@ func (r *Redactor) Argv(raw []byte, dst []Text, found []Found) ([]Text, []Found)
 		if to > from {
 			s.add(arg, unmarked(arg, from, to), to, 2, pattern)
 		}
-		s.detect(arg, in, 0)
-		s.settle()
-		s.write(arg, left)
+		s.redact(arg, in, left)
 		left -= len(s.out)
 		dst = append(dst, Text{string(s.out)})
 		if len(found)-told < maxFound {

@@ -199,11 +199,11 @@ func reference(v []byte) bool {
 	case "-", "true", "false", "null", "none", "nil", "undefined", "yes", "no", "on", "off", "always", "never", "auto", "write", "read", "\"\"", "''":
 		return true
 	}
-	stars := true
-	for _, c := range v {
-		stars = stars && (c == '*' || c == 'x' || c == 'X')
+	stars := 0
+	for stars < len(v) && (v[stars] == '*' || v[stars] == 'x' || v[stars] == 'X') {
+		stars++
 	}
-	if stars {
+	if stars == len(v) {
 		return true
 	}
 	if v[0] == '$' && len(v) > 1 {
@@ -247,6 +247,7 @@ func isName(n []byte) bool {
 // readable reports whether v is an identifier that must stay: a digest, a git
 // object name, a UUID, an npm integrity, or what is made of words.
 func readable(v []byte) bool {
+	v = v[:min(len(v), 256)]
 	if i := indexByte(v, ':'); i > 0 && isDigestName(v[:i]) {
 		v = v[i+1:]
 	} else if i := indexByte(v, '-'); i > 0 && isDigestName(v[:i]) {

@@ -3,6 +3,7 @@ package redact
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -520,5 +521,36 @@ func BenchmarkPath(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		plain.Path(path)
+	}
+}
+
+func TestHostileArgumentsTakeTimeInProportion(t *testing.T) {
+	r := New(testKey(1), Options{Masked: []string{"hunter2hunter2"}})
+	nested := "hunter2hunter2"
+	for len(nested) < 60<<10 {
+		nested = b64(nested)
+	}
+	for _, unit := range []string{
+		"token=", "token=/", "key=", "key=/", "token:", "cookie:", "cookie:@", "token: \"", "eyJ_", "eyJ.", "eyJaaaaaaaa.", "SG.", "sk-proj-", "://:x", "x://a:b", "://@", "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB/", "%41", "%2525", "+%20",
+		"hunter2hunter2", b64("hunter2hunter2"), "[redacted password 1]", "-----BEGIN PRIVATE KEY", "PRIVATE KEY", "\"", "'a", "\\", ",a=", "a&token=b", "␊", "\u202e", "\xff", "- -p -u ", "4142434445464748494a4b4c4d4e4f50/", nested + " ", "::", "ghp_", ".atlasv1.", "1:AA",
+	} {
+		for _, in := range []string{"", "--x=", "bash\x00-c\x00"} {
+			b := []byte(in + strings.Repeat(unit, (128<<10)/len(unit)))
+			began := time.Now()
+			texts, _ := r.Argv(b, nil, nil)
+			r.Path(b)
+			r.URL(b)
+			// A tenth of a second is usual on a busy machine; a quadratic scan takes minutes.
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("%.20q: %v", unit, took)
+			} else if took > 100*time.Millisecond {
+				t.Logf("%q %.20q: %v", in, unit, took)
+			}
+			for _, x := range texts {
+				if strings.Contains(x.String(), "hunter2hunter2") {
+					t.Errorf("%.20q leaks", unit)
+				}
+			}
+		}
 	}
 }

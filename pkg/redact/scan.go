@@ -28,12 +28,13 @@ var (
 	patUserinfo   = Const("url-password")
 	patParameter  = Const("url-parameter")
 	patNamed      = Const("named-secret")
+	patUnread     = Const("unread") // encoded so often that it was not looked into
 )
 
 // patterns holds every name that may stand in a mark.
 var patterns = func() map[string]bool {
 	m := make(map[string]bool)
-	for _, t := range []Text{patMasked, patPrivateKey, patOption, patPassword, patCookie, patHeader, patUserinfo, patParameter, patNamed} {
+	for _, t := range []Text{patMasked, patPrivateKey, patOption, patPassword, patCookie, patHeader, patUserinfo, patParameter, patNamed, patUnread} {
 		m[t.s] = true
 	}
 	for _, s := range shapes {
@@ -63,11 +64,16 @@ type hit struct {
 
 // scanner is the memory of one look at a text.
 type scanner struct {
-	r     *Redactor
-	hits  []hit
-	out   []byte
-	dec   []byte
-	inner *scanner // for decoded text
+	r    *Redactor
+	hits []hit
+	out  []byte
+	dec  []byte
+	flat []byte
+	ends [2]span // of values outside and inside of a URL's query
+	// budget is how many decoded bytes may still be looked at. It is shared by
+	// all layers, so that encodings within encodings cost no more than others.
+	budget *int
+	inner  *scanner // for decoded text
 }
 
 // Classes of bytes.
@@ -76,8 +82,8 @@ const (
 	classWord  // base62
 	classJoin  // _ . - : part of tokens, not of words
 	classEvent // = : @ % ~ : something may stand beside it
-	classSpace // a blank or quote, after which an option may stand
-	classBad   // not printable ASCII
+
+	classBad // not printable ASCII
 )
 
 var classOf = func() (t [256]uint8) {
@@ -91,8 +97,6 @@ var classOf = func() (t [256]uint8) {
 			t[c] = classJoin
 		case c == '=' || c == ':' || c == '@' || c == '%' || c == '~':
 			t[c] = classEvent
-		case c == ' ' || c == '"' || c == '\'':
-			t[c] = classSpace
 		}
 	}
 	return
@@ -114,7 +118,7 @@ var pairs, pairsWithin = func() (all, within [256][4]uint64) {
 // clean reports that nothing in b can be a secret and that b prints as it is.
 // It errs to the other side only. It reads b once and is what most texts cost.
 func (r *Redactor) clean(b []byte, in where) bool {
-	run, hasURL := 0, false
+	run, dead, hasURL := 0, 0, false
 	prev := uint8(classOther)
 	for i, c := range b {
 		class := classOf[c]
@@ -132,7 +136,7 @@ func (r *Redactor) clean(b []byte, in where) bool {
 				table = &pairsWithin
 			}
 			if d := b[i+1]; table[c][d>>6]&(1<<(d&63)) != 0 {
-				if _, _, _, ok := match(b, i); ok {
+				if _, _, _, ok := match(b, i, &dead); ok {
 					return false
 				}
 			}
@@ -165,9 +169,6 @@ func (r *Redactor) clean(b []byte, in where) bool {
 			}
 		case classJoin:
 			if c == '-' {
-				if prev == classSpace && in == inScript {
-					return false
-				}
 				if run == 5 && i+16 < len(b) && bytes.Contains(b[i:], privateKey) {
 					return false
 				}
@@ -177,6 +178,16 @@ func (r *Redactor) clean(b []byte, in where) bool {
 	}
 	if run >= minEncode && encoded(b[len(b)-run:]) {
 		return false
+	}
+	if in == inScript && bytes.IndexByte(b, ' ') >= 0 {
+		ok := true
+		commandWords(b, func(int, int, Text) bool {
+			ok = false
+			return false
+		})
+		if !ok {
+			return false
+		}
 	}
 	return len(r.masked.forms) == 0 || !r.masked.any(b)
 }
@@ -214,16 +225,18 @@ func keyBefore(b []byte, i int) []byte {
 // detect collects the secrets of b in s.hits.
 func (s *scanner) detect(b []byte, in where, depth int) {
 	r := s.r
+	b = s.flatten(b)
 	if len(r.masked.forms) > 0 {
 		s.findMasked(b)
 	}
 	s.findPrivateKeys(b)
+	dead := 0
 	for i := 0; i+1 < len(b); i++ {
 		d := b[i+1]
 		if pairs[b[i]][d>>6]&(1<<(d&63)) == 0 {
 			continue
 		}
-		if from, to, pattern, ok := match(b, i); ok {
+		if from, to, pattern, ok := match(b, i, &dead); ok {
 			s.add(b, from, to, 1, pattern)
 			i = to - 1
 		}
@@ -238,6 +251,27 @@ func (s *scanner) detect(b []byte, in where, depth int) {
 		s.findEscaped(b, in, depth)
 	}
 }
+
+// flatten puts the control characters back whose pictures stand in b, padded
+// to keep every offset, so that a text that was redacted before reads the same.
+func (s *scanner) flatten(b []byte) []byte {
+	if !bytes.Contains(b, pictures) {
+		return b
+	}
+	s.flat = append(s.flat[:0], b...)
+	for i := 0; i+2 < len(b); i++ {
+		if c := b[i+2]; b[i] == pictures[0] && b[i+1] == pictures[1] && c >= 0x80 && c <= 0xa1 {
+			s.flat[i], s.flat[i+1], s.flat[i+2] = c&0x3f, ' ', ' '
+			if c >= 0xa0 {
+				s.flat[i] = ' '
+			}
+		}
+	}
+	return s.flat
+}
+
+// pictures is what the UTF-8 of U+2400 to U+243F begins with.
+var pictures = []byte("\u2400")[:2]
 
 // add notes b[from:to] as a secret.
 func (s *scanner) add(b []byte, from, to, rank int, pattern Text) {
@@ -264,7 +298,7 @@ func (s *scanner) findMasked(b []byte) {
 			}
 		}
 		s.hits = append(s.hits, hit{from: from, to: to, rank: 0, pattern: patMasked, length: len(f.value), layers: f.layers, secret: []byte(f.value)})
-		i = i + len(f.text) - 1
+		i = to - 1
 	}
 }
 
@@ -292,13 +326,14 @@ func (s *scanner) findPrivateKeys(b []byte) {
 		s.add(b, from, to, 1, patPrivateKey)
 		at = to
 	}
-	if i := bytes.Index(b, puttyKey); i >= 0 {
+	if i := bytes.Index(b, puttyKey); i >= 0 && bytes.IndexByte(b[i:], '\n') > 0 { // its keys have lines
 		s.add(b, i, len(b), 1, patPrivateKey)
 	}
 }
 
 // findURLs looks for what stands before the @ of a URL (RFC 3986 §3.2.1).
 func (s *scanner) findURLs(b []byte) {
+	without := 0 // no @ stands before this place
 	for at := 0; ; {
 		i := bytes.Index(b[at:], schemeSep)
 		if i < 0 {
@@ -329,6 +364,9 @@ func (s *scanner) findURLs(b []byte) {
 			if colon < 0 || isPort(b[from+colon+1:end]) {
 				continue
 			}
+			if end < without {
+				continue
+			}
 			for end < len(b) && !endsURL(b[end]) {
 				if b[end] == '@' {
 					last = end
@@ -336,6 +374,7 @@ func (s *scanner) findURLs(b []byte) {
 				end++
 			}
 			if last < 0 {
+				without = end
 				continue
 			}
 		}
@@ -371,6 +410,7 @@ func isPort(p []byte) bool {
 
 // findNamed looks for values behind a name: name=value, name: value.
 func (s *scanner) findNamed(b []byte, in where) {
+	s.ends = [2]span{}
 	for i := 0; i < len(b); i++ {
 		c := b[i]
 		if c != '=' && c != ':' {
@@ -384,7 +424,7 @@ func (s *scanner) findNamed(b []byte, in where) {
 			if in == inPath || in == inURL {
 				continue
 			}
-			s.findColon(b, i, key, in)
+			i = max(i, s.findColon(b, i, key)-1)
 			continue
 		}
 		kind := classify(key)
@@ -398,13 +438,16 @@ func (s *scanner) findNamed(b []byte, in where) {
 		if kind == keyNone {
 			continue
 		}
-		from, to := value(b, i, in, query)
-		s.addValue(b, from, to, kind, query)
+		from, to := s.value(b, i, in, query)
+		if s.addValue(b, from, to, kind, query) {
+			i = to - 1
+		}
 	}
 }
 
-// findColon looks at name: value in JSON, YAML and headers.
-func (s *scanner) findColon(b []byte, i int, key []byte, in where) {
+// findColon looks at name: value in JSON, YAML and headers and returns the
+// place to go on.
+func (s *scanner) findColon(b []byte, i int, key []byte) int {
 	quoted := i > 0 && (b[i-1] == '"' || b[i-1] == '\'')
 	if isHeader(key) && !quoted {
 		from := i + 1
@@ -419,49 +462,58 @@ func (s *scanner) findColon(b []byte, i int, key []byte, in where) {
 		if from = unmarked(b, from, to); !reference(b[from:to]) && !curlFile(b[from:to]) {
 			s.add(b, from, to, 2, patHeader)
 		}
-		return
+		return to
 	}
 	kind := classify(key)
 	if kind == keyNone {
-		return
+		return i
 	}
 	if i+1 < len(b) && !quoted && b[i+1] != ' ' && b[i+1] != '"' && b[i+1] != '\'' && b[i+1] != '\\' {
 		kind = keyWeak // token:abc may be a target or an image tag
 	}
-	from, to := value(b, i, inScript, false)
+	from, to := s.value(b, i, inScript, false)
 	if from < to {
 		from += skipScheme(b[from:to])
 	}
-	s.addValue(b, from, to, kind, false)
+	if s.addValue(b, from, to, kind, false) {
+		return to
+	}
+	return i
 }
 
 func curlFile(v []byte) bool { return len(v) > 0 && v[0] == '@' }
 
-// addValue notes b[from:to] if its name and looks say that it is a secret.
-func (s *scanner) addValue(b []byte, from, to int, kind keyKind, query bool) {
+// addValue notes b[from:to] if its name and looks say that it is a secret, and
+// reports whether they do.
+func (s *scanner) addValue(b []byte, from, to int, kind keyKind, query bool) bool {
 	from = unmarked(b, from, to)
 	v := b[from:to]
 	if reference(v) || isBuildSecret(v) {
-		return
+		return false
 	}
 	if kind == keyWeak && readable(v) {
-		return
+		return false
 	}
 	if kind == keyStrong && len(v) > 0 && v[0] == '/' && !highEntropy(v) {
-		return // a path
+		return false // a path
 	}
 	pattern := patNamed
 	if query {
 		pattern = patParameter
 	}
 	s.add(b, from, to, 3, pattern)
+	return from < to
 }
 
 // inQuery reports whether the name at b[i] is a parameter of a URL's query.
 func inQuery(b []byte, i int) bool { return i > 0 && (b[i-1] == '?' || b[i-1] == '&') }
 
+// span is where an unquoted value was found to end: one that begins within
+// ends there too. It keeps names without number from being read over and over.
+type span struct{ from, to int }
+
 // value returns the bounds of what stands after the separator at b[i].
-func value(b []byte, i int, in where, query bool) (from, to int) {
+func (s *scanner) value(b []byte, i int, in where, query bool) (from, to int) {
 	from = i + 1
 	for n := 0; from < len(b) && n < 8 && b[from] == ' '; n++ {
 		from++
@@ -469,11 +521,12 @@ func value(b []byte, i int, in where, query bool) (from, to int) {
 	if from >= len(b) {
 		return from, from
 	}
-	from = unmarked(b, from, len(b))
-	if from >= len(b) {
+	marked := from
+	if from = unmarked(b, from, len(b)); from >= len(b) {
 		return from, from
 	}
 	switch c := b[from]; {
+	case from > marked: // what stands behind a mark goes on with the value
 	case c == '"' || c == '\'':
 		from++
 		for to = from; to < len(b) && b[to] != c; to++ {
@@ -491,27 +544,42 @@ func value(b []byte, i int, in where, query bool) (from, to int) {
 		}
 		return from, to
 	}
-	for to = from; to < len(b); to++ {
+	known := &s.ends[0]
+	if query {
+		known = &s.ends[1]
+	}
+	if from < known.from || from >= known.to {
+		*known = span{from, valueEnd(b, from, in, query)}
+	}
+	return from, known.to
+}
+
+// valueEnd returns where the unquoted value at b[from] ends.
+func valueEnd(b []byte, from int, in where, query bool) int {
+	if in == inWhole && !query {
+		return len(b)
+	}
+	to := from
+	for ; to < len(b); to++ {
 		c := b[to]
 		switch {
 		case query || in == inURL:
 			if c == '&' || c == '#' || endsURL(c) {
-				return from, to
+				return to
 			}
 		case in == inPath:
 			if c == '/' {
-				return from, to
+				return to
 			}
-		case in == inWhole:
 		case c == '\\':
 			to++
 		case c <= ' ' || c == ';' || c == '|' || c == '&' || c == '<' || c == '>' || c == '(' || c == ')' || c == '"' || c == '\'' || c == '`':
-			return from, to
+			return to
 		case c == ',' && namedNext(b[to+1:]):
-			return from, to
+			return to
 		}
 	}
-	return from, min(to, len(b))
+	return min(to, len(b))
 }
 
 // namedNext reports whether b begins with name=, as after a comma in a list.
@@ -525,6 +593,15 @@ func namedNext(b []byte) bool {
 
 // findOptions looks at the words of a script as at the arguments of a command.
 func (s *scanner) findOptions(b []byte) {
+	commandWords(b, func(from, to int, pattern Text) bool {
+		s.add(b, from, to, 2, pattern)
+		return true
+	})
+}
+
+// commandWords gives the secrets among the words of the commands in b, until
+// yield returns false.
+func commandWords(b []byte, yield func(from, to int, pattern Text) bool) {
 	var l words
 	for i := 0; i < len(b); {
 		c := b[i]
@@ -564,8 +641,9 @@ func (s *scanner) findOptions(b []byte) {
 			i = max(to, i+1)
 		}
 		if f, t, pattern, _ := l.word(b[from:to]); t > f {
-			f = unmarked(b, from+f, from+t)
-			s.add(b, f, from+t, 2, pattern)
+			if f = unmarked(b, from+f, from+t); f < from+t && !yield(f, from+t, pattern) {
+				return
+			}
 		}
 	}
 }
@@ -768,13 +846,19 @@ func unhex(c byte) byte {
 	return c - 'A' + 10
 }
 
-// look looks for secrets in s.dec, with a scanner of its own.
+// look looks for secrets in s.dec, with a scanner of its own. What the budget
+// does not allow to be read is taken for a secret.
 func (s *scanner) look(depth int) bool {
 	if s.inner == nil {
 		s.inner = new(scanner)
 	}
 	s.inner.r = s.r
 	s.inner.hits = s.inner.hits[:0]
+	s.inner.budget = s.budget
+	if *s.budget -= len(s.dec); *s.budget < 0 {
+		s.inner.hits = append(s.inner.hits, hit{rank: 9, pattern: patUnread, length: len(s.dec), secret: s.dec})
+		return true
+	}
 	s.inner.detect(s.dec, inScript, depth+1)
 	return len(s.inner.hits) > 0
 }
@@ -946,13 +1030,30 @@ func (r *Redactor) one(b []byte, in where, found []Found) (Text, []Found) {
 		return Text{string(b)}, found
 	}
 	s := r.take()
-	s.detect(b, in, 0)
-	s.settle()
-	s.write(b, r.max)
+	s.redact(b, in, r.max)
 	t := Text{string(s.out)}
 	found = s.tell(found, 0)
 	r.give(s)
 	return t, found
+}
+
+// redact puts the text of b into s.out. Hits that s holds already count too.
+func (s *scanner) redact(b []byte, in where, limit int) {
+	budget := 2*len(b) + 16<<10
+	s.budget = &budget
+	s.detect(b, in, 0)
+	s.settle()
+	s.write(b, limit)
+}
+
+// wiped returns a slice for use again, zeroed, or nil for one so large that it is
+// better given back.
+func wiped[T any](x []T) []T {
+	if cap(x) > 64<<10 {
+		return nil
+	}
+	clear(x[:cap(x)])
+	return x[:0]
 }
 
 func (r *Redactor) take() *scanner {
@@ -964,13 +1065,8 @@ func (r *Redactor) take() *scanner {
 // give puts a scanner back, without the job's bytes that it still holds.
 func (r *Redactor) give(s *scanner) {
 	for x := s; x != nil; x = x.inner {
-		clear(x.hits[:cap(x.hits)])
-		clear(x.out[:cap(x.out)])
-		clear(x.dec[:cap(x.dec)])
-		x.hits, x.out, x.dec = x.hits[:0], x.out[:0], x.dec[:0]
-		if cap(x.out) > 1<<20 {
-			x.out = nil
-		}
+		x.budget = nil
+		x.hits, x.out, x.dec, x.flat = wiped(x.hits), wiped(x.out), wiped(x.dec), wiped(x.flat)
 	}
 	r.pool.Put(s)
 }

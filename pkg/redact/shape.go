@@ -15,6 +15,8 @@ type shape struct {
 	within bool
 	// check looks closer at b[from:to], the whole match; it may move both ends.
 	check func(b []byte, from, to int) (int, int, bool)
+	// parts: the body is a JWT's, see parts.
+	parts bool
 }
 
 type charset [256]bool
@@ -123,9 +125,9 @@ var shapes = []shape{
 	{pattern: Const("shopify-token"), prefix: "shppa_", body: hexLower, min: 32},
 
 	{pattern: Const("anthropic-key"), prefix: "sk-ant-", body: base64url, min: 20, within: true},
-	{pattern: Const("openai-key"), prefix: "sk-proj-", body: base64url, min: 20, check: random},
-	{pattern: Const("openai-key"), prefix: "sk-svcacct-", body: base64url, min: 20, check: random},
-	{pattern: Const("openai-key"), prefix: "sk-admin-", body: base64url, min: 20, check: random},
+	{pattern: Const("openai-key"), prefix: "sk-proj-", body: base64url, min: 20, max: 400, check: random},
+	{pattern: Const("openai-key"), prefix: "sk-svcacct-", body: base64url, min: 20, max: 400, check: random},
+	{pattern: Const("openai-key"), prefix: "sk-admin-", body: base64url, min: 20, max: 400, check: random},
 	{pattern: Const("openrouter-key"), prefix: "sk-or-v1-", body: hexLower, min: 40},
 	{pattern: Const("openai-key"), prefix: "sk-", body: base62, min: 32, exact: true, check: random},
 	{pattern: Const("huggingface-token"), prefix: "hf_", body: base62, min: 30, exact: true},
@@ -145,9 +147,9 @@ var shapes = []shape{
 	{pattern: Const("doppler-token"), prefix: "dp.st.", body: tokenChar, min: 40},
 	{pattern: Const("1password-token"), prefix: "ops_eyJ", body: base64url, min: 60},
 	{pattern: Const("age-secret-key"), prefix: "AGE-SECRET-KEY-", body: chars("0-9A-Z-"), min: 40, within: true},
-	{pattern: Const("tailscale-key"), prefix: "tskey-", body: base64url, min: 20, check: random},
+	{pattern: Const("tailscale-key"), prefix: "tskey-", body: base64url, min: 20, max: 200, check: random},
 
-	{pattern: Const("sendgrid-key"), prefix: "SG.", body: tokenChar, min: 50, check: sendgrid},
+	{pattern: Const("sendgrid-key"), prefix: "SG.", body: tokenChar, min: 50, max: 200, check: sendgrid},
 	{pattern: Const("twilio-key"), prefix: "SK", body: hexLower, min: 32, max: 32, exact: true},
 	{pattern: Const("newrelic-key"), prefix: "NRAK-", body: upperNum, min: 27},
 	{pattern: Const("grafana-token"), prefix: "glsa_", body: base62_, min: 32},
@@ -168,7 +170,7 @@ var shapes = []shape{
 	{pattern: Const("artifactory-key"), prefix: "AKCp", body: base62, min: 69},
 	{pattern: Const("artifactory-token"), prefix: "cmVmdGtuOj", body: base62, min: 40},
 
-	{pattern: Const("jwt"), prefix: "eyJ", body: tokenChar, min: 30, check: jwt},
+	{pattern: Const("jwt"), prefix: "eyJ", body: base64url, min: 8, parts: true},
 }
 
 // shapesBy lists the shapes by the first byte of their prefix.
@@ -180,14 +182,27 @@ var shapesBy = func() (by [256][]*shape) {
 	return
 }()
 
-// match looks for a token of known shape that begins at b[i].
-func match(b []byte, i int) (from, to int, pattern Text, ok bool) {
+// match looks for a token of known shape that begins at b[i]. dead is kept
+// between the calls for one text: before it no token in parts can begin, which
+// makes a run of failures linear.
+func match(b []byte, i int, dead *int) (from, to int, pattern Text, ok bool) {
 	for _, s := range shapesBy[b[i]] {
 		if len(b)-i < len(s.prefix)+s.min || string(b[i:i+len(s.prefix)]) != s.prefix {
 			continue
 		}
 		// A prefix within a word is not one: "graphnpm_" is a name.
 		if i > 0 && !s.within && base62[s.prefix[0]] && base62[b[i-1]] && !escapedBefore(b, i) {
+			continue
+		}
+		if s.parts {
+			if i < *dead {
+				continue
+			}
+			end, ok := parts(b, i)
+			if ok {
+				return i, end, s.pattern, true
+			}
+			*dead = end
 			continue
 		}
 		j := i + len(s.prefix)
@@ -266,20 +281,22 @@ func sendgrid(b []byte, from, to int) (int, int, bool) {
 	return 0, 0, false
 }
 
-// jwt: at least two parts, both of base64url (RFC 7519); the signature may be
-// empty, and a JWE has five parts.
-func jwt(b []byte, from, to int) (int, int, bool) {
-	for to > from && b[to-1] == '.' {
-		to--
-	}
-	dots, last := 0, from
-	for i := from; i < to; i++ {
-		if b[i] == '.' {
-			if i-last < 8 {
-				return 0, 0, false
-			}
-			dots, last = dots+1, i+1
+// parts finds the end of a JWT or JWE (RFC 7519, RFC 7516) at b[i]: parts of
+// base64url between dots, the first two of at least 8 characters; the signature
+// may be empty. Where there is none, end is the first place that is not ruled out.
+func parts(b []byte, i int) (end int, ok bool) {
+	end = i
+	for n := 0; ; n++ {
+		from := end
+		for end < len(b) && base64url[b[end]] {
+			end++
 		}
+		if n < 2 && end-from < 8 {
+			return end, false
+		}
+		if n >= 4 || end+1 >= len(b) || b[end] != '.' || n >= 1 && !base64url[b[end+1]] {
+			return end, n >= 1
+		}
+		end++
 	}
-	return from, to, dots >= 1 && to-from >= 30
 }
