@@ -30,13 +30,13 @@ var nameWords = map[string]wordKind{
 	"accesstoken": wordSecret, "secretkey": wordSecret, "accesskey": wordSecret, "privatekey": wordSecret, "pwd": wordSecret,
 	"pass": wordSecret, "jwt": wordSecret, "bearer": wordSecret, "credentials": wordSecret, "sas": wordSecret, "otp": wordSecret,
 	"pgpassword": wordSecret, "sshpass": wordSecret, "authkey": wordSecret, "pat": wordSecret, "userpass": wordSecret,
-	"password1": wordSecret, "clientsecret": wordSecret, "sessiontoken": wordSecret, "oauthtoken": wordSecret, "cookie": wordSecret,
+	"password1": wordSecret, "clientsecret": wordSecret, "sessiontoken": wordSecret, "oauthtoken": wordSecret,
 	"key": wordKey,
 	"api": wordBefore, "access": wordBefore, "private": wordBefore, "account": wordBefore, "shared": wordBefore,
 	"encryption": wordBefore, "signing": wordBefore, "master": wordBefore, "app": wordBefore, "application": wordBefore,
 	"license": wordBefore, "deploy": wordBefore, "storage": wordBefore, "service": wordBefore, "ssh": wordBefore, "subscription": wordBefore,
 	"admin": wordBefore, "webhook": wordBefore, "publish": wordBefore, "write": wordBefore, "ingest": wordBefore,
-	"auth": wordWeak, "credential": wordWeak, "session": wordWeak, "sig": wordWeak, "signature": wordWeak, "cred": wordWeak,
+	"auth": wordWeak, "cookie": wordWeak, "credential": wordWeak, "session": wordWeak, "sig": wordWeak, "signature": wordWeak, "cred": wordWeak,
 	"creds": wordWeak, "tokens": wordWeak, "passwords": wordWeak, "sid": wordWeak, "dsn": wordWeak, "seed": wordWeak, "nonce": wordWeak,
 	"file": wordAside, "files": wordAside, "path": wordAside, "paths": wordAside, "dir": wordAside, "url": wordAside, "uri": wordAside,
 	"endpoint": wordAside, "type": wordAside, "types": wordAside, "id": wordAside, "ids": wordAside, "name": wordAside, "names": wordAside,
@@ -89,6 +89,8 @@ func classify(name []byte) keyKind {
 		switch string(w) {
 		case "no", "without", "disable", "allow":
 			flip = flip || words == 1 // --no-password takes no value
+		case "public":
+			flip = true
 		}
 		switch k {
 		case wordSecret:
@@ -129,7 +131,7 @@ func classify(name []byte) keyKind {
 		switch string(name) {
 		case "PWD": // the shell's working directory
 			return keyNone
-		case "pass", "pat", "cookie", "sas", "otp":
+		case "pass", "pat", "sas", "otp": // also words of prose and of test summaries
 			return keyWeak
 		}
 	}
@@ -196,7 +198,7 @@ func reference(v []byte) bool {
 		return true
 	}
 	switch string(v) {
-	case "-", "true", "false", "null", "none", "nil", "undefined", "yes", "no", "on", "off", "always", "never", "auto", "write", "read", "\"\"", "''":
+	case "-", "true", "false", "null", "none", "nil", "undefined", "yes", "no", "on", "off", "always", "never", "auto", "write", "read", "inherit", "{", "[", "|", ">", "|-", ">-", "{}", "[]":
 		return true
 	}
 	stars := 0
@@ -206,10 +208,16 @@ func reference(v []byte) bool {
 	if stars == len(v) {
 		return true
 	}
+	if len(v) > 2 && v[0] == '$' && v[1] == '$' { // as make and compose escape it
+		v = v[1:]
+	}
 	if v[0] == '$' && len(v) > 1 {
 		n := v[1:]
 		switch n[0] {
 		case '{':
+			if len(n) > 1 && n[1] == '{' {
+				return true // an expression that nobody has expanded
+			}
 			// ${NAME} or ${{ secrets.NAME }} alone; ${NAME:-default} holds a value.
 			for i, c := range n {
 				if c == '}' {
@@ -295,6 +303,22 @@ func isUUID(v []byte) bool {
 		}
 	}
 	return true
+}
+
+// isVersion reports whether v is a version or a range of them, as in a list of
+// dependencies: ^4.0.0, >=1.2.3-rc.1.
+func isVersion(v []byte) bool {
+	for len(v) > 0 && (v[0] == '^' || v[0] == '~' || v[0] == '=' || v[0] == '<' || v[0] == '>' || v[0] == ' ' || v[0] == 'v') {
+		v = v[1:]
+	}
+	dots, n := 0, 0
+	for n < len(v) && (v[n] >= '0' && v[n] <= '9' || v[n] == '.' && n > 0) {
+		if v[n] == '.' {
+			dots++
+		}
+		n++
+	}
+	return dots == 2 && len(v) <= 24 && (n == len(v) || v[n] == '-' || v[n] == '+')
 }
 
 func indexByte(b []byte, c byte) int {

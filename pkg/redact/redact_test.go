@@ -219,7 +219,8 @@ func TestWhatOnlyLooksLikeASecretStays(t *testing.T) {
 		"aHR0cHM6Ly9leGFtcGxlLmNvbS9hL2xvbmcvcGF0aC90by9zb21ld2hlcmU=", // base64 of a plain URL
 		"docker run -p 8080:80 -u 1000:1000 --user 1000:1000", "tar -cpf a.tar b", "mkdir -p /a/b", "ssh -p 2222 host", "psql -p 5432", "make -k test",
 		"key: value", "session: none", "signature=ok", "--signature-policy /etc/x.json", "--auth none", "auth=true", "[redacted github-token 40]",
-		"secrets.txt", "password.go", "token_test.go", "/src/secret/token.go", "the password is not here: look elsewhere",
+		"CertIssuerPublicKey: aGVsbG8=", "public_key=" + rnd(40, alnum, 208), `"@octokit/auth-token": "^4.0.0"`, `"parse-passwd": "^1.0.0"`, "PASS: manifest is there", "--password=$$DB_PASSWORD", "if env.MY_PASSWORD == secrets.PASSWORD",
+		"secrets: inherit", "secrets.txt", "password.go", "token_test.go", "/src/secret/token.go", "the password is not here: look elsewhere",
 	} {
 		if got := plain.String(s).String(); got != s {
 			t.Errorf("String(%q)\n= %q", s, got)
@@ -552,5 +553,11 @@ func TestHostileArgumentsTakeTimeInProportion(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestOptionsInAListOfStringsAreRead(t *testing.T) {
+	if got := plain.String(`["CMD", "redis-cli", "-a", "hunter2", "ping"]`).String(); got != `["CMD", "redis-cli", "-a", "[redacted option-value 7]", "ping"]` {
+		t.Errorf("%q", got)
 	}
 }

@@ -438,6 +438,11 @@ func (s *scanner) findNamed(b []byte, in where) {
 		if kind == keyNone {
 			continue
 		}
+		if i+1 < len(b) && b[i+1] == '=' { // a comparison: only a literal is a value
+			if i++; !literalNext(b[i+1:]) {
+				continue
+			}
+		}
 		from, to := s.value(b, i, in, query)
 		if s.addValue(b, from, to, kind, query) {
 			i = to - 1
@@ -468,12 +473,21 @@ func (s *scanner) findColon(b []byte, i int, key []byte) int {
 	if kind == keyNone {
 		return i
 	}
+	if before := i - len(key) - 1; before >= 0 && (b[before] == '/' || quoted && before > 0 && b[before-1] == '/') {
+		kind = keyWeak // the name of a package or file: "@scope/auth-token": "^4.0.0"
+	}
+	if string(key) == "PASS" { // of a test
+		kind = keyWeak
+	}
 	if i+1 < len(b) && !quoted && b[i+1] != ' ' && b[i+1] != '"' && b[i+1] != '\'' && b[i+1] != '\\' {
 		kind = keyWeak // token:abc may be a target or an image tag
 	}
 	from, to := s.value(b, i, inScript, false)
 	if from < to {
 		from += skipScheme(b[from:to])
+	}
+	if quoted && isVersion(b[from:to]) {
+		return i
 	}
 	if s.addValue(b, from, to, kind, false) {
 		return to
@@ -503,6 +517,14 @@ func (s *scanner) addValue(b []byte, from, to int, kind keyKind, query bool) boo
 	}
 	s.add(b, from, to, 3, pattern)
 	return from < to
+}
+
+// literalNext reports whether b begins with a quoted string, after blanks.
+func literalNext(b []byte) bool {
+	for len(b) > 0 && b[0] == ' ' {
+		b = b[1:]
+	}
+	return len(b) > 0 && (b[0] == '"' || b[0] == '\'')
 }
 
 // inQuery reports whether the name at b[i] is a parameter of a URL's query.
@@ -611,6 +633,13 @@ func commandWords(b []byte, yield func(from, to int, pattern Text) bool) {
 			continue
 		}
 		if c <= ' ' || c == '(' || c == ')' {
+			if c == ')' {
+				l.next = wantNothing
+			}
+			i++
+			continue
+		}
+		if c == ',' && i+1 < len(b) && b[i+1] <= ' ' { // between the strings of a list
 			i++
 			continue
 		}
