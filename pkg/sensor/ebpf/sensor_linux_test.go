@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	bpf "github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/sensor"
 )
 
@@ -92,22 +90,4 @@ func drain(t testing.TB, s *Sensor) {
 	if err := s.Drain(ctx); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func TestAProgramIsSeenFromForkToExit(t *testing.T) {
-	s, rec := arm(t, Options{}, nil)
-	cmd := exec.Command("/bin/sh", "-c", "exit 7")
-	_ = cmd.Run()
-	drain(t, s)
-	pid := uint32(cmd.Process.Pid)
-	fork := rec.only(t, "fork", func(r *sensor.Record) bool { return r.Kind == event.Fork && r.PID == pid })
-	t.Logf("%+v", fork)
-	ex := rec.only(t, "exec", func(r *sensor.Record) bool { return r.Kind == event.Exec && r.PID == pid })
-	t.Logf("%+v exe=%s argv=%q env=%q cwd=%s", ex, ex.Exe, ex.Argv, ex.Env, ex.Cwd)
-	exit := rec.only(t, "exit", func(r *sensor.Record) bool { return r.Kind == event.Exit && r.PID == pid })
-	if exit.Code != 7 {
-		t.Errorf("%+v", exit)
-	}
-	t.Logf("%+v", s.Stats())
-	t.Logf("%v", s.Check())
 }

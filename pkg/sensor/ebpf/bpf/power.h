@@ -179,7 +179,8 @@ int on_sys_exit(u64 *ctx)
 		return 0;
 	if (ret < 0 && c.action < A_TELL_FAILURE)
 		return 0;
-	if (task->tgid == self)
+	/* The monitor's own files are its log; its sockets are told as any. */
+	if (task->tgid == self && c.action != A_ACCEPT)
 		return 0;
 	arguments(regs, &c);
 	err = ret < 0 ? -ret : 0;

@@ -341,12 +341,10 @@ int on_exit(u64 *ctx)
 	if (BPF_CORE_READ(signal, live.counter) != 0)
 		return 0;
 	begin(&r.h, R_EXIT);
-	if (task->pid != task->tgid || BPF_CORE_READ(signal, nr_threads) > 1) {
-		key.start = r.h.start;
-		key.pid = r.h.pid;
-		if (bpf_map_update_elem(&told_ended, &key, &one, BPF_NOEXIST))
-			return 0;
-	}
+	key.start = r.h.start;
+	key.pid = r.h.pid;
+	if (bpf_map_update_elem(&told_ended, &key, &one, BPF_NOEXIST))
+		return 0;
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
 		r.number = BPF_CORE_READ(signal, group_exit_code);
 	else

@@ -70,6 +70,8 @@ static __always_inline void owned(struct head *h, u16 type, struct owner *o)
 static __always_inline void addresses(struct sock_record *r, const struct sock *sk)
 {
 	r->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (!r->sport) /* it has been given back at the end of a connection */
+		r->sport = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 	r->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
 		r->family = 6;

@@ -243,7 +243,6 @@ struct mm_struct {
 };
 struct signal_struct {
 	atomic_t live;
-	int nr_threads;
 	int group_exit_code;
 	u32 flags;
 	struct pid *pids[4];
@@ -305,6 +304,9 @@ struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
 	int sk_err;
+};
+struct inet_sock {
+	__be16 inet_sport;
 };
 struct tcp_sock {
 	u64 bytes_received;
