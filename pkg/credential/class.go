@@ -29,8 +29,8 @@ type Class struct {
 	// Owners are base names of programs whose business it is to read it.
 	Owners []string
 	// Hosts are the domains that a credential of this class is made for, in
-	// lower case. *.example.com stands for every name below example.com, not
-	// for example.com itself. No entry: no host is known to be right.
+	// lower case. *.example.com stands for example.com and every name below it.
+	// No entry: no host is known to be right.
 	Hosts []string
 
 	// patterns are paths. One that begins with a slash is a whole path, any
@@ -68,8 +68,8 @@ func (c Class) OwnedBy(program string) bool {
 func (c Class) Coherent(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	for _, h := range c.Hosts {
-		if suffix, ok := strings.CutPrefix(h, "*"); ok {
-			if len(host) > len(suffix) && strings.HasSuffix(host, suffix) {
+		if domain, ok := strings.CutPrefix(h, "*."); ok {
+			if rest, ok := strings.CutSuffix(host, domain); ok && (rest == "" || len(rest) > 1 && rest[len(rest)-1] == '.') {
 				return true
 			}
 		} else if host == h {

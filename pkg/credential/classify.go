@@ -22,15 +22,14 @@ func Classify(path, home string) (Class, bool) {
 	if len(path) == 0 || len(path) > maxPath || path[0] != '/' {
 		return Class{}, false
 	}
-	for _, r := range rules[firstByte(path)] {
-		if match(r.pattern, path) {
-			if r.pattern[0] != '/' && shipped(path, home) || example(path) {
-				return Class{}, false
-			}
-			return classes[r.class], true
-		}
+	best, ok := first(exact[path[strings.LastIndexByte(path, '/')+1:]], path)
+	if r, found := first(starred, path); found && (!ok || r.class < best.class) {
+		best, ok = r, true
 	}
-	return Class{}, false
+	if !ok || best.pattern[0] != '/' && shipped(path, home) || example(path) {
+		return Class{}, false
+	}
+	return classes[best.class], true
 }
 
 // Process returns the process whose memory or environment a path of procfs
@@ -46,7 +45,10 @@ func Process(path string) (pid uint32, ok bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(number, 10, 32)
-	return uint32(n), err == nil
+	if err != nil {
+		return 0, false
+	}
+	return uint32(n), true
 }
 
 // WatchNames returns the base names that a sensor should report reads of, and
@@ -83,30 +85,30 @@ type rule struct {
 	class   int
 }
 
-// rules are the patterns by the first byte of the base name, in the order of
-// the table; those under 0 have none and stand in every list.
-var rules = func() (by [256][]rule) {
+// exact are the patterns by their base name, starred those with a star in it;
+// both in the order of the table.
+var exact, starred = func() (map[string][]rule, []rule) {
+	by, rest := make(map[string][]rule), []rule(nil)
 	for i, c := range classes {
 		for _, p := range c.patterns {
-			b := p[strings.LastIndexByte(p, '/')+1]
-			if b != '*' {
-				by[b] = append(by[b], rule{p, i})
-				continue
-			}
-			for b := range by {
-				by[b] = append(by[b], rule{p, i})
+			if base := p[strings.LastIndexByte(p, '/')+1:]; strings.Contains(base, "*") {
+				rest = append(rest, rule{p, i})
+			} else {
+				by[base] = append(by[base], rule{p, i})
 			}
 		}
 	}
-	return
+	return by, rest
 }()
 
-// firstByte returns the first byte of the base name, or 0.
-func firstByte(path string) byte {
-	if i := strings.LastIndexByte(path, '/') + 1; i < len(path) {
-		return path[i]
+// first returns the first of the rules that stands for path.
+func first(rules []rule, path string) (rule, bool) {
+	for _, r := range rules {
+		if match(r.pattern, path) {
+			return r, true
+		}
 	}
-	return 0
+	return rule{}, false
 }
 
 // match reports whether a pattern of the table stands for path.

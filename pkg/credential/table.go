@@ -2,20 +2,10 @@ package credential
 
 import "github.com/org/edamame-posture/pkg/redact"
 
-// Where a class names hosts of a package registry it does so by domain only.
+// The order counts: the first class with a pattern for a path has it, so those
+// with patterns of one part come last. Where a class names
+// hosts of a package registry it does so by domain.
 var classes = []Class{
-	{
-		Name:   redact.Const("runner"),
-		About:  "registration and job secrets of a CI runner: who holds them is the runner",
-		Owners: []string{"Runner.Listener", "Runner.Worker", "runsvc.sh", "run.sh", "run-helper.sh", "config.sh", "env.sh", "gitlab-runner", "buildkite-agent", "act_runner", "act"},
-		Hosts:  []string{"*.actions.githubusercontent.com", "api.github.com", "github.com", "*.github.com"},
-		patterns: []string{
-			".runner", ".credentials", ".credentials_rsaparams", ".credentials_migrated", ".runner_migrated",
-			// What earlier steps passed on: GITHUB_ENV, GITHUB_OUTPUT, GITHUB_STATE.
-			"_runner_file_commands/set_env_*", "_runner_file_commands/set_output_*", "_runner_file_commands/save_state_*",
-			"/etc/gitlab-runner/config.toml", ".gitlab-runner/config.toml", "/etc/buildkite-agent/buildkite-agent.cfg",
-		},
-	},
 	{
 		Name:     redact.Const("memory"),
 		About:    "memory or environment of a process: a runner's worker holds all secrets of the job there",
@@ -43,7 +33,7 @@ var classes = []Class{
 		About: "tokens of a git host: push to repositories, the host's API",
 		Owners: []string{"git", "git-lfs", "git-remote-https", "git-remote-http", "git-credential-store", "git-credential-cache", "git-credential-manager",
 			"gh", "glab", "hub", "tea", "jj", "gitoxide", "gix", "scalar"},
-		Hosts: []string{"github.com", "*.github.com", "*.githubusercontent.com", "ghcr.io", "gitlab.com", "*.gitlab.com", "bitbucket.org", "*.bitbucket.org",
+		Hosts: []string{"*.github.com", "*.githubusercontent.com", "ghcr.io", "*.gitlab.com", "*.bitbucket.org",
 			"dev.azure.com", "*.visualstudio.com", "codeberg.org"},
 		patterns: []string{
 			".git/config", ".git/modules/**/config", ".gitconfig", ".config/git/config", ".git-credentials", ".config/git/credentials",
@@ -54,7 +44,7 @@ var classes = []Class{
 		Name:   redact.Const("netrc"),
 		About:  "log-ins of any host, read by most HTTP programs",
 		Owners: []string{"curl", "wget", "git", "git-remote-https", "git-lfs", "go", "pip", "pip3", "uv", "poetry", "ftp", "lftp", "hg", "heroku", "cargo", "bazel", "bazelisk"},
-		Hosts: []string{"github.com", "*.github.com", "gitlab.com", "*.gitlab.com", "bitbucket.org", "*.heroku.com", "*.googlesource.com", "*.jfrog.io",
+		Hosts: []string{"*.github.com", "*.gitlab.com", "bitbucket.org", "*.heroku.com", "*.googlesource.com", "*.jfrog.io",
 			"*.pkg.dev"},
 		patterns: []string{".netrc", "_netrc", ".authinfo", ".authinfo.gpg"},
 	},
@@ -74,7 +64,7 @@ var classes = []Class{
 		About: "keys of Google Cloud",
 		Owners: []string{"gcloud", "gcloud.py", "gsutil", "gsutil.py", "bq", "bq.py", "terraform", "tofu", "terragrunt", "pulumi", "packer", "firebase", "gke-gcloud-auth-plugin",
 			"docker-credential-gcloud", "docker-credential-gcr", "cloud-sql-proxy", "cloud_sql_proxy", "skaffold", "ko", "sops", "rclone"},
-		Hosts: []string{"*.googleapis.com", "accounts.google.com", "*.google.com", "*.pkg.dev", "gcr.io", "*.gcr.io", "*.run.app", "metadata.google.internal"},
+		Hosts: []string{"*.googleapis.com", "accounts.google.com", "*.google.com", "*.pkg.dev", "*.gcr.io", "*.run.app", "metadata.google.internal"},
 		patterns: []string{
 			".config/gcloud/credentials.db", ".config/gcloud/access_tokens.db", ".config/gcloud/application_default_credentials.json",
 			".config/gcloud/legacy_credentials/*/adc.json", ".config/gcloud/legacy_credentials/*/singlestore_adc.json", "gha-creds-*",
@@ -99,7 +89,7 @@ var classes = []Class{
 		Owners: []string{"oci", "doctl", "hcloud", "ibmcloud", "linode-cli", "scw", "flyctl", "fly", "heroku", "netlify", "vercel", "wrangler", "railway", "render", "cf", "aliyun",
 			"tccli", "openstack", "rclone", "ngrok", "cloudflared", "terraform", "tofu", "pulumi", "exo", "vultr-cli", "gridscale", "upctl", "supabase", "stripe", "circleci"},
 		Hosts: []string{"*.oraclecloud.com", "api.digitalocean.com", "*.digitaloceanspaces.com", "api.hetzner.cloud", "*.ibm.com", "*.bluemix.net", "api.linode.com",
-			"*.scaleway.com", "*.fly.io", "*.machines.dev", "*.heroku.com", "*.netlify.com", "*.vercel.com", "vercel.com", "api.cloudflare.com", "*.railway.app",
+			"*.scaleway.com", "*.fly.io", "*.machines.dev", "*.heroku.com", "*.netlify.com", "*.vercel.com", "api.cloudflare.com", "*.railway.app",
 			"*.aliyuncs.com", "*.tencentcloudapi.com", "*.vultr.com", "*.supabase.com", "api.stripe.com", "circleci.com"},
 		patterns: []string{
 			".oci/config", ".oci/oci_api_key.pem", ".config/doctl/config.yaml", ".config/hcloud/cli.toml", ".bluemix/config.json", ".config/linode-cli",
@@ -139,8 +129,8 @@ var classes = []Class{
 		Owners: []string{"docker", "dockerd", "docker-compose", "docker-buildx", "buildx", "buildctl", "buildkitd", "podman", "buildah", "skopeo", "nerdctl", "crane", "cosign", "oras", "ko", "kaniko",
 			"executor", "helm", "trivy", "grype", "syft", "pack", "regctl", "notation", "earthly", "dagger", "kind", "k3d", "gcloud", "gcloud.py", "aws", "az", "jib", "containerd",
 			"docker-scout", "docker-credential-ecr-login", "skaffold", "act"},
-		Hosts: []string{"docker.io", "*.docker.io", "*.docker.com", "ghcr.io", "*.gcr.io", "gcr.io", "*.pkg.dev", "quay.io", "*.quay.io", "*.azurecr.io", "*.amazonaws.com", "*.ecr.aws",
-			"registry.gitlab.com", "mcr.microsoft.com", "*.jfrog.io", "registry.k8s.io", "*.githubusercontent.com"},
+		Hosts: []string{"*.docker.io", "*.docker.com", "ghcr.io", "*.gcr.io", "*.pkg.dev", "*.quay.io", "*.azurecr.io", "*.amazonaws.com", "*.ecr.aws",
+			"*.gitlab.com", "mcr.microsoft.com", "*.jfrog.io", "*.k8s.io", "*.githubusercontent.com"},
 		patterns: []string{
 			".docker/config.json", "/kaniko/.docker/config.json", ".config/containers/auth.json", "/run/user/*/containers/auth.json", "/run/containers/*/auth.json",
 			".dockercfg", "/var/lib/kubelet/config.json",
@@ -151,7 +141,7 @@ var classes = []Class{
 		About: "tokens of the npm registry: publish of packages",
 		Owners: []string{"npm", "npx", "npm-cli.js", "npx-cli.js", "pnpm", "pnpm.cjs", "pnpx", "yarn", "yarn.js", "yarnpkg", "bun", "bunx", "lerna", "semantic-release", "changeset", "corepack",
 			"corepack.js", "deno", "rush", "nx", "turbo", "ncu"},
-		Hosts:    []string{"*.npmjs.org", "*.npmjs.com", "npmjs.org", "*.yarnpkg.com", "npm.pkg.github.com", "npm.jsr.io", "*.jfrog.io", "gitlab.com", "*.pkg.dev", "pkgs.dev.azure.com", "*.amazonaws.com"},
+		Hosts:    []string{"*.npmjs.org", "*.npmjs.com", "*.yarnpkg.com", "*.pkg.github.com", "*.jsr.io", "*.jfrog.io", "gitlab.com", "*.pkg.dev", "pkgs.dev.azure.com", "*.amazonaws.com"},
 		patterns: []string{".npmrc", "/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc", ".yarnrc", ".yarnrc.yml", ".bunfig.toml", "bunfig.toml", ".config/pnpm/auth.ini"},
 	},
 	{
@@ -159,7 +149,7 @@ var classes = []Class{
 		About: "tokens of Python package indexes: publish of packages",
 		Owners: []string{"pip", "pip3", "pipx", "pipenv", "uv", "uvx", "poetry", "twine", "flit", "hatch", "pdm", "conda", "mamba", "micromamba", "rye", "maturin", "tox", "nox", "virtualenv",
 			"build", "pyproject-build", "anaconda"},
-		Hosts: []string{"*.pypi.org", "pypi.org", "*.pythonhosted.org", "*.anaconda.org", "*.anaconda.com", "*.jfrog.io", "*.pkg.dev", "pkgs.dev.azure.com", "*.amazonaws.com", "gitlab.com"},
+		Hosts: []string{"*.pypi.org", "*.pythonhosted.org", "*.anaconda.org", "*.anaconda.com", "*.jfrog.io", "*.pkg.dev", "pkgs.dev.azure.com", "*.amazonaws.com", "gitlab.com"},
 		patterns: []string{
 			".pypirc", ".config/pip/pip.conf", ".pip/pip.conf", "/etc/pip.conf", ".config/pypoetry/auth.toml", ".config/uv/credentials/*", ".local/share/uv/credentials/credentials.toml",
 			".condarc", ".config/hatch/config.toml", ".config/pdm/config.toml",
@@ -169,35 +159,35 @@ var classes = []Class{
 		Name:     redact.Const("cargo"),
 		About:    "tokens of the Rust registry: publish of crates",
 		Owners:   []string{"cargo", "cargo-publish", "cargo-release", "release-plz", "cargo-workspaces", "cross"},
-		Hosts:    []string{"crates.io", "*.crates.io"},
+		Hosts:    []string{"*.crates.io"},
 		patterns: []string{".cargo/credentials", ".cargo/credentials.toml"},
 	},
 	{
 		Name:     redact.Const("gem"),
 		About:    "tokens of the Ruby registry: publish of gems",
 		Owners:   []string{"gem", "bundle", "bundler", "rake", "fastlane"},
-		Hosts:    []string{"rubygems.org", "*.rubygems.org", "rubygems.pkg.github.com"},
+		Hosts:    []string{"*.rubygems.org", "*.pkg.github.com"},
 		patterns: []string{".gem/credentials", ".local/share/gem/credentials", ".bundle/config"},
 	},
 	{
 		Name:     redact.Const("maven"),
 		About:    "log-ins of Java repositories and keys for signing",
 		Owners:   []string{"mvn", "mvnd", "mvnw", "gradle", "gradlew", "sbt", "ant", "java", "jbang", "mill", "bazel", "coursier", "cs", "lein"},
-		Hosts:    []string{"*.maven.org", "*.apache.org", "*.sonatype.com", "*.sonatype.org", "*.gradle.org", "*.gradle.com", "maven.pkg.github.com", "*.jfrog.io", "*.pkg.dev"},
+		Hosts:    []string{"*.maven.org", "*.apache.org", "*.sonatype.com", "*.sonatype.org", "*.gradle.org", "*.gradle.com", "*.pkg.github.com", "*.jfrog.io", "*.pkg.dev"},
 		patterns: []string{".m2/settings.xml", ".m2/settings-security.xml", ".gradle/gradle.properties", ".sbt/.credentials", ".ivy2/.credentials", ".sbt/*/sonatype.sbt", ".lein/credentials.clj.gpg", ".mavenrc"},
 	},
 	{
 		Name:     redact.Const("nuget"),
 		About:    "keys of .NET package feeds",
 		Owners:   []string{"nuget", "nuget.exe", "dotnet", "msbuild", "paket", "mono"},
-		Hosts:    []string{"*.nuget.org", "nuget.pkg.github.com", "pkgs.dev.azure.com", "*.jfrog.io"},
+		Hosts:    []string{"*.nuget.org", "*.pkg.github.com", "pkgs.dev.azure.com", "*.jfrog.io"},
 		patterns: []string{".nuget/NuGet/NuGet.Config", ".config/NuGet/NuGet.Config", ".nuget/NuGet/nuget.config", ".microsoft/usersecrets/*/secrets.json"},
 	},
 	{
 		Name:     redact.Const("composer"),
 		About:    "log-ins of PHP, Dart, Elixir and other package repositories",
 		Owners:   []string{"composer", "composer.phar", "php", "mix", "hex", "dart", "flutter", "pub", "pod", "swift", "stack", "cabal", "luarocks", "conan"},
-		Hosts:    []string{"*.packagist.org", "packagist.org", "packagist.com", "*.packagist.com", "hex.pm", "*.hex.pm", "pub.dev", "*.pub.dev", "github.com", "*.github.com", "*.cocoapods.org", "*.haskell.org"},
+		Hosts:    []string{"*.packagist.org", "*.packagist.com", "*.hex.pm", "*.pub.dev", "*.github.com", "*.cocoapods.org", "*.haskell.org"},
 		patterns: []string{".composer/auth.json", ".config/composer/auth.json", ".hex/hex.config", ".config/dart/pub-credentials.json", ".pub-cache/credentials.json", ".cabal/config", ".conan/.conan.db", ".conan2/credentials.json"},
 	},
 	{
@@ -212,25 +202,18 @@ var classes = []Class{
 		},
 	},
 	{
-		Name:     redact.Const("app"),
-		About:    "secrets of the application itself, and log-ins of databases and data services",
-		Owners:   []string{"docker", "docker-compose", "docker-buildx", "podman", "psql", "pg_dump", "pg_restore", "pg_dumpall", "mysql", "mysqldump", "mysqladmin", "mariadb", "dbt", "snowsql", "snow", "databricks", "direnv", "dotenv", "dotenvx", "foreman", "honcho", "overmind", "flask", "rails", "artisan"},
-		Hosts:    []string{"*.snowflakecomputing.com", "*.databricks.com", "*.azuredatabricks.net", "*.rds.amazonaws.com", "*.mongodb.net", "*.neon.tech", "*.supabase.co", "*.planetscale.com", "*.psdb.cloud"},
-		patterns: []string{".env", ".env.*", ".envrc", ".pgpass", ".my.cnf", ".mylogin.cnf", ".dbt/profiles.yml", ".snowflake/config.toml", ".snowflake/connections.toml", ".snowsql/config", ".databrickscfg", ".mongorc.js", ".config/rails/master.key", "config/master.key"},
-	},
-	{
 		Name:     redact.Const("ml"),
 		About:    "tokens of model and data hubs",
 		Owners:   []string{"hf", "huggingface-cli", "kaggle", "wandb", "comet", "clearml", "dvc", "mlflow", "modal", "replicate", "cog", "lightning", "ollama"},
-		Hosts:    []string{"huggingface.co", "*.huggingface.co", "hf.co", "*.hf.co", "*.kaggle.com", "*.wandb.ai", "*.modal.com", "*.replicate.com", "*.comet.com"},
+		Hosts:    []string{"*.huggingface.co", "*.hf.co", "*.kaggle.com", "*.wandb.ai", "*.modal.com", "*.replicate.com", "*.comet.com"},
 		patterns: []string{".cache/huggingface/token", ".cache/huggingface/stored_tokens", ".huggingface/token", ".kaggle/kaggle.json", ".config/kaggle/kaggle.json", ".config/wandb/settings", ".comet.config", ".modal.toml", ".clearml.conf", "clearml.conf"},
 	},
 	{
 		Name:   redact.Const("ai-agent"),
 		About:  "log-ins of coding agents and the tokens of the tools they were given",
 		Owners: []string{"claude", "codex", "gemini", "gemini.js", "cursor", "cursor-agent", "agent", "copilot", "openclaw", "openclaw-gateway", "opencode", "kiro", "kiro-cli", "q", "aider", "goose", "amp", "cline", "continue", "windsurf", "auggie", "crush", "gh"},
-		Hosts: []string{"*.anthropic.com", "claude.ai", "*.claude.ai", "*.claude.com", "*.openai.com", "chatgpt.com", "*.chatgpt.com", "*.googleapis.com", "*.cursor.sh", "*.cursor.com", "*.githubcopilot.com", "api.github.com",
-			"*.openrouter.ai", "openrouter.ai", "*.kiro.dev", "*.ampcode.com", "*.codeium.com", "*.augmentcode.com"},
+		Hosts: []string{"*.anthropic.com", "*.claude.ai", "*.claude.com", "*.openai.com", "*.chatgpt.com", "*.googleapis.com", "*.cursor.sh", "*.cursor.com", "*.githubcopilot.com", "api.github.com",
+			"*.openrouter.ai", "*.kiro.dev", "*.ampcode.com", "*.codeium.com", "*.augmentcode.com"},
 		patterns: []string{
 			".claude.json", ".claude/.credentials.json", ".claude/mcp.json", ".config/claude/claude_desktop_config.json", ".config/Claude/claude_desktop_config.json", ".codex/auth.json", ".codex/config.toml",
 			".gemini/oauth_creds.json", ".gemini/google_accounts.json", ".gemini/mcp-oauth-tokens.json", ".cursor/mcp.json", ".config/cursor/auth.json", ".cursor/cli-config.json",
@@ -274,5 +257,24 @@ var classes = []Class{
 			"newusers", "accounts-daemon", "cloud-init", "waagent"},
 		patterns: []string{"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/krb5.keytab", "/tmp/krb5cc_*", "/etc/wireguard/wg0.conf", "/etc/ssl/private/ssl-cert-snakeoil.key", "/etc/sssd/sssd.conf",
 			"/etc/ppp/chap-secrets", "/etc/NetworkManager/system-connections/*.nmconnection", "/var/lib/cloud/instance/user-data.txt", "/etc/apt/auth.conf", "/root/.config/waagent/*"},
+	},
+	{
+		Name:     redact.Const("app"),
+		About:    "secrets of the application itself, and log-ins of databases and data services",
+		Owners:   []string{"docker", "docker-compose", "docker-buildx", "podman", "psql", "pg_dump", "pg_restore", "pg_dumpall", "mysql", "mysqldump", "mysqladmin", "mariadb", "dbt", "snowsql", "snow", "databricks", "direnv", "dotenv", "dotenvx", "foreman", "honcho", "overmind", "flask", "rails", "artisan"},
+		Hosts:    []string{"*.snowflakecomputing.com", "*.databricks.com", "*.azuredatabricks.net", "*.rds.amazonaws.com", "*.mongodb.net", "*.neon.tech", "*.supabase.co", "*.planetscale.com", "*.psdb.cloud"},
+		patterns: []string{".env", ".env.*", ".envrc", ".pgpass", ".my.cnf", ".mylogin.cnf", ".dbt/profiles.yml", ".snowflake/config.toml", ".snowflake/connections.toml", ".snowsql/config", ".databrickscfg", ".mongorc.js", ".config/rails/master.key", "config/master.key"},
+	},
+	{
+		Name:   redact.Const("runner"),
+		About:  "registration and job secrets of a CI runner: who holds them is the runner",
+		Owners: []string{"Runner.Listener", "Runner.Worker", "runsvc.sh", "run.sh", "run-helper.sh", "config.sh", "env.sh", "gitlab-runner", "buildkite-agent", "act_runner", "act"},
+		Hosts:  []string{"*.actions.githubusercontent.com", "api.github.com", "*.github.com"},
+		patterns: []string{
+			".runner", ".credentials", ".credentials_rsaparams", ".credentials_migrated", ".runner_migrated",
+			// What earlier steps passed on: GITHUB_ENV, GITHUB_OUTPUT, GITHUB_STATE.
+			"_runner_file_commands/set_env_*", "_runner_file_commands/set_output_*", "_runner_file_commands/save_state_*",
+			"/etc/gitlab-runner/config.toml", ".gitlab-runner/config.toml", "/etc/buildkite-agent/buildkite-agent.cfg",
+		},
 	},
 }

@@ -2,6 +2,7 @@ package redact
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -560,4 +561,22 @@ func TestOptionsInAListOfStringsAreRead(t *testing.T) {
 	if got := plain.String(`["CMD", "redis-cli", "-a", "hunter2", "ping"]`).String(); got != `["CMD", "redis-cli", "-a", "[redacted option-value 7]", "ping"]` {
 		t.Errorf("%q", got)
 	}
+}
+
+func TestARedactorServesSeveralGoroutines(t *testing.T) {
+	r := New(testKey(1), Options{Masked: []string{"hunter2hunter2"}})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			secret := rnd(30, alnum, uint64(i))
+			want := "--token=[redacted named-secret 30]"
+			for range 200 {
+				if got, _ := argv(r, "tool", "--token="+secret, "hunter2hunter2", b64(b64("password="+secret))); got[1] != want || leaks(strings.Join(got, " "), secret) {
+					t.Errorf("%q", got)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
