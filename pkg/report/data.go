@@ -74,7 +74,7 @@ type Process struct {
 	Sent, Received uint64
 	Repeats        uint64 // how many it stands for, 1 at least
 	Replaces       bool   // exec without fork: its parent here is what the process ran before
-	Existed        bool   // it was there before the recording
+	Existed        bool   // it was there before the recording, or the log only names it
 	Container      string
 	Step           string
 	Agent          string

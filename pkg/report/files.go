@@ -136,7 +136,7 @@ func relative(p string, place fact.Place, workspace string) string {
 		return p
 	}
 	if rest, ok := strings.CutPrefix(p, workspace); ok {
-		return "." + rest
+		return "." + cmp.Or(rest, "/")
 	}
 	return p
 }

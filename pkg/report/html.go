@@ -40,6 +40,10 @@ func HTML(w io.Writer, d *Data) error {
 		}
 	}
 	p.Far += d.DestinationsLeft
+	p.None = "None."
+	if v.Coverage.State != "complete" {
+		p.None = "None that was seen."
+	}
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, p); err != nil {
 		return err
@@ -52,6 +56,7 @@ type page struct {
 	*Data
 	V              *judge.Verdict
 	Why, Command   string
+	None           string
 	Findings       []judge.Finding
 	Tree           []node
 	Far, Local     uint64

@@ -158,7 +158,11 @@ func (m *markdown) facts() {
 
 func (m *markdown) destinations() {
 	if len(m.d.Destinations) == 0 {
-		m.printf("It went to no destination.\n\n")
+		if m.d.Verdict.Coverage.State == "complete" {
+			m.printf("It went to no destination.\n\n")
+		} else {
+			m.printf("No destination was seen.\n\n")
+		}
 		return
 	}
 	var rows [][]string
@@ -298,7 +302,7 @@ func (m *markdown) coverage() {
 }
 
 func (m *markdown) policy() {
-	if m.d.Policy == "" {
+	if strings.Count(m.d.Policy, "\n") < 2 {
 		return
 	}
 	m.fold("A policy that would cover this run", func() {

@@ -68,7 +68,7 @@ func (c *collector) process(n *process.Node, findings []string) *Process {
 	p := &Process{
 		Program: n.Program().String(), Exe: n.Exe.String(), PID: n.Actor.PID, UID: n.UID,
 		Began: max(n.Born-c.data.Began, 0), Code: n.Code, Signal: n.Signal, Sent: t[0], Received: t[1], Repeats: 1,
-		Existed: n.Via == event.ViaMonitor, Container: n.Container.String(), Step: n.Step.String(), Agent: n.Agent.String(),
+		Existed: n.Via == event.ViaMonitor || !n.Known, Container: n.Container.String(), Step: n.Step.String(), Agent: n.Agent.String(),
 		Findings: findings, Leaf: n.Leaf, Running: n.Ended == 0,
 	}
 	p.Argv, p.ArgvCut = arguments(n)

@@ -35,20 +35,22 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 	}
 	t.opt.Width = max(t.opt.Width, 40)
 	v := d.Verdict
-	head := fmt.Sprintf("edamame-posture: %s, score %d: %s", t.verdict(v.Verdict), v.Score, t.show(why(v)))
+	head := t.head(fmt.Sprintf("edamame-posture: %s, score %d: ", v.Verdict, v.Score), fmt.Sprintf("edamame-posture: %s, score %d: ", t.verdict(v.Verdict), v.Score))
 	sections := []section{
 		t.findings(), t.undeclared(), t.destinations(), t.credentials(), t.written(),
 		t.processes(), t.survivors(), t.coverage(), t.policy(),
 	}
 	last := t.evidence()
-	fit(sections, maxLines-1-len(last))
+	fit(sections, maxLines-len(head)-len(last))
 
 	var b bytes.Buffer
 	line := func(s string) {
 		b.WriteString(t.cut(s))
 		b.WriteByte('\n')
 	}
-	line(head)
+	for _, l := range head {
+		line(l)
+	}
 	for _, s := range sections {
 		if s.title == "" {
 			continue
@@ -66,6 +68,16 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// head is the first line, or two where the reasons have no room in one: they
+// are what a reader must not miss the end of.
+func (t *terminal) head(plain, painted string) []string {
+	reasons := t.show(why(t.d.Verdict))
+	if columns(plain)+columns(reasons) <= t.opt.Width {
+		return []string{painted + reasons}
+	}
+	return []string{strings.TrimSuffix(painted, ": "), "  " + reasons}
 }
 
 // section is one part of the summary. A part without a title is left out.
@@ -179,9 +191,18 @@ func (t *terminal) cut(s string) string {
 	return cutEnd(s, t.opt.Width)
 }
 
+// none says that there is nothing, as far as was seen: partial coverage never
+// reads as a clean pass.
+func (t *terminal) none(s string) string {
+	if t.d.Verdict.Coverage.State == "complete" {
+		return s
+	}
+	return s + " that was seen"
+}
+
 func (t *terminal) findings() section {
 	fs := sorted(t.d.Verdict.Findings)
-	s := section{title: "findings", sum: "none", keep: 10, floor: 4}
+	s := section{title: "findings", sum: t.none("none"), keep: 10, floor: 4}
 	if len(fs) == 0 {
 		return s
 	}
@@ -214,7 +235,7 @@ func (t *terminal) undeclared() section {
 	facts := slices.Clone(v.Undeclared)
 	slices.SortStableFunc(facts, func(a, b judge.Fact) int { return rank(a.Severity) - rank(b.Severity) })
 	all := slices.Concat(v.Forbidden, facts)
-	s := section{title: "undeclared", sum: "none", keep: 10, floor: 4}
+	s := section{title: "undeclared", sum: t.none("nothing"), keep: 10, floor: 4}
 	if n := v.Facts.Undeclared; n > 0 || len(all) > 0 {
 		s.sum = fmt.Sprintf("%s of %s", number(max(n, uint64(len(facts)))), count(v.Facts.Total, "fact", "facts"))
 		if len(v.Forbidden) > 0 {
@@ -239,7 +260,7 @@ func (t *terminal) undeclared() section {
 }
 
 func (t *terminal) destinations() section {
-	s := section{title: "went to", sum: "nowhere", keep: 9, floor: 3}
+	s := section{title: "went to", sum: t.none("nowhere"), keep: 9, floor: 3}
 	var sent, received, n, local uint64
 	var far []*Destination
 	for i := range t.d.Destinations {
@@ -305,7 +326,7 @@ func (t *terminal) by(ls []Lineage, left uint64) string {
 }
 
 func (t *terminal) credentials() section {
-	s := section{title: "credentials", sum: "none read", keep: 6, floor: 2}
+	s := section{title: "credentials", sum: t.none("none read"), keep: 6, floor: 2}
 	if n := uint64(len(t.d.Credentials)) + t.d.CredentialsLeft; n > 0 {
 		s.sum = count(n, "file", "files") + " read"
 	}
@@ -322,7 +343,7 @@ func (t *terminal) credentials() section {
 
 func (t *terminal) written() section {
 	f := t.d.Files
-	s := section{title: "wrote", sum: "nothing", keep: 6, floor: 2}
+	s := section{title: "wrote", sum: t.none("nothing"), keep: 6, floor: 2}
 	var parts []string
 	for _, p := range []struct {
 		n     uint64
@@ -338,10 +359,7 @@ func (t *terminal) written() section {
 	if f.Uncounted > 0 {
 		s.sum += "; " + number(f.Uncounted) + " writes more"
 	}
-	for _, dir := range t.d.Written {
-		if !dir.Outside && dir.Place != "workspace" {
-			continue
-		}
+	for _, dir := range slices.Concat(outside(t.d.Written), topLevel(t.d.Written)) {
 		l := cutMiddle(t.show(dir.Path), t.opt.Width/2)
 		if dir.Outside {
 			l += "  outside"
@@ -353,6 +371,35 @@ func (t *terminal) written() section {
 		s.lines = append(s.lines, l)
 	}
 	return s
+}
+
+func outside(rows []Folder) []Folder {
+	return slices.DeleteFunc(slices.Clone(rows), func(f Folder) bool { return !f.Outside })
+}
+
+// topLevel adds up the rows of the workspace by the folder right below it.
+func topLevel(rows []Folder) []Folder {
+	var out []Folder
+	for _, f := range rows {
+		if f.Place != "workspace" {
+			continue
+		}
+		name := strings.TrimPrefix(f.Path, "./")
+		if i := strings.IndexByte(name, '/'); i >= 0 && strings.HasPrefix(f.Path, "./") {
+			name = name[:i]
+		}
+		if strings.HasPrefix(f.Path, "./") {
+			name = "./" + name
+		}
+		i := slices.IndexFunc(out, func(o Folder) bool { return o.Path == name })
+		if i < 0 {
+			out = append(out, Folder{Path: name, Place: f.Place})
+			i = len(out) - 1
+		}
+		out[i].Files += f.Files
+	}
+	slices.SortStableFunc(out, func(a, b Folder) int { return cmp.Or(cmp.Compare(b.Files, a.Files), cmp.Compare(a.Path, b.Path)) })
+	return out
 }
 
 func (t *terminal) processes() section {
@@ -454,12 +501,13 @@ func (t *terminal) policy() section {
 		}
 		return s
 	}
-	if t.d.Policy == "" {
-		return section{}
-	}
 	s := section{title: "policy", sum: "that would cover this run:", keep: 11, floor: 4}
 	for l := range strings.Lines(t.d.Policy) {
 		s.lines = append(s.lines, t.show(strings.TrimRight(l, "\n")))
+	}
+	// The version alone covers nothing.
+	if len(s.lines) < 2 {
+		return section{}
 	}
 	return s
 }
