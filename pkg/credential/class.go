@@ -29,8 +29,9 @@ type Class struct {
 	// Owners are base names of programs whose business it is to read it.
 	Owners []string
 	// Hosts are the domains that a credential of this class is made for, in
-	// lower case. *.example.com stands for example.com and every name below it.
-	// No entry: no host is known to be right.
+	// lower case and as the policy language writes them: *.example.com stands for
+	// every name below example.com, **.example.com for itself too. No entry: no
+	// host is known to be right.
 	Hosts []string
 
 	// patterns are paths. One that begins with a slash is a whole path, any
@@ -68,11 +69,17 @@ func (c Class) OwnedBy(program string) bool {
 func (c Class) Coherent(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	for _, h := range c.Hosts {
-		if domain, ok := strings.CutPrefix(h, "*."); ok {
-			if rest, ok := strings.CutSuffix(host, domain); ok && (rest == "" || len(rest) > 1 && rest[len(rest)-1] == '.') {
-				return true
+		pattern, tree := strings.CutPrefix(h, "**.")
+		if !tree {
+			var below bool
+			if pattern, below = strings.CutPrefix(h, "*."); !below {
+				if host == h {
+					return true
+				}
+				continue
 			}
-		} else if host == h {
+		}
+		if rest, ok := strings.CutSuffix(host, pattern); ok && (tree && rest == "" || len(rest) > 1 && rest[len(rest)-1] == '.') {
 			return true
 		}
 	}

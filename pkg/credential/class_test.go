@@ -88,6 +88,10 @@ func TestHostsAreCoherentByWholeLabels(t *testing.T) {
 			t.Errorf("Coherent(%q) = %v", host, got)
 		}
 	}
+	own := Class{Hosts: []string{"*.example.com"}}
+	if own.Coherent("example.com") || !own.Coherent("a.example.com") {
+		t.Error("*.example.com")
+	}
 	history, _ := Lookup("history")
 	if history.Coherent("example.com") {
 		t.Error("a class without hosts is coherent with one")
@@ -130,7 +134,7 @@ func TestTheTableIsWellFormed(t *testing.T) {
 			}
 		}
 		for _, h := range c.Hosts {
-			if strings.ToLower(h) != h || strings.Contains(strings.TrimPrefix(h, "*."), "*") || strings.Count(h, ".") < 1 {
+			if strings.ToLower(h) != h || strings.Contains(strings.TrimPrefix(strings.TrimPrefix(h, "*"), "*."), "*") || strings.Count(h, ".") < 1 {
 				t.Errorf("%s: host %q", n, h)
 			}
 		}
