@@ -49,6 +49,8 @@ type Folder struct {
 	// not sent by the job.
 	listening map[uint16]bool
 	answered  bool // a resolver's answer was seen
+	// configured are the resolvers that the machine's own settings name.
+	configured map[netip.Addr]bool
 
 	path      path
 	key, lkey []byte
@@ -153,11 +155,28 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 }
 
 // Resolver reports whether an address may be a resolver that the machine is
-// configured with. The log does not hold the machine's own list, so any of the
-// machine, its network and its cloud counts, but for one that the job listens
-// as itself.
+// configured with. Those that its settings name count, and since a container's
+// settings are its own, any of the machine, its network and its cloud, but for
+// one that the job listens as itself.
 func (f *Folder) Resolver(a netip.AddrPort) bool {
-	return a.Port() == 53 && local(a.Addr().Unmap()) && !(a.Addr().Unmap().IsLoopback() && f.listening[53])
+	addr := a.Addr().Unmap()
+	if a.Port() != 53 || addr.IsLoopback() && f.listening[53] {
+		return false
+	}
+	return local(addr) || f.configured[addr]
+}
+
+// maxResolvers bounds the resolvers that a log may name.
+const maxResolvers = 64
+
+// AddResolver takes note of a resolver that the machine is configured with.
+func (f *Folder) AddResolver(addr netip.Addr) {
+	if f.configured == nil {
+		f.configured = make(map[netip.Addr]bool)
+	}
+	if len(f.configured) < maxResolvers {
+		f.configured[addr.Unmap()] = true
+	}
 }
 
 // Canonical returns the canonical form of what a finding is about, so that it

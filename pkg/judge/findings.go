@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -155,6 +156,9 @@ func viaOf(v event.Via) string {
 // tamper finds what is done to the sensors themselves. No rule file is needed
 // for these, and no policy allows them.
 func (j *Judge) tamper(ev *event.Event, n *process.Node) {
+	if !j.monitor.IsZero() && ev.Target.PID == j.monitor.PID && ev.Target.Start == j.monitor.Start {
+		j.attack(ev, n)
+	}
 	if ev.Kind != event.BPF || ev.Via != event.ViaLineage && ev.Via != event.ViaRequest {
 		return
 	}
@@ -174,6 +178,25 @@ func (j *Judge) tamper(ev *event.Event, n *process.Node) {
 			Do: "Find out why a job reads or writes BPF objects that it did not make; the sensors' own are among them.",
 		}, n)
 	}
+}
+
+// attack tells of an act upon the monitor itself.
+func (j *Judge) attack(ev *event.Event, n *process.Node) {
+	what := ""
+	switch ev.Kind {
+	case event.Kill:
+		what = fmt.Sprintf("signal %d", ev.Signal)
+	case event.Ptrace, event.MemAccess:
+		what = ev.Kind.String() + " " + ev.Op.String()
+	default:
+		return
+	}
+	j.find(&Finding{
+		Rule: "monitor-attack", Title: "The monitor itself was acted upon", Severity: Critical,
+		Technique: []string{"T1562.001"}, Object: what,
+		First: ev.Time, Last: ev.Time, Count: 1, Leaves: []uint64{ev.Seq},
+		Do: "Hold what this job made back: from here on it could act unseen. Find out which program did it.",
+	}, n)
 }
 
 // coverageFindings are what a person should look at of how it was seen.

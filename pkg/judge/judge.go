@@ -40,6 +40,7 @@ type Judge struct {
 	hits     findings
 	hosts    map[netip.Addr]struct{}
 	known    map[netip.Addr]bool // resolvers
+	monitor  event.Actor
 }
 
 // New returns a judge of a recording that declared in, with the rules of pack.
@@ -75,6 +76,9 @@ func (j *Judge) Apply(ev *event.Event) {
 	}
 	f := j.folder.Apply(ev, n)
 	if ev.Via == event.ViaMonitor {
+		if ev.Kind == event.SensorUp && j.monitor.IsZero() {
+			j.monitor = ev.Actor
+		}
 		return
 	}
 	j.tamper(ev, n)
@@ -97,10 +101,13 @@ func (j *Judge) Apply(ev *event.Event) {
 	}
 }
 
-// resolver takes notice of a resolver that the machine seems to be configured
-// with.
+// resolver takes notice of a resolver that the machine is, or seems to be,
+// configured with.
 func (j *Judge) resolver(ev *event.Event) {
-	if ev.Kind != event.DNS || len(j.known) >= maxResolvers || !j.folder.Resolver(ev.Dst) || j.known[ev.Dst.Addr()] {
+	if ev.Kind == event.Note && ev.Via == event.ViaMonitor && ev.Dst.IsValid() {
+		j.folder.AddResolver(ev.Dst.Addr())
+	}
+	if ev.Kind != event.DNS && ev.Kind != event.Note || len(j.known) >= maxResolvers || !j.folder.Resolver(ev.Dst) || j.known[ev.Dst.Addr()] {
 		return
 	}
 	j.known[ev.Dst.Addr()] = true

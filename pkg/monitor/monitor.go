@@ -100,15 +100,33 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		m.canary.close()
 		return nil, fmt.Errorf("reading the processes that are already there: %w", err)
 	}
-	if m.second != nil {
-		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
-	}
 	m.armed = boottime()
+	if m.second != nil {
+		m.level(ctx)
+	}
 	m.lastTick = m.armed
 	m.lastLost = losses(m.primary.Stats())
 	m.wallOffset = wallOffset()
 	go m.tick()
 	return m, nil
+}
+
+// level takes the difference between the two witnesses that stands before
+// anything is recorded. On a busy machine one of them is always a little
+// behind, so it is read until two readings agree.
+func (m *Monitor) level(ctx context.Context) {
+	const tries = 16
+	for range tries {
+		before := m.witness.base
+		if m.second.Drain(ctx) != nil || m.primary.Drain(ctx) != nil {
+			return // the round will tell that a sensor does not answer
+		}
+		again := m.witness.based
+		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
+		if again && m.witness.base == before {
+			return
+		}
+	}
 }
 
 // arm starts the sensors that the settings and the kernel allow.
@@ -212,6 +230,8 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		p = m.table.Exec(rec)
 	case event.Exit:
 		p = m.table.Exit(rec)
+	case event.SetID:
+		p = m.table.SetID(rec)
 	case event.SensorGap:
 		for _, r := range m.open() {
 			r.gap(m.primary.Name(), rec.Detail, rec.From, rec.To, rec.Lost)

@@ -1,11 +1,14 @@
 package monitor
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -156,18 +159,24 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 	r.append(ev)
 
-	r.sensorUp(now, m.primary, redact.Const("primary"))
+	var monitor event.Actor
+	if p := m.table.Find(m.self, 0); p != nil {
+		monitor = p.Actor
+	}
+	r.sensorUp(now, m.primary, redact.Const("primary"), monitor)
 	if m.second != nil {
-		r.sensorUp(now, m.second, redact.Const("witness"))
+		r.sensorUp(now, m.second, redact.Const("witness"), monitor)
 	}
 	for p := range m.problems {
 		r.gap(m.primary.Name(), p, now, now, 0)
 	}
 	r.existing(now, client)
+	r.resolvers(now, client.Actor.PID)
 }
 
-func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text) {
+func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text, monitor event.Actor) {
 	ev := r.blank(event.SensorUp, now)
+	ev.Actor = monitor
 	ev.Sensor, ev.Detail = sensorText(s.Name()), role
 	for _, missing := range s.Stats().Missing {
 		ev.Argv = append(ev.Argv, r.red.String(missing))
@@ -194,6 +203,45 @@ func (r *recording) existing(now int64, client *process.Process) {
 	}
 }
 
+// resolvers tells which resolvers the machine is configured with, as the
+// client sees it: an answer of any other is a claim.
+func (r *recording) resolvers(now int64, client uint32) {
+	seen := map[netip.Addr]bool{}
+	for _, path := range []string{fmt.Sprintf("/proc/%d/root/etc/resolv.conf", client), "/run/systemd/resolve/resolv.conf"} {
+		conf, err := readBounded(path, 64<<10)
+		if err != nil {
+			continue
+		}
+		for _, addr := range nameservers(conf) {
+			if seen[addr] || len(seen) == maxResolvers {
+				continue
+			}
+			seen[addr] = true
+			ev := r.blank(event.Note, now)
+			ev.Detail, ev.Dst = redact.Const("resolver"), netip.AddrPortFrom(addr, 53)
+			r.append(ev)
+		}
+	}
+}
+
+// maxResolvers bounds the resolvers that are told.
+const maxResolvers = 16
+
+// nameservers returns the addresses of resolv.conf(5).
+func nameservers(conf []byte) []netip.Addr {
+	var out []netip.Addr
+	for line := range bytes.Lines(conf) {
+		f := bytes.Fields(line)
+		if len(f) < 2 || string(f[0]) != "nameserver" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(string(f[1])); err == nil {
+			out = append(out, addr.WithZone(""))
+		}
+	}
+	return out
+}
+
 // describe reads what /proc knows of a process that was there before.
 func (r *recording) describe(ev *event.Event, pid uint32) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
@@ -206,6 +254,11 @@ func (r *recording) describe(ev *event.Event, pid uint32) {
 	if raw, err := readBounded(dir+"cmdline", 128<<10); err == nil {
 		r.argv(ev, raw)
 		ev.ArgvBytes = len(raw)
+	}
+	if st, err := os.Stat(dir); err == nil {
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+			ev.UID, ev.GID = sys.Uid, sys.Gid
+		}
 	}
 }
 

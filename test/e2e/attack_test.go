@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact"
 )
 
 // canaries are made-up secrets of known shapes, put together here so that no
@@ -310,19 +311,19 @@ func TestDNSQuestionsAndAnswersNameDestinations(t *testing.T) {
 	need(t, "curl")
 	ns, listen := netns(t)
 	serve(t, listen("tcp4", "198.51.100.7:8000"), http.NotFoundHandler())
-	answer(t, ns, "198.51.100.7:53", "drop.example.com", net.IPv4(198, 51, 100, 7))
+	answer(t, ns, "127.0.0.53:53", "drop.example.com", net.IPv4(198, 51, 100, 7))
 	// `ip netns exec` binds /etc/netns/NAME/resolv.conf over the system's.
 	dir := filepath.Join("/etc/netns", ns)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Skipf("a resolver for the namespace cannot be set: %v", err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 198.51.100.7\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 127.0.0.53\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w := run(t, options{}, "ip", "netns", "exec", ns, "curl", "-s", "http://drop.example.com:8000/")
 	w.complete()
-	w.must(anyContains(w.facts("connect"), "drop.example.com:8000"), "destinations: %q", w.facts("connect"))
+	w.must(anyContains(w.facts(fact.Connect), "drop.example.com:8000"), "destinations: %q", w.facts(fact.Connect))
 	var question, reply bool
 	for _, e := range w.events {
 		if e.Kind == event.DNS && e.Name.String() == "drop.example.com" {

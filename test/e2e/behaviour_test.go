@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -126,6 +125,34 @@ func monitorOf(t *testing.T, run int) int {
 	return 0
 }
 
+// checkpointed waits until the recording of a monitor has a checkpoint.
+func checkpointed(t *testing.T, mon int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", mon))
+		for _, fd := range fds {
+			path, err := os.Readlink(fd)
+			if err != nil || filepath.Base(path) != "checkpoints" {
+				continue
+			}
+			if st, err := os.Stat(path); err == nil && st.Size() > 0 {
+				return
+			}
+		}
+	}
+	t.Fatal("no checkpoint was made")
+}
+
+// open lets other users pass to a folder of the test's.
+func open(t *testing.T, dir string) {
+	t.Helper()
+	for ; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func wait(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
 	done := make(chan error, 1)
@@ -194,20 +221,18 @@ func TestAKilledCommandLeavesWholeEvidence(t *testing.T) {
 }
 
 func TestAKilledMonitorIsToldAndItsEvidenceStaysReadable(t *testing.T) {
-	cmd, stderr, in := begin(t, options{}, "sh", "-c", "echo ready; read line; exit 5")
-	stdin, _ := io.Pipe()
-	_ = stdin
+	cmd, stderr, in := begin(t, options{}, "sh", "-c", "echo ready; sleep 4; exit 5")
 	mon := monitorOf(t, cmd.Process.Pid)
-	// One checkpoint is made each second: what came before it must be there.
-	time.Sleep(1500 * time.Millisecond)
+	// What came before the first checkpoint must be there afterwards.
+	checkpointed(t, mon)
 	if err := syscall.Kill(mon, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	gone(t, mon)
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 	code := wait(t, cmd)
 	w := loaded(t, in)
 	w.stderr, w.code = stderr.String(), code
+	w.must(code == 5, "exit code %d, want the command's 5", code)
 	w.must(strings.Contains(w.stderr, "the monitor"), "nothing tells that the monitor died")
 	if w.verdict == nil {
 		t.Fatalf("no verdict from what was there; stderr:\n%s", w.stderr)
@@ -284,6 +309,7 @@ func TestANewcomersMistakesAreAnsweredWell(t *testing.T) {
 	})
 	t.Run("no root and no sudo", func(t *testing.T) {
 		in := t.TempDir()
+		open(t, in)
 		if err := os.Chmod(in, 0o777); err != nil {
 			t.Fatal(err)
 		}
@@ -333,11 +359,7 @@ func TestTypedUnderSudoTheCommandRunsAsTheCaller(t *testing.T) {
 	u := person(t)
 	in := t.TempDir()
 	uid, _ := strconv.Atoi(u.Uid)
-	for dir := in; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	open(t, in)
 	if err := os.Chown(in, uid, -1); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
@@ -55,6 +56,7 @@ type watched struct {
 	stdout, stderr string
 	verdict        *judge.Verdict
 	events         []event.Event
+	observed       []*fact.Fact
 }
 
 type options struct {
@@ -111,6 +113,15 @@ func (w *watched) load() {
 	}); err != nil {
 		w.t.Fatalf("evidence: %v", err)
 	}
+	in, err := ev.Inputs()
+	if err != nil {
+		w.t.Fatalf("inputs: %v", err)
+	}
+	j, err := ev.Replay(in)
+	if err != nil {
+		w.t.Fatalf("replay: %v", err)
+	}
+	w.observed = j.Facts()
 }
 
 // must fails the test with everything that was said.
@@ -169,12 +180,12 @@ func (w *watched) lineage(ok func(*event.Event) bool) []string {
 	return names
 }
 
-// facts returns the objects of a verb's facts.
-func (w *watched) facts(verb string) []string {
+// facts returns the objects of a verb's facts, declared or not.
+func (w *watched) facts(verb fact.Verb) []string {
 	var out []string
-	for _, f := range w.verdict.Undeclared {
+	for _, f := range w.observed {
 		if f.Verb == verb {
-			out = append(out, f.Object)
+			out = append(out, f.Object.String())
 		}
 	}
 	return out
