@@ -45,7 +45,7 @@ var classes = []Class{
 		About:  "log-ins of any host, read by most HTTP programs",
 		Owners: []string{"curl", "wget", "git", "git-remote-https", "git-lfs", "go", "pip", "pip3", "uv", "poetry", "ftp", "lftp", "hg", "heroku", "cargo", "bazel", "bazelisk"},
 		Hosts: []string{"**.github.com", "**.gitlab.com", "bitbucket.org", "**.heroku.com", "**.googlesource.com", "**.jfrog.io",
-			"*.pkg.dev"},
+			"**.pkg.dev"},
 		patterns: []string{".netrc", "_netrc", ".authinfo", ".authinfo.gpg"},
 	},
 	{
@@ -194,7 +194,7 @@ var classes = []Class{
 		Name:   redact.Const("vault"),
 		About:  "a secret store: one file opens many secrets",
 		Owners: []string{"vault", "bao", "consul", "nomad", "op", "bw", "bws", "pass", "gopass", "keepassxc", "keepassxc-cli", "doppler", "infisical", "sops", "age", "rage", "chamber", "1password", "lpass", "ansible-vault", "terraform", "tofu", "envconsul", "consul-template"},
-		Hosts:  []string{"**.hashicorp.cloud", "*.1password.com", "*.1password.eu", "**.bitwarden.com", "**.bitwarden.eu", "api.doppler.com", "**.infisical.com", "lastpass.com"},
+		Hosts:  []string{"**.hashicorp.cloud", "**.1password.com", "**.1password.eu", "**.bitwarden.com", "**.bitwarden.eu", "api.doppler.com", "**.infisical.com", "lastpass.com"},
 		patterns: []string{
 			".vault-token", "/etc/vault/token", "/etc/vault.d/token", ".vault-pass", ".vault_pass", ".vault_pass.txt", ".config/op/config", ".config/Bitwarden/data.json", ".config/Bitwarden CLI/data.json",
 			".password-store/.gpg-id", ".config/sops/age/keys.txt", ".config/age/keys.txt", ".age/key.txt", ".doppler/.doppler.yaml", ".infisical/infisical-config.json",
