@@ -52,7 +52,8 @@ function asRoot(args, timeout) {
 }
 
 function start() {
-  const out = path.join(process.env.RUNNER_TEMP || '/tmp', `posture-${process.pid}`);
+  const temp = path.join(process.env.RUNNER_TEMP || '/tmp', `posture-${process.pid}`);
+  const out = input('out') ? path.resolve(input('out')) : temp;
   try {
     const args = [binary(), 'start', '--parent', String(process.ppid), '--out', out,
       '--sensor', input('sensor') || 'auto'];
@@ -64,7 +65,7 @@ function start() {
     const r = asRoot(args, 10000);
     if (r.error) throw r.error;
     if (r.status !== 0) throw new Error((r.stderr || '').trim() || `exit code ${r.status}`);
-    const state = `${out}.json`;
+    const state = `${temp}.json`;
     fs.writeFileSync(state, r.stdout, { mode: 0o600 });
     save('GITHUB_STATE', 'posture', state);
     save('GITHUB_STATE', 'out', out);

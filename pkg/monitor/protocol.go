@@ -53,6 +53,8 @@ type Closing struct {
 	// event counts where there is one.
 	Exit   int `json:"exit"`
 	Signal int `json:"signal,omitempty"`
+
+	by uint32 // who asks: it and what started it is not left running by the job
 }
 
 // Response answers a request.

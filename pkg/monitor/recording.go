@@ -350,9 +350,18 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if r.rootExit != nil {
 		ev.Code, ev.Signal = *r.rootExit, r.rootSig
 	}
+	asks := map[event.Actor]bool{}
+	if c.by != 0 {
+		for p := m.table.Find(c.by, 0); p != nil; p = p.Parent {
+			asks[p.Actor] = true
+		}
+	}
 	for _, p := range m.table.Living(r.bit) {
 		if len(ev.Survivors) == maxSurvivors {
 			break
+		}
+		if asks[p.Actor] {
+			continue
 		}
 		s := event.Survivor{Actor: p.Actor}
 		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.Actor.PID)); err == nil {

@@ -209,6 +209,7 @@ func (s *server) answer(q Request, peer uint32) (Response, error) {
 		}
 		r := s.rec
 		s.rec, s.ended = nil, true
+		q.Close.by = peer
 		verdict := s.m.finish(r, *q.Close, "")
 		if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 			return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)

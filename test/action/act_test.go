@@ -2,7 +2,6 @@
 package action
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/fact"
 )
 
 const workflow = `on: push
@@ -20,6 +21,7 @@ jobs:
     steps:
       - uses: org/edamame-posture@v1
         id: posture
+        with: {out: "%s/posture"}
       - name: makes a file
         run: echo made > product.txt
       - name: ends badly
@@ -98,7 +100,7 @@ func TestTheActionWatchesAJobAndTellsWhatItDid(t *testing.T) {
 			if err := os.MkdirAll(filepath.Dir(wf), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(wf, fmt.Appendf(nil, workflow, c.last), 0o644); err != nil {
+			if err := os.WriteFile(wf, fmt.Appendf(nil, workflow, temp, c.last), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			git(t, repo, "init", "-q")
@@ -107,34 +109,45 @@ func TestTheActionWatchesAJobAndTellsWhatItDid(t *testing.T) {
 			git(t, repo, "commit", "-q", "-m", "first")
 			cmd := exec.Command(tool, "push", "-W", ".github/workflows/ci.yml", "-P", "ubuntu-latest=-self-hosted",
 				"--local-repository", "org/edamame-posture@v1="+release, "--json",
-				"--container-daemon-socket", "-", "--pull=false", "--action-offline-mode", "--env", "RUNNER_TEMP="+temp)
+				"--container-daemon-socket", "-", "--pull=false", "--action-offline-mode")
 			cmd.Dir = repo
 			cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache, "DO_NOT_TRACK=1", "HOME="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if (err != nil) != c.fails {
 				t.Fatalf("act: %v\n%s", err, out)
 			}
-			found, err := filepath.Glob(filepath.Join(temp, "posture-*", "verdict.json"))
-			if err != nil || len(found) != 1 {
-				t.Fatalf("verdicts: %v, %v\n%s", found, err, out)
+			e, err := evidence.Open(filepath.Join(temp, "posture", "evidence"))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
 			}
-			var v judge.Verdict
-			b, err := os.ReadFile(found[0])
+			defer e.Close()
+			in, err := e.Inputs()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := json.Unmarshal(b, &v); err != nil {
+			j, err := e.Replay(in)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if v.Coverage.State != "complete" {
-				t.Errorf("coverage is %+v", v.Coverage)
+			if c := j.Verdict().Coverage; c.State != "complete" {
+				t.Errorf("coverage is %+v", c)
 			}
 			var wrote bool
-			for _, f := range v.Undeclared {
-				wrote = wrote || f.Verb == "write" && strings.Contains(f.Object, "product.txt")
+			for _, f := range j.Facts() {
+				wrote = wrote || f.Verb == fact.Write && strings.Contains(f.Object.String(), "product.txt")
 			}
 			if !wrote {
-				t.Errorf("the step's file is not among the facts: %+v", v.Undeclared)
+				t.Errorf("the step's file is not among the facts\n%s", out)
+			}
+			var survivors int
+			if err := e.Each(func(_ []byte, ev *event.Event) error {
+				survivors += len(ev.Survivors)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if survivors > 0 {
+				t.Errorf("%d processes are told as left running: our own post step is not one", survivors)
 			}
 			if !strings.Contains(string(out), `"command":"summary"`) || !strings.Contains(string(out), "### ") {
 				t.Errorf("there is no job summary:\n%s", out)
