@@ -1,6 +1,7 @@
 package netlink
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 
@@ -156,10 +157,10 @@ func decodeUnix(b []byte, s *socket) error {
 	return attributes(b[unixDiagMsgSize:], func(kind uint16, v []byte) {
 		switch kind {
 		case unixDiagName:
-			s.name = v
 			if len(v) > 0 && v[0] == 0 {
 				v[0] = '@'
 			}
+			s.name = bytes.TrimRight(v, "\x00")
 		case unixDiagPeer:
 			if len(v) >= 4 {
 				s.peer = uint64(ne.Uint32(v))

@@ -140,26 +140,42 @@ func nameOnEachCPU(name [16]byte) (made int, err error) {
 
 var errDeaf = errors.New("the proc connector did not tell of our own event: it was switched off (PROC_CN_MCAST_IGNORE), or its reader hangs")
 
-// beat makes a mark and waits until it has come back.
+// retry is how long a mark is waited for before another is made: while the
+// kernel's buffer for us is full, marks are lost like everything else.
+const retry = 200 * time.Millisecond
+
+// beat makes marks until one has come back, ctx ends, or patience, where it is
+// not 0, is over.
 func (m *marks) beat(ctx context.Context, poke func(), patience time.Duration) error {
+	began := time.Now()
+	for {
+		back, err := m.try(ctx, poke)
+		switch {
+		case err != nil:
+			return err
+		case back:
+			return nil
+		case patience > 0 && time.Since(began) >= patience:
+			return errDeaf
+		}
+	}
+}
+
+func (m *marks) try(ctx context.Context, poke func()) (back bool, err error) {
 	done, forget, err := m.make()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer forget()
 	poke()
-	var timer <-chan time.Time
-	if patience > 0 {
-		t := time.NewTimer(patience)
-		defer t.Stop()
-		timer = t.C
-	}
+	timer := time.NewTimer(retry)
+	defer timer.Stop()
 	select {
 	case <-done:
-		return nil
+		return true, nil
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer:
-		return errDeaf
+		return false, ctx.Err()
+	case <-timer.C:
+		return false, nil
 	}
 }

@@ -42,6 +42,9 @@ type Options struct {
 	// ArgvMax is how many bytes of a process's arguments are kept; 128 KiB
 	// where 0.
 	ArgvMax int
+
+	// queue is how many items may wait for the sink; tests make it small.
+	queue int
 }
 
 func (o Options) withDefaults() Options {
@@ -53,6 +56,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ArgvMax <= 0 {
 		o.ArgvMax = 128 << 10
+	}
+	if o.queue <= 0 {
+		o.queue = queueItems
 	}
 	return o
 }

@@ -41,6 +41,7 @@ const (
 // queue holds items in the order in which they were put. It has no wake-up
 // for each item: see dispatch.
 type queue struct {
+	limit   int // items
 	mu      sync.Mutex
 	room    sync.Cond
 	waiting []*item
@@ -53,8 +54,8 @@ type queue struct {
 	some, many chan struct{}
 }
 
-func newQueue() *queue {
-	q := &queue{some: make(chan struct{}, 1), many: make(chan struct{}, 1)}
+func newQueue(limit int) *queue {
+	q := &queue{limit: limit, some: make(chan struct{}, 1), many: make(chan struct{}, 1)}
 	q.room.L = &q.mu
 	return q
 }
@@ -77,7 +78,7 @@ func (q *queue) put(items ...*item) {
 		return
 	}
 	q.mu.Lock()
-	for !q.closed && (len(q.waiting) >= queueItems || q.bytes > queueBytes) {
+	for !q.closed && (len(q.waiting) >= q.limit || q.bytes > queueBytes) {
 		q.full.Add(1)
 		signal(q.many)
 		q.room.Wait()
@@ -89,7 +90,7 @@ func (q *queue) put(items ...*item) {
 	n := len(q.waiting)
 	q.mu.Unlock()
 	signal(q.some)
-	if n > queueItems/8 {
+	if n > q.limit/8 {
 		signal(q.many)
 	}
 }
@@ -114,7 +115,7 @@ func (q *queue) recycle(items []*item) {
 		*it = item{img: image{buf: buf}, bytes: raw}
 	}
 	q.mu.Lock()
-	q.free = append(q.free, items[:min(len(items), queueItems-len(q.free))]...)
+	q.free = append(q.free, items[:min(len(items), max(0, q.limit-len(q.free)))]...)
 	q.mu.Unlock()
 }
 

@@ -33,11 +33,18 @@ type reader struct {
 
 	// held are items that are not yet given away: a later message may say that
 	// what was read of an exec is of the exec after it.
-	held   []*item
+	held []*item
+	// foreign counts the subscriptions of others since foreignSince.
+	foreign      int
+	foreignSince int64
+
 	marked bool // held has a mark
 	// gap is the loss that is going on; nil while there is none.
 	gap *item
 }
+
+// foreignPeriod is the time in which subscriptions of others are counted.
+const foreignPeriod = int64(10 * time.Second)
 
 // heldMax bounds held while we lag behind.
 const heldMax = 4096
@@ -155,6 +162,8 @@ func (r *reader) take(b []byte, kernel bool) {
 		}
 		r.marked = true
 	case whatNone:
+		r.answered(&ev, now)
+		return
 	default:
 		return
 	}
@@ -168,6 +177,26 @@ func (r *reader) take(b []byte, kernel bool) {
 		r.proc.readImage(ev.tgid, &it.img)
 	}
 	r.held = append(r.held, it)
+}
+
+// answered takes the kernel's answer to a subscription, which every subscriber
+// gets. Each subscription of another program is one; a job with root that
+// wants the connector silent has to withdraw as many as we hold, and is heard
+// while it does.
+func (r *reader) answered(ev *procEvent, now int64) {
+	if ev.ack == subscriptionAck+1 {
+		return
+	}
+	if now-r.foreignSince > foreignPeriod {
+		r.foreign, r.foreignSince = 0, now
+	}
+	r.foreign++
+	if r.foreign < holders/2 {
+		return
+	}
+	r.foreign = 0
+	r.lost(0, r.foreignSince)
+	r.gap.record.Detail = "proc connector: another program is changing who is subscribed, as one does to switch it off"
 }
 
 // start returns the start time of a forked child as /proc/PID/stat would show

@@ -27,6 +27,7 @@ type Sensor struct {
 	running bool
 
 	conn     *nl.Conn
+	holders  []*nl.Conn
 	poker    poker
 	queue    *queue
 	table    *table
@@ -67,7 +68,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	s.conn, s.poker = conn, p
-	s.queue, s.table = newQueue(), newTable()
+	s.queue, s.table = newQueue(s.opt.queue), newTable()
 	self, tick := uint32(os.Getpid()), 1e9/clock.UserHZ
 	root, _ := probe.CgroupRoot() // without it records have no cgroup
 	s.reader = &reader{
@@ -81,8 +82,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 		urgent: make(chan struct{}, 1), stop: make(chan struct{}), nets: map[uint32]bool{},
 	}
 	if err := s.subscribe(); err != nil {
-		conn.Close()
-		_ = unix.Close(p.fd)
+		s.hangUp()
 		return fmt.Errorf("netlink: proc connector: %w", err)
 	}
 	// What happens from here on is in the socket's buffer until the reader
@@ -93,8 +93,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 			s.watcher, err = newWatcher(s.queue, s.table, &s.counts, s.opt.Poll)
 		}
 		if err != nil {
-			conn.Close()
-			_ = unix.Close(p.fd)
+			s.hangUp()
 			return fmt.Errorf("netlink: %w", err)
 		}
 		s.dispatch.joined = s.watcher.joined
@@ -114,9 +113,45 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	return nil
 }
 
+// holders is how many subscriptions we hold beside the one that is read. The
+// kernel tells of processes only while its count of subscribers is above zero,
+// and lets any socket of root withdraw one it never made
+// (cn_proc_mcast_ctl, PROC_CN_MCAST_IGNORE).
+const holders = 16
+
+// subscriptionAck marks our subscriptions and those of other monitors on this
+// machine, so that the kernel's answers to those of others are told apart. It
+// is no secret: who imitates it is found by Check, or by the other witness.
+const subscriptionAck = 0x706f7374
+
 func (s *Sensor) subscribe() error {
-	_, err := s.conn.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastListen, 0)})
-	return err
+	conns := []*nl.Conn{s.conn}
+	for range holders {
+		// Not bound to the group, so nothing is sent to it.
+		c, err := nl.Dial(unix.NETLINK_CONNECTOR, nil)
+		if err != nil {
+			break
+		}
+		s.holders = append(s.holders, c)
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		if _, err := c.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastListen, subscriptionAck)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hangUp withdraws all subscriptions: kernels before 6.6 do not notice that a
+// subscriber is gone.
+func (s *Sensor) hangUp() {
+	for _, c := range append(s.holders, s.conn) {
+		_, _ = c.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastIgnore, subscriptionAck)})
+		c.Close()
+	}
+	s.holders = nil
+	_ = unix.Close(s.poker.fd)
 }
 
 // beat returns after all that happened before it was given to the sink.
@@ -204,8 +239,5 @@ func (s *Sensor) close() {
 	close(s.dispatch.stop)
 	<-s.dispatchDone
 	s.queue.close()
-	// Kernels before 6.6 count subscribers and do not notice that one is gone.
-	_, _ = s.conn.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastIgnore, 0)})
-	s.conn.Close()
-	_ = unix.Close(s.poker.fd)
+	s.hangUp()
 }

@@ -36,8 +36,10 @@ type flow struct {
 	old  bool
 	told bool
 	// fin: the peer has closed its direction.
-	fin   bool
-	round uint64 // in which it was last listed
+	fin bool
+	// orphan: no process held it any more when it was last listed.
+	orphan bool
+	round  uint64 // in which it was last listed
 	// flowAt, sent and received are of the last Flow record.
 	flowAt         int64
 	sent, received uint64
@@ -61,8 +63,9 @@ type space struct {
 	// first is true until the first list is complete: what it holds is old.
 	first bool
 	round uint64
-	// notices says that the kernel tells of freed sockets here.
-	notices bool
+	// notices says that the kernel tells of freed sockets here, deaf that some
+	// of what it told was lost since the last list.
+	notices, deaf bool
 	// lowPort and highPort bound the ports that the kernel chooses itself.
 	lowPort, highPort uint16
 	// ignore are cookies of our own marks.
@@ -114,6 +117,7 @@ func (sp *space) listed(s *socket, now int64) {
 	if f == nil {
 		if len(sp.flows) >= flowMax {
 			sp.unowned()
+			sp.deaf = true // makes room
 			return
 		}
 		f = &flow{old: sp.first, told: sp.first, flowAt: now}
@@ -129,6 +133,7 @@ func (sp *space) listed(s *socket, now int64) {
 	}
 	f.fin = f.fin || s.proto == event.ProtoTCP && finSeen(s.state)
 	keep := f.last
+	f.orphan = s.inode == 0
 	f.last = *s
 	f.last.name = nil
 	// An orphan has lost its inode; who held it does not change.
@@ -146,17 +151,19 @@ func finSeen(state uint8) bool {
 	return false
 }
 
-// end closes a list. What is not in it any more is over, where no notice will say so.
+// end closes a list. What is not in it any more is over, where no notice will
+// say so: a closed socket that a process still holds is not listed, and its
+// notice comes when it is let go.
 func (sp *space) end(now int64) {
 	sp.first = false
 	for k, f := range sp.flows {
-		// A notice comes a little after the list: two rounds are granted.
-		if f.round == sp.round || sp.notices && sp.round-f.round <= 2 {
+		if f.round == sp.round || sp.notices && !sp.deaf {
 			continue
 		}
 		sp.finish(f, &f.last, now)
 		delete(sp.flows, k)
 	}
+	sp.deaf = false
 	for port, seen := range sp.listening {
 		if now-seen > listenMemory {
 			delete(sp.listening, port)
@@ -186,6 +193,11 @@ func (sp *space) freed(s *socket, now int64) {
 		f.lookups = lookupMax
 		sp.finish(f, s, now)
 		return
+	}
+	// It was closed on both sides before it was let go, so the peer's FIN had
+	// come: then the kernel takes it off the list while it is still held.
+	if f.round < sp.round && !f.orphan && (f.last.state == tcpFinWait1 || f.last.state == tcpFinWait2) {
+		f.fin = true
 	}
 	// The notice names no owner and sometimes no port any more.
 	if s.info.known {
@@ -280,6 +292,10 @@ func (sp *space) finish(f *flow, s *socket, now int64) {
 		sp.made(f, now)
 	}
 	if s.proto == event.ProtoTCP && s.state != tcpListen && failure(s) == 0 {
+		// Who accepts mostly closes second, so that the peer's FIN was counted;
+		// who connects mostly closes first and is freed before it comes. Where
+		// no list showed it, the bytes received may be off by this one.
+		f.fin = f.fin || sp.accepted(s)
 		sp.flow(f, now, true)
 	}
 }

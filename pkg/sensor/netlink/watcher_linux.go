@@ -197,6 +197,7 @@ func (w *watcher) heard() (total int) {
 			n, err := ns.notice.receive()
 			if errors.Is(err, unix.ENOBUFS) {
 				w.counts.deaf.Add(1)
+				ns.deaf = true
 				it := w.queue.get()
 				now := bootNow()
 				it.kind = itemRecord

@@ -1,0 +1,222 @@
+package netlink
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// playNetwork serves and calls itself in the network namespace that it was
+// started in, and ends with 0.
+func playNetwork() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	fail(err)
+	up, err := unix.NewIfreq("lo")
+	fail(err)
+	up.SetUint16(unix.IFF_UP)
+	fail(unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, up))
+	ln, err := net.Listen("tcp4", "127.0.0.1:7777")
+	fail(err)
+	time.Sleep(300 * time.Millisecond)
+	go func() {
+		c, err := ln.Accept()
+		fail(err)
+		_, _ = c.Write(make([]byte, 12345))
+		c.Close()
+	}()
+	c, err := net.Dial("tcp4", "127.0.0.1:7777")
+	fail(err)
+	buf := make([]byte, 1<<16)
+	for {
+		if _, err := c.Read(buf); err != nil {
+			break
+		}
+	}
+	time.Sleep(300 * time.Millisecond)
+	c.Close()
+	time.Sleep(100 * time.Millisecond)
+	os.Exit(0)
+}
+
+// waitFor drains until a record matches, for a second at most.
+func waitFor(t *testing.T, s *Sensor, l *log, what string, match func(*sensor.Record) bool) sensor.Record {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Second); ; {
+		drain(t, s)
+		if r := l.find(match); len(r) > 0 {
+			return r[0]
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no record: %s", what)
+		}
+	}
+}
+
+func TestAConnectionIsToldWithOwnerAndBytes(t *testing.T) {
+	var l log
+	s := start(t, Options{}, l.sink)
+	self := uint32(os.Getpid())
+	for _, network := range []string{"tcp4", "tcp6"} {
+		t.Run(network, func(t *testing.T) {
+			host := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"}[network]
+			ln, err := net.Listen(network, host)
+			if err != nil {
+				t.Skipf("needs %s: %v", network, err)
+			}
+			defer ln.Close()
+			port := uint16(ln.Addr().(*net.TCPAddr).Port)
+			waitFor(t, s, &l, "the listener", func(r *sensor.Record) bool {
+				return r.Kind == event.Listen && r.Src.Port() == port && r.PID == self && r.Proto == event.ProtoTCP
+			})
+			client, err := net.Dial(network, ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			server, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			connect := waitFor(t, s, &l, "the connect", func(r *sensor.Record) bool { return r.Kind == event.Connect && r.Dst.Port() == port })
+			accept := waitFor(t, s, &l, "the accept", func(r *sensor.Record) bool { return r.Kind == event.Accept && r.Src.Port() == port })
+			if connect.PID != self || accept.PID != self || connect.Sock == 0 || connect.Src != accept.Dst || connect.Start == 0 {
+				t.Errorf("connect %+v, accept %+v", connect, accept)
+			}
+			// Out: 100,000 bytes in many writes; back: 11.
+			go func() {
+				for range 100 {
+					_, _ = client.Write(make([]byte, 1000))
+				}
+				_ = client.(*net.TCPConn).CloseWrite()
+			}()
+			buf := make([]byte, 4096)
+			for got := 0; got < 100000; {
+				n, err := server.Read(buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got += n
+			}
+			if _, err := server.Write([]byte("hello world")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+			drain(t, s) // a list shows who has closed
+			server.Close()
+			drain(t, s)
+			client.Close()
+			end := func(sock uint64) func(*sensor.Record) bool {
+				return func(r *sensor.Record) bool { return r.Kind == event.Flow && r.OK && r.Sock == sock }
+			}
+			for _, c := range []struct {
+				who            string
+				sock           uint64
+				sent, received uint64
+			}{{"client", connect.Sock, 100000, 11}, {"server", accept.Sock, 11, 100000}} {
+				r := waitFor(t, s, &l, "the end of the "+c.who, end(c.sock))
+				if r.Sent != c.sent || r.Received != c.received || r.PID != self {
+					t.Errorf("%s: sent %d, received %d by %d, want %d and %d", c.who, r.Sent, r.Received, r.PID, c.sent, c.received)
+				}
+			}
+		})
+	}
+}
+
+func TestARefusedConnectAndAQuestionByUDPAreTold(t *testing.T) {
+	var l log
+	s := start(t, Options{}, l.sink)
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	port := uint16(ln.Addr().(*net.TCPAddr).Port)
+	ln.Close() // nobody listens there now
+	if c, err := net.Dial("tcp4", addr); err == nil {
+		c.Close()
+		t.Skip("somebody else took the port")
+	}
+	r := waitFor(t, s, &l, "the refused connect", func(r *sensor.Record) bool { return r.Kind == event.Connect && r.Dst.Port() == port })
+	if r.Err != int(unix.ECONNREFUSED) {
+		t.Errorf("errno is %d", r.Err)
+	}
+	// A resolver's way: connect, send, close at once.
+	u, err := net.Dial("udp4", "127.0.0.1:5399")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = u.Write([]byte("?"))
+	u.Close()
+	waitFor(t, s, &l, "the UDP connect", func(r *sensor.Record) bool {
+		return r.Kind == event.Connect && r.Proto == event.ProtoUDP && r.Dst.Port() == 5399
+	})
+}
+
+func TestAConnectToAUnixSocketIsTold(t *testing.T) {
+	var l log
+	s := start(t, Options{}, l.sink)
+	path := filepath.Join(t.TempDir(), "docker.sock")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	cmd := exec.Command("python3", "-c", "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); time.sleep(2)", path)
+	if err := cmd.Start(); err != nil {
+		t.Skipf("needs python3: %v", err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := waitFor(t, s, &l, "the Unix connect", func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == path })
+	// python3 may be a wrapper that starts another program.
+	if p := l.of(int(r.PID), event.Exec); len(p) == 0 || !strings.Contains(string(p[len(p)-1].Argv), "connect") {
+		t.Errorf("it is told as done by %d: %+v", r.PID, p)
+	}
+}
+
+func TestSocketsInAnotherNetworkNamespaceAreTold(t *testing.T) {
+	var l log
+	s := start(t, Options{}, l.sink)
+	cmd := helper("network")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	out := &strings.Builder{}
+	cmd.Stdout = out
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	drain(t, s)
+	pid := cmd.Process.Pid
+	if r := l.of(pid, event.Listen); len(r) != 1 || r[0].Src.String() != "127.0.0.1:7777" {
+		t.Errorf("listen: %+v", r)
+	}
+	r := l.of(pid, event.Connect)
+	if len(r) != 1 || r[0].Dst.String() != "127.0.0.1:7777" {
+		t.Fatalf("connect: %+v", r)
+	}
+	ends := l.find(func(f *sensor.Record) bool { return f.Kind == event.Flow && f.OK && f.Sock == r[0].Sock })
+	if len(ends) != 1 || ends[0].Received != 12345 || ends[0].PID != uint32(pid) {
+		t.Errorf("end: %+v", ends)
+	}
+}
