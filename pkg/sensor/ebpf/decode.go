@@ -278,7 +278,10 @@ func (d *decoder) file(t recordType, b []byte) error {
 	word := u32(b, fileAccess)
 	switch t {
 	case rOpen:
-		r.Access, r.Mode = event.Access(word), u32(b, fileMode)
+		r.Access = event.Access(word)
+		if flags&fUserPath == 0 { // truncate(2) does not know the file
+			r.Mode = u32(b, fileMode)
+		}
 		r.Watched = flags&(fWatched|fProcMem|fProcMaps|fProcEnviron) != 0
 		if flags&(fProcMem|fProcEnviron) != 0 {
 			r.Kind, r.Op = event.MemAccess, event.OpRead

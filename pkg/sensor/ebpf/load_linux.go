@@ -195,6 +195,17 @@ func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
+	// The loader maps each variable into memory, which keeps the map in the
+	// kernel until the mapping is collected. Nobody reads them: give it bytes.
+	data := make([]byte, spec.Maps[".rodata"].ValueSize)
+	for _, v := range spec.Variables {
+		if v.SectionName != ".rodata" || uint64(v.Offset)+uint64(len(v.Value)) > uint64(len(data)) {
+			return fmt.Errorf("the embedded programs have a variable %s that is no setting", v.Name)
+		}
+		copy(data[v.Offset:], v.Value)
+	}
+	spec.Maps[".rodata"].Contents = []bpf.MapKV{{Key: uint32(0), Value: data}}
+	spec.Variables = nil
 	spec.Maps["priority"].MaxEntries = uint32(opt.ringBytes())
 	spec.Maps["files"].MaxEntries = uint32(opt.fileRingBytes())
 	spec.Maps["watched"].MaxEntries = uint32(max(len(watch.names), 1))

@@ -157,6 +157,11 @@ func (r *reader) run() {
 				more = false
 			}
 		}
+		for i := range r.rings {
+			if r.rings[i].disturbed() {
+				r.disturbed[i].Store(true)
+			}
+		}
 		cut := boottime()
 		if stopping {
 			cut = math.MaxInt64
@@ -180,11 +185,6 @@ func (r *reader) run() {
 		if now.After(nextSweep) {
 			nextSweep = now.Add(sweepInterval)
 			counted = r.counts.Lookup(uint32(0), &r.before) == nil
-			for i := range r.rings {
-				if r.rings[i].disturbed() {
-					r.disturbed[i].Store(true)
-				}
-			}
 		}
 		for i, c := range waiting {
 			close(c)

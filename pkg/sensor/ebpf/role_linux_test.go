@@ -226,7 +226,7 @@ func doFiles(args []string) error {
 		func() error { return f.Chmod(0o600) },
 		func() error { return os.Mkdir("dir", 0o750) },
 		func() error { return os.Rename("new", "dir/../renamed") },
-		func() error { return os.Chmod("renamed", 0o4755) },
+		func() error { return unix.Chmod("renamed", 0o4755) },
 		func() error { return os.Link("renamed", "hard") },
 		func() error { return os.Symlink("../elsewhere", "soft") },
 		func() error { return unix.Truncate("renamed", 0) },

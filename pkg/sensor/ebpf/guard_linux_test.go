@@ -1,0 +1,283 @@
+package ebpf
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	bpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// programIDs returns the programs of ours that the kernel holds.
+func programIDs(t *testing.T) (ids []bpf.ProgramID) {
+	t.Helper()
+	for id := bpf.ProgramID(0); ; {
+		next, err := bpf.ProgramGetNextID(id)
+		if err != nil {
+			return ids
+		}
+		id = next
+		p, err := bpf.NewProgramFromID(id)
+		if err != nil {
+			continue
+		}
+		if info, err := p.Info(); err == nil && strings.HasPrefix(info.Name, "on_") {
+			ids = append(ids, id)
+		}
+		p.Close()
+	}
+}
+
+func mapIDs(t *testing.T) (ids []bpf.MapID) {
+	t.Helper()
+	for id := bpf.MapID(0); ; {
+		next, err := bpf.MapGetNextID(id)
+		if err != nil {
+			return ids
+		}
+		id = next
+		ids = append(ids, id)
+	}
+}
+
+func TestCloseLeavesNothingInTheKernel(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	var ours []bpf.ProgramID
+	var maps []bpf.MapID
+	var links []link.ID
+	names := map[bpf.MapID]string{}
+	for _, p := range s.l.coll.Programs {
+		info, err := p.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := info.ID()
+		ours = append(ours, id)
+	}
+	for _, m := range s.l.coll.Maps {
+		info, err := m.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := info.ID()
+		maps = append(maps, id)
+		names[id] = info.Name
+	}
+	for _, a := range s.l.links {
+		links = append(links, a.id)
+	}
+	if len(ours) == 0 || len(maps) == 0 || len(links) != len(ours) {
+		t.Fatalf("%d programs, %d maps, %d links", len(ours), len(maps), len(links))
+	}
+	for _, id := range ours {
+		if !slices.Contains(programIDs(t), id) {
+			t.Fatalf("program %d is not there while armed", id)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel frees programs and maps after a grace period of RCU.
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		var left []string
+		for _, id := range programIDs(t) {
+			if slices.Contains(ours, id) {
+				left = append(left, "program "+strconv.Itoa(int(id)))
+			}
+		}
+		for _, id := range mapIDs(t) {
+			if slices.Contains(maps, id) {
+				left = append(left, "map "+strconv.Itoa(int(id))+" "+names[id])
+			}
+		}
+		for _, id := range links {
+			if l, err := link.NewFromID(id); err == nil {
+				left = append(left, "link "+strconv.Itoa(int(id)))
+				l.Close()
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(left)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestCheckFindsALinkThatWasDetachedByForce(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	if lines := s.Check(); len(lines) != 0 {
+		t.Fatalf("%q", lines)
+	}
+	for _, a := range s.l.links {
+		if a.hook.program != "on_egress" {
+			continue
+		}
+		l, err := link.NewFromID(a.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Detach(); err != nil {
+			t.Skipf("detaching: %v", err)
+		}
+		l.Close()
+	}
+	lines := s.Check()
+	if len(lines) != 1 || !strings.Contains(lines[0], "on_egress was detached") {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestATracingLinkCannotBeDetached(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	for _, a := range s.l.links {
+		if a.hook.tracepoint == "" {
+			continue
+		}
+		l, err := link.NewFromID(a.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Detach(); !errors.Is(err, link.ErrNotSupported) {
+			t.Errorf("%s: %v", a.hook.program, err)
+		}
+		l.Close()
+	}
+}
+
+func TestNobodyCanWriteTheMaps(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	for name, m := range s.l.coll.Maps {
+		if m.Type() == bpf.RingBuf {
+			continue
+		}
+		info, err := m.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.Frozen() {
+			t.Errorf("map %s is not frozen", name)
+		}
+	}
+	if err := s.l.coll.Maps["watched"].Put(wholeKey("mem"), uint16(0)); err == nil {
+		t.Error("the watch list was written")
+	}
+	if err := s.l.coll.Maps["folds"].Put(make([]byte, 32), make([]byte, 16)); err == nil {
+		t.Error("a fold was written: a file event can be held back so")
+	}
+}
+
+func TestARingThatIsTooSmallLosesNothingUncounted(t *testing.T) {
+	block := make(chan struct{})
+	var execs int
+	s := New(Options{RingBytes: 1, FileRingBytes: 1})
+	if os.Geteuid() != 0 {
+		t.Skip("loading programs needs root")
+	}
+	first := true
+	err := s.Start(t.Context(), func(r *sensor.Record) {
+		if first {
+			first = false
+			<-block // the reader stands still until the storm is over
+		}
+		if r.Kind == event.Exec {
+			execs++
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	addr := serve(t, "tcp4", "127.0.0.1:0", hangUp)
+	perform(t, "connect", addr, "2000")
+	close(block)
+	drain(t, s)
+	st := s.Stats()
+	var all []counters
+	if err := s.counts.Lookup(uint32(0), &all); err != nil {
+		t.Fatal(err)
+	}
+	var numbered uint64
+	for _, c := range all {
+		numbered += c.Seq[0] + c.Seq[1]
+	}
+	if st.Lost == 0 || st.Records+st.Lost < numbered || st.Records+st.Lost > numbered+st.Lost/10+20 {
+		t.Errorf("%d numbered, %d came, %d lost", numbered, st.Records, st.Lost)
+	}
+	if len(s.Check()) != 0 {
+		t.Errorf("%q", s.Check())
+	}
+}
+
+func TestASecondReaderOfARingIsNoticed(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	// A second reader of the priority ring, as root can open one by the map's
+	// id, moves the position past what is there.
+	m := s.l.coll.Maps["priority"]
+	thief, err := newRing(m.FD(), int(m.MaxEntries()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thief.close()
+	addr := serve(t, "tcp4", "127.0.0.1:0", hangUp)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			thief.at = *thief.producer
+			thief.told = 0
+			thief.release()
+		}
+	}()
+	perform(t, "connect", addr, "3000")
+	close(stop)
+	<-done
+	deadline := time.Now().Add(10 * time.Second)
+	for len(s.Check()) == 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was noticed; %+v", s.Stats())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if lines := s.Check(); !strings.Contains(lines[0], "somebody else reads the priority ring") {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestASensorIsStartedOnceAndClosedTwice(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	if err := s.Start(t.Context(), func(*sensor.Record) {}); err == nil {
+		t.Error("it was started twice")
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if s.Stats().Forks+s.Stats().Records == 0 && s.Stats().Missing == nil {
+		t.Error("the totals are gone after Close")
+	}
+	if err := s.Drain(t.Context()); err == nil {
+		t.Error("a closed sensor was drained")
+	}
+	if len(s.Check()) == 0 {
+		t.Error("a closed sensor has nothing to say")
+	}
+}
