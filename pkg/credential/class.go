@@ -9,8 +9,7 @@
 //
 // A class says what a file may hold and no more: whether a read of it is wrong
 // is decided by intent and judge. The lists are drawn from published incidents
-// and from the documentation of the programs; docs/credentials.md has them as
-// a table.
+// and from the documentation of the programs.
 package credential
 
 import (

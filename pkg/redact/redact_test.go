@@ -580,3 +580,14 @@ func TestARedactorServesSeveralGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestASecretInAHostNameIsTold(t *testing.T) {
+	token := tokens()["stripe"]
+	host, found := plain.FindHost([]byte("x."+token+".evil.example"), nil)
+	if !host.Is("x.[redacted stripe-key 32].evil.example") || len(found) != 1 || found[0].Hash != plain.Hash([]byte(token)) {
+		t.Errorf("%q %+v", host, found)
+	}
+	if path, found := plain.FindURL([]byte("/x?sig="+token), nil); path.String() != "/x?sig=[redacted stripe-key 32]" || len(found) != 1 {
+		t.Errorf("%q %+v", path, found)
+	}
+}

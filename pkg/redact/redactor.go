@@ -123,16 +123,28 @@ func (r *Redactor) URL(b []byte) Text {
 	return t
 }
 
+// FindURL is URL and appends to found what it replaced.
+func (r *Redactor) FindURL(b []byte, found []Found) (Text, []Found) {
+	return r.one(b, inURL, found)
+}
+
 // RequestPath returns the path and query of an HTTP request redacted.
 func (r *Redactor) RequestPath(b []byte) Text { return r.URL(b) }
 
 // Host returns a host name redacted, in lower case and without a final dot.
 func (r *Redactor) Host(b []byte) Text {
+	t, _ := r.FindHost(b, nil)
+	return t
+}
+
+// FindHost is Host and appends to found what it replaced: a secret in a name
+// that is looked up is one that leaves.
+func (r *Redactor) FindHost(b []byte, found []Found) (Text, []Found) {
 	if n := len(b); n > 1 && b[n-1] == '.' {
 		b = b[:n-1]
 	}
-	t, _ := r.one(b, inPath, nil)
-	return t.Lower()
+	t, found := r.one(b, inPath, found)
+	return t.Lower(), found
 }
 
 // Env returns name and value of an environment variable, and false where the

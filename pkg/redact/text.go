@@ -2,9 +2,10 @@
 //
 // Everything a job controls (arguments, paths, names, URLs, payloads) can hold
 // a secret, so no such string is stored as it came. A [Text] can be made in
-// three ways only: by a [Redactor], which replaces secrets; by [Const], which
-// takes nothing but a constant of our own source code; and by decoding a log,
-// whose texts were redacted when they were written. The fields of
+// four ways only: by a [Redactor], which replaces secrets; by [Const], which
+// takes nothing but a constant of our own source code; from other texts, numbers
+// and addresses, such as by [Join] and [Uint]; and by decoding a log, whose texts
+// were redacted when they were written. The fields of
 // [github.com/org/edamame-posture/pkg/event.Event] are of this type, so the
 // compiler keeps the rule.
 //

@@ -54,6 +54,7 @@ func Request(b []byte) (HTTPRequest, error) {
 	q.Method = b[:n:n]
 	line, rest, found := cutLine(b[n+1:])
 	if !found {
+		line = bytes.TrimSuffix(line, []byte("\r"))
 		for _, c := range line {
 			if c < ' ' || c == 0x7f {
 				return HTTPRequest{}, ErrNotHTTP
