@@ -162,6 +162,12 @@ func TestTheWatchListIsSmallAndCoversTheTable(t *testing.T) {
 		for _, p := range c.patterns {
 			base := p[strings.LastIndexByte(p, '/')+1:]
 			literal, _, star := strings.Cut(base, "*")
+			if strings.HasPrefix(p, "/proc/*/") {
+				if slices.Contains(names, base) {
+					t.Errorf("%s is watched by its name: every process reads its own", p)
+				}
+				continue
+			}
 			if star && literal == "" {
 				unwatched++
 				continue

@@ -53,10 +53,14 @@ func Process(path string) (pid uint32, ok bool) {
 
 // WatchNames returns the base names that a sensor should report reads of, and
 // prefixes of base names, sorted. A match is no class yet: only the whole path
-// decides.
+// decides. The files of /proc/PID are left out: sensors know them by themselves
+// and tell a process that reads its own from one that reads another's.
 func WatchNames() (names, prefixes []string) {
 	for _, c := range classes {
 		for _, p := range c.patterns {
+			if strings.HasPrefix(p, "/proc/*/") {
+				continue
+			}
 			base := p[strings.LastIndexByte(p, '/')+1:]
 			if i := strings.IndexByte(base, '*'); i >= 0 {
 				if i > 0 {

@@ -148,3 +148,12 @@ func TestMaskedValuesAreFoundInHostsWhateverTheirCase(t *testing.T) {
 		}
 	}
 }
+
+func TestASecretAtTheEndOfALongEncodingIsFound(t *testing.T) {
+	token := tokens()["github classic"]
+	in := b64(strings.Repeat("some words of no importance, ", 3000) + token)
+	got, found := argv(plain, "tool", "--data="+in)
+	if len(found) != 1 || strings.Contains(got[1], in[len(in)-40:]) || !found[0].Pattern.Is("github-token") {
+		t.Errorf("%d bytes: %+v", len(in), found)
+	}
+}
