@@ -245,7 +245,7 @@ func TestDeviceNumbersAreThoseOfStat(t *testing.T) {
 		kernel uint32
 		stat   uint64
 	}{
-		{8<<20 | 1, 0x801}, {259 << 20, 0x10300}, {0<<20 | 0x12345, 0x12300045}, {0xfff<<20 | 0xfffff, 0xfffffff},
+		{8<<20 | 1, 0x801}, {259 << 20, 0x10300}, {0<<20 | 0x12345, 0x12300045}, {0xfff<<20 | 0xfffff, 0xffffffff},
 	} {
 		if got := device(c.kernel); got != c.stat {
 			t.Errorf("device %#x is %#x, want %#x", c.kernel, got, c.stat)

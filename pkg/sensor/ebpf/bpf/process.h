@@ -343,8 +343,13 @@ int on_exit(u64 *ctx)
 	begin(&r.h, R_EXIT);
 	key.start = r.h.start;
 	key.pid = r.h.pid;
-	if (bpf_map_update_elem(&told_ended, &key, &one, BPF_NOEXIST))
+	if (task->pid == task->tgid && BPF_CORE_READ(signal, nr_threads) == 1) {
+		/* The others are gone altogether: one that saw the end has told it. */
+		if (bpf_map_lookup_elem(&told_ended, &key))
+			return 0;
+	} else if (bpf_map_update_elem(&told_ended, &key, &one, BPF_NOEXIST)) {
 		return 0;
+	}
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
 		r.number = BPF_CORE_READ(signal, group_exit_code);
 	else

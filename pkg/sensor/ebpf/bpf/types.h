@@ -243,6 +243,7 @@ struct mm_struct {
 };
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 	int group_exit_code;
 	u32 flags;
 	struct pid *pids[4];
