@@ -9,7 +9,8 @@ type row struct {
 // abridge picks at most limit processes and returns them in the order of the
 // tree, with the number of those there are: first what findings name with all
 // that leads to it, then level by level. What was there before the recording
-// is left out.
+// is left out, and so is an image that did nothing but execute another, as env
+// does.
 func abridge(roots []*Process, limit int) (rows []row, all uint64) {
 	type at struct {
 		p      *Process
@@ -22,7 +23,7 @@ func abridge(roots []*Process, limit int) (rows []row, all uint64) {
 	}
 	for i := 0; i < len(order); i++ {
 		indent := order[i].indent + 1
-		if order[i].p.Existed {
+		if order[i].p.passes() {
 			indent = order[i].indent
 		}
 		for _, c := range order[i].p.Children {
@@ -34,7 +35,7 @@ func abridge(roots []*Process, limit int) (rows []row, all uint64) {
 	pick := func(i int) {
 		for ; i >= 0 && left > 0 && !picked[i]; i = order[i].parent {
 			picked[i] = true
-			if !order[i].p.Existed {
+			if !order[i].p.passes() {
 				left--
 			}
 		}
@@ -45,13 +46,13 @@ func abridge(roots []*Process, limit int) (rows []row, all uint64) {
 		}
 	}
 	for i := range order {
-		if !order[i].p.Existed {
+		if !order[i].p.passes() {
 			pick(i)
 		}
 	}
 	chosen := make(map[*Process]int, limit)
 	for i, a := range order {
-		if a.p.Existed {
+		if a.p.passes() {
 			all += a.p.Hidden
 			continue
 		}
@@ -76,4 +77,9 @@ func abridge(roots []*Process, limit int) (rows []row, all uint64) {
 		push(p.Children)
 	}
 	return rows, all
+}
+
+// passes reports whether a short view shows only what is below p.
+func (p *Process) passes() bool {
+	return p.Existed || len(p.Children) == 1 && p.Children[0].Replaces && len(p.Findings) == 0
 }

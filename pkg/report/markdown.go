@@ -127,7 +127,7 @@ func (m *markdown) findings() {
 		who := append([]string{path.Base(f.Actor.Exe)}, f.Actor.Lineage...)
 		rows = append(rows, []string{
 			text(string(f.Severity)), text(cutEnd(f.Title, 200)) + " " + code(f.Rule), code(cutMiddle(f.Object, 200)),
-			code(cutStart(chain(who[:min(len(who), 5)]), 200)), text(f.Scope.Step), number(max(f.Count, 1)), text(cutEnd(f.Do, 300)),
+			code(cutStart(chain(who[:min(len(who), 5)]), 200)), code(f.Scope.Step), number(max(f.Count, 1)), text(cutEnd(f.Do, 300)),
 		})
 	}
 	m.printf("#### Findings\n\n")
@@ -146,7 +146,7 @@ func (m *markdown) facts() {
 		for _, f := range fs {
 			rows = append(rows, []string{
 				text(string(f.Severity)), standing, text(f.Verb), code(cutMiddle(f.Object, 200)),
-				code(cutStart(chain(f.Who[:min(len(f.Who), 5)]), 200)), text(f.Scope.Step), code(cutEnd(f.Grant, 300)),
+				code(cutStart(chain(f.Who[:min(len(f.Who), 5)]), 200)), code(f.Scope.Step), code(cutEnd(f.Grant, 300)),
 			})
 		}
 	}

@@ -277,10 +277,13 @@ func (t *terminal) destinations() section {
 		far = append(far, d)
 	}
 	n += t.d.DestinationsLeft
-	if n > 0 || local > 0 {
+	switch {
+	case n == 0 && local > 0:
+		s.sum = fmt.Sprintf("%s on this machine, %s", count(local, "destination", "destinations"), t.none("nowhere else"))
+	case n > 0:
 		s.sum = fmt.Sprintf("%s, %s out, %s in", count(n, "destination", "destinations"), bytesOf(sent), bytesOf(received))
 	}
-	if local > 0 {
+	if n > 0 && local > 0 {
 		s.sum += fmt.Sprintf("; %s on this machine", number(local))
 	}
 	s.more = int(min(t.d.DestinationsLeft, 1<<30))
