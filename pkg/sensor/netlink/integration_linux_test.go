@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/probe"
 	"github.com/org/edamame-posture/pkg/sensor"
@@ -83,7 +85,7 @@ func storm(n int) (*exec.Cmd, []byte) {
 	return exec.Command("/bin/sh", "-c", `i=0; while [ $i -lt `+fmt.Sprint(n)+` ]; do /bin/true $0 $i; i=$((i+1)); done`, word), []byte(word)
 }
 
-const stormExecs = 3000
+const stormExecs = 20000
 
 func BenchmarkExecStorm(b *testing.B) {
 	const execs = stormExecs
@@ -99,19 +101,26 @@ func BenchmarkExecStorm(b *testing.B) {
 			b.Fatal(err)
 		}
 		shell := uint32(cmd.Process.Pid)
-		began := time.Now()
+		began, cpu := time.Now(), ownCPU(b)
 		if err := cmd.Wait(); err != nil {
 			b.Fatal(err)
 		}
 		took := time.Since(began)
 		drain(b, s)
+		cpu = ownCPU(b) - cpu
 		b.StopTimer()
-		children := map[uint32]bool{}
+		// The kernel uses process ids again within the storm, so a child is
+		// named by its start too.
+		type child struct {
+			pid   uint32
+			start int64
+		}
+		children := map[child]bool{}
 		for _, r := range l.find(func(r *sensor.Record) bool { return r.Kind == event.Fork && r.ParentPID == shell }) {
-			children[r.PID] = true
+			children[child{r.PID, r.Start}] = true
 		}
 		var seen, argv, exits int
-		for _, r := range l.find(func(r *sensor.Record) bool { return children[r.PID] }) {
+		for _, r := range l.find(func(r *sensor.Record) bool { return children[child{r.PID, r.Start}] }) {
 			switch r.Kind {
 			case event.Exec:
 				seen++
@@ -128,6 +137,7 @@ func BenchmarkExecStorm(b *testing.B) {
 		b.ReportMetric(float64(seen)/execs*100, "%execs")
 		b.ReportMetric(float64(argv)/execs*100, "%argv")
 		b.ReportMetric(float64(took.Microseconds())/execs, "us/exec")
+		b.ReportMetric(float64(cpu.Microseconds())/execs, "us-own/exec")
 		if err := s.Close(); err != nil {
 			b.Error(err)
 		}
@@ -186,4 +196,43 @@ func BenchmarkConnectStorm(b *testing.B) {
 		}
 		b.StartTimer()
 	}
+}
+
+// ownCPU is the processor time of this process without its children.
+func ownCPU(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkExecStormAlone is what the storm takes with no sensor, to hold the
+// others against.
+func BenchmarkExecStormAlone(b *testing.B) {
+	for b.Loop() {
+		cmd, _ := storm(stormExecs)
+		if err := cmd.Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/stormExecs, "us/exec")
+}
+
+// BenchmarkExecStormWitness is the storm beside a sensor that only counts.
+func BenchmarkExecStormWitness(b *testing.B) {
+	s := start(b, Options{WitnessOnly: true}, func(*sensor.Record) {})
+	before, cpu := s.Stats().Execs, ownCPU(b)
+	for b.Loop() {
+		cmd, _ := storm(stormExecs)
+		if err := cmd.Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	drain(b, s)
+	b.ReportMetric(float64((ownCPU(b)-cpu).Microseconds())/float64(b.N)/stormExecs, "us-own/exec")
+	if n := s.Stats().Execs - before; n < uint64(b.N)*stormExecs {
+		b.Errorf("%d of %d execs were counted", n, b.N*stormExecs)
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/stormExecs, "us/exec")
 }

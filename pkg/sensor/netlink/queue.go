@@ -2,7 +2,6 @@ package netlink
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/org/edamame-posture/pkg/sensor"
 )
@@ -48,7 +47,6 @@ type queue struct {
 	bytes   int
 	free    []*item
 	closed  bool
-	full    atomic.Uint64 // how often a reader had to wait
 
 	// some has a value when waiting is not empty, many when it is filling up.
 	some, many chan struct{}
@@ -79,7 +77,6 @@ func (q *queue) put(items ...*item) {
 	}
 	q.mu.Lock()
 	for !q.closed && (len(q.waiting) >= q.limit || q.bytes > queueBytes) {
-		q.full.Add(1)
 		signal(q.many)
 		q.room.Wait()
 	}

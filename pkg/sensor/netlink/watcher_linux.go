@@ -26,7 +26,6 @@ type watcher struct {
 	table  *table
 	counts *counts
 	poll   time.Duration
-	buffer int
 	poker  poker
 	stop   atomic.Bool
 	fresh  atomic.Bool // see joined
