@@ -28,6 +28,7 @@ func monitorCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			preferMonitor()
 			// The terminal's signals are for the watched command.
 			_, _ = unix.Setsid()
 			signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
