@@ -70,7 +70,8 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		}
 		ev.Method = r.red.Text(req.Method)
 		ev.Name = r.red.Host(req.Host)
-		ev.Path = r.red.RequestPath(req.Path)
+		ev.Path, r.found = r.red.FindURL(req.Path, r.found[:0])
+		r.secrets(ev, redact.Const("path"))
 	case event.Unix:
 		ev.Path = r.red.Path(rec.Path)
 	case event.Open, event.Rename, event.Unlink, event.Link, event.Chmod, event.Mkdir, event.Mount, event.Module, event.MemAccess:
@@ -104,9 +105,14 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
 // argv fills the arguments and what was found in them.
 func (r *recording) argv(ev *event.Event, raw []byte) {
 	ev.Argv, r.found = r.red.Argv(raw, ev.Argv, r.found[:0])
+	r.secrets(ev, redact.Const("argv"))
+}
+
+// secrets tells what was found in a field, without any part of it.
+func (r *recording) secrets(ev *event.Event, field redact.Text) {
 	for _, f := range r.found {
 		ev.Secrets = append(ev.Secrets, event.Secret{
-			Field: redact.Const("argv"), Index: f.Index, Pattern: f.Pattern, Length: f.Length, Layers: f.Layers, Hash: f.Hash,
+			Field: field, Index: f.Index, Pattern: f.Pattern, Length: f.Length, Layers: f.Layers, Hash: f.Hash,
 		})
 	}
 }
@@ -130,7 +136,9 @@ func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
 	ev.OK = r.dns.Response
 	ev.RCode = r.dns.RCode
 	if len(r.dns.Questions) > 0 {
-		ev.Name = r.red.Host(r.dns.Questions[0].Name)
+		// A name is a way out: who asks for it tells it to whoever answers.
+		ev.Name, r.found = r.red.FindHost(r.dns.Questions[0].Name, r.found[:0])
+		r.secrets(ev, redact.Const("name"))
 		ev.QType = r.dns.Questions[0].Type
 	}
 	for _, a := range r.dns.Answers {
