@@ -33,6 +33,14 @@ type Class struct {
 	// host is known to be right.
 	Hosts []string
 
+	// Readers are programs that read the class's settings as their business, and
+	// nothing else of it: npm looks into .gitconfig for core.sshCommand.
+	Readers []string
+
+	// settings are those of the patterns that stand for settings first: a secret
+	// is in such a file only where someone put one there.
+	settings []string
+
 	// patterns are paths. One that begins with a slash is a whole path, any
 	// other is the end of one. A star stands for any characters but a slash,
 	// two stars for any number of folders, once in a pattern. Sensors watch base
@@ -60,6 +68,21 @@ func (c Class) OwnedBy(program string) bool {
 			return true
 		}
 	}
+}
+
+// Settings reports whether the file at path, which is of the class, holds
+// settings first of all, and the program of that base name reads it for these:
+// as an owner of the class, or as one of its Readers.
+func (c Class) Settings(path, program string) bool {
+	if len(c.settings) == 0 || path == "" || path[0] != '/' || !c.OwnedBy(program) && !slices.Contains(c.Readers, program) {
+		return false
+	}
+	for _, p := range c.settings {
+		if match(p, path) {
+			return true
+		}
+	}
+	return false
 }
 
 // Coherent reports whether the class's credentials are made for that host, so

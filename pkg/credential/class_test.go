@@ -79,6 +79,26 @@ func TestOwnersReadTheirClassAndNoOther(t *testing.T) {
 	}
 }
 
+func TestSettingsAreReadByThoseWhoNeedThem(t *testing.T) {
+	for _, c := range []struct {
+		class, path, program string
+		want                 bool
+	}{
+		{"git", "/root/.gitconfig", "npm", true}, {"git", "/home/x/.config/git/config", "git", true}, {"npm", "/usr/etc/npmrc", "npm", true},
+		{"git", "/root/.gitconfig", "node", false}, {"git", "/root/.gitconfig", "install.js", false}, {"git", "/root/.gitconfig", "", false},
+		{"git", "/root/.git-credentials", "npm", false}, {"git", "/w/.git/config", "git", false}, {"npm", "/root/.npmrc", "npm", false}, {"npm", "/w/etc/npmrc", "npm", false},
+		{"aws", "/root/.aws/config", "aws", false}, {"git", "", "npm", false}, {"git", ".gitconfig", "npm", false},
+	} {
+		cl, ok := Lookup(c.class)
+		if !ok {
+			t.Fatalf("no class %s", c.class)
+		}
+		if got := cl.Settings(c.path, c.program); got != c.want {
+			t.Errorf("%s.Settings(%q, %q) = %v", c.class, c.path, c.program, got)
+		}
+	}
+}
+
 func TestHostsAreCoherentByWholeLabels(t *testing.T) {
 	aws, _ := Lookup("aws")
 	for host, want := range map[string]bool{
@@ -107,6 +127,11 @@ func TestTheTableIsWellFormed(t *testing.T) {
 			t.Errorf("class %q", n)
 		}
 		names[n] = true
+		for _, p := range c.settings {
+			if !slices.Contains(c.patterns, p) {
+				t.Errorf("%s: the settings %q are not among its patterns", n, p)
+			}
+		}
 		for _, p := range c.patterns {
 			if other, ok := seen[p]; ok {
 				t.Errorf("%s is of %s and %s", p, other, n)

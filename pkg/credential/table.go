@@ -35,6 +35,9 @@ var classes = []Class{
 			"gh", "glab", "hub", "tea", "jj", "gitoxide", "gix", "scalar"},
 		Hosts: []string{"**.github.com", "**.githubusercontent.com", "ghcr.io", "**.gitlab.com", "**.bitbucket.org",
 			"dev.azure.com", "**.visualstudio.com", "codeberg.org"},
+		// npm: @npmcli/git reads core.sshCommand and core.askpass. cargo: libgit2.
+		Readers:  []string{"npm", "npm-cli.js", "npx", "npx-cli.js", "cargo"},
+		settings: []string{".gitconfig", ".config/git/config"},
 		patterns: []string{
 			".git/config", ".git/modules/**/config", ".gitconfig", ".config/git/config", ".git-credentials", ".config/git/credentials",
 			"git-credentials-*", ".config/gh/hosts.yml", ".config/glab-cli/config.yml", ".config/hub", ".config/tea/config.yml",
@@ -142,6 +145,7 @@ var classes = []Class{
 		Owners: []string{"npm", "npx", "npm-cli.js", "npx-cli.js", "pnpm", "pnpm.cjs", "pnpx", "yarn", "yarn.js", "yarnpkg", "bun", "bunx", "lerna", "semantic-release", "changeset", "corepack",
 			"corepack.js", "deno", "rush", "nx", "turbo", "ncu"},
 		Hosts:    []string{"**.npmjs.org", "**.npmjs.com", "**.yarnpkg.com", "**.pkg.github.com", "**.jsr.io", "**.jfrog.io", "gitlab.com", "**.pkg.dev", "pkgs.dev.azure.com", "**.amazonaws.com"},
+		settings: []string{"/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc"},
 		patterns: []string{".npmrc", "/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc", ".yarnrc", ".yarnrc.yml", ".bunfig.toml", "bunfig.toml", ".config/pnpm/auth.ini"},
 	},
 	{

@@ -273,7 +273,7 @@ func (f *Folder) chained(class int, c *conn, to *Fact) bool {
 // chain makes the chain fact.
 func (f *Folder) chain(class int, c *conn, to *Fact) *Fact {
 	return &Fact{
-		Verb: Chain, Node: c.node, Who: c.lin.who, Class: credentialEgress,
+		Verb: Chain, Node: c.node, Who: c.lin.who, Class: credentialEgress, Taint: f.taints.classes[class],
 		Object: redact.Concat(f.taints.classes[class], redact.Const(" -> "), to.Object),
 		Host:   to.Host, How: to.How, Addr: to.Addr, Proto: to.Proto,
 		Via: c.lin.via, First: c.last, Last: c.last, Count: 1, Leaf: c.leaf,

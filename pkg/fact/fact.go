@@ -83,6 +83,7 @@ type Fact struct {
 	Place Place
 	Fresh bool        // Exec: the file was written in this recording
 	Class redact.Text // Credential: the class; Chain and Power: which one
+	Taint redact.Text // Chain: the class of the credential that was read before
 
 	Via                  event.Via
 	First, Last          int64
@@ -100,6 +101,14 @@ type Fact struct {
 func (f *Fact) Loopback() bool {
 	a := f.Addr.Addr().Unmap()
 	return a.IsValid() && a.IsLoopback()
+}
+
+// Scratch reports whether a Write or Delete fact lies in a folder for temporary
+// files or caches. Such a fact needs no grant under any intent: every tool
+// writes there, and a policy that had to list it would say nothing. A program
+// that was written there and is run is told by its exec.
+func (f *Fact) Scratch() bool {
+	return (f.Verb == Write || f.Verb == Delete) && (f.Place == Temp || f.Place == Cache)
 }
 
 // Outside reports whether a Write or Delete fact lies neither in the workspace

@@ -411,7 +411,9 @@ func (f *Folder) count(set uint64) {
 
 func (f *Folder) credential(ev *event.Event, n *process.Node) *Fact {
 	l := f.lineageOf(n, ev.Via)
-	f.taints.read(n, ev.Class, owns(ev.Class, l.doer()))
+	if !settings(ev.Class, ev.Path, l.doer()) {
+		f.taints.read(n, ev.Class, owns(ev.Class, l.doer()))
+	}
 	f.path.fold(ev.Path, &f.ws, "", true)
 	f.begin(Credential, l)
 	f.key = append(append(f.key, ev.Class.String()...), ' ')

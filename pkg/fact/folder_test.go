@@ -225,6 +225,22 @@ func TestCredentialThenEgressIsAChain(t *testing.T) {
 			l.Send(l.Run(aws, "/usr/bin/curl", "curl"), evil, 9)
 			l.Send(l.Run(l.Root, "/usr/bin/curl", "curl"), evil, 9)
 		}, nil},
+		{"npm looks into git's settings", func(l *facttest.Log) {
+			npm := l.Run(l.Root, "/usr/bin/npm", "npm", "install")
+			l.Read(npm, "git", "/home/runner/.gitconfig")
+			l.Send(npm, evil, 9)
+		}, nil},
+		{"an install script looks into git's settings", func(l *facttest.Log) {
+			npm := l.Run(l.Root, "/usr/bin/npm", "npm", "install")
+			script := l.Run(npm, "/usr/bin/perl", "perl")
+			l.Read(script, "git", "/home/runner/.gitconfig")
+			l.Send(script, evil, 9)
+		}, []string{"chain git -> 203.0.113.9:443 by perl<npm<make x1"}},
+		{"npm reads a token of git", func(l *facttest.Log) {
+			npm := l.Run(l.Root, "/usr/bin/npm", "npm", "install")
+			l.Read(npm, "git", "/home/runner/.git-credentials")
+			l.Send(npm, evil, 9)
+		}, []string{"chain git -> 203.0.113.9:443 by npm<make x1"}},
 		{"another child of the root is another thing", func(l *facttest.Log) {
 			sh := l.Run(l.Root, "/bin/sh", "sh")
 			l.Read(l.Run(sh, "/bin/cat", "cat"), "aws", key)

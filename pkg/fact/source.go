@@ -13,6 +13,13 @@ func owns(class redact.Text, program string) bool {
 	return ok && c.OwnedBy(program)
 }
 
+// settings reports whether the program reads the file for its settings, which
+// is no step of a chain.
+func settings(class, path redact.Text, program string) bool {
+	c, ok := credential.Lookup(class.String())
+	return ok && c.Settings(path.String(), program)
+}
+
 // coherent reports whether a credential of the class is of use at the host. A
 // class that is not known is of use nowhere, and an address is never coherent.
 func coherent(class, host redact.Text) bool {

@@ -15,6 +15,10 @@ import (
 // other program that reads it does so for someone: the rule then holds for
 // everything below the child of the recording's root that it belongs to, so
 // that `cat key | curl …` is one thing though cat and curl are siblings.
+//
+// A file that is mainly settings, such as .gitconfig, taints nothing where a
+// program reads it that is known to look for its settings there: nearly every
+// npm install does. Anyone else's read of it counts as that of a token.
 
 // processID identifies a process over its images.
 type processID struct {

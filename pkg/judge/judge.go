@@ -184,21 +184,13 @@ func (j *Judge) judge(f *fact.Fact) judgement {
 	if g := j.in.Explain(f); g != nil {
 		return judgement{status: explained, grant: g, specificity: g.Specificity}
 	}
-	if free(f) {
+	if f.Scratch() {
 		return judgement{status: explained, free: true}
 	}
 	if !listed && !always(f) {
 		return judgement{status: explained}
 	}
 	return judgement{status: undeclared, severity: severityOf(f, listed)}
-}
-
-// free reports whether a fact needs no grant under any intent: every tool
-// writes to temporary folders and caches, and a policy that had to list them
-// would say nothing. A program that was written there and is run is told by
-// its exec.
-func free(f *fact.Fact) bool {
-	return (f.Verb == fact.Write || f.Verb == fact.Delete) && (f.Place == fact.Temp || f.Place == fact.Cache)
 }
 
 // always reports whether a fact needs a grant under any intent, also one that
