@@ -32,7 +32,9 @@
 // whatever name led to it. For rename, unlink, link, mkdir, chmod, truncate and
 // mount the kernel offers no such hook: there the path is the folder the name
 // was relative to, resolved, and then the name as it was given, with "." and ".."
-// taken out; symbolic links in it are not followed. A path that does not begin
+// taken out; symbolic links in it are not followed. The same holds for all file
+// operations by io_uring, which are told when they are asked for, whether or
+// not they succeed then. A path that does not begin
 // with a slash was deeper than 4,096 bytes, and its outermost folders are
 // missing.
 //
@@ -42,8 +44,7 @@
 //
 // # What it does not see
 //
-// File operations by io_uring (its set-up is told); files that were opened before
-// arming or came over a Unix socket; a watched file that is opened by another
+// Files that were opened before arming or came over a Unix socket; a watched file that is opened by another
 // name of it (hard link, renamed before); packets of AF_PACKET sockets (that one
 // was opened is told).
 package ebpf

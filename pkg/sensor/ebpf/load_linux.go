@@ -26,6 +26,8 @@ type hook struct {
 	tracepoint string
 	attach     bpf.AttachType
 	required   bool
+	// or names a tracepoint that serves as well: one was renamed.
+	or string
 	// without says what is not seen where the hook is not there.
 	without string
 }
@@ -36,6 +38,8 @@ var hooks = []hook{
 	{program: "on_exit", tracepoint: "sched_process_exit", required: true},
 	{program: "on_state", tracepoint: "inet_sock_set_state", without: "TCP connections"},
 	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
+	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
+	{program: "on_uring_sqe", tracepoint: "io_uring_submit_sqe", or: "io_uring_submit_req", without: "file operations by io_uring"},
 	{program: "on_signal", tracepoint: "signal_generate", without: "signals to other processes"},
 	{program: "on_create", attach: bpf.AttachCGroupInetSockCreate, without: "makers of UDP sockets"},
 	{program: "on_connect4", attach: bpf.AttachCGroupInet4Connect, without: "users of IPv4 sockets made by others"},
@@ -47,7 +51,7 @@ var hooks = []hook{
 }
 
 // alwaysMissing is what no kernel shows to these programs.
-var alwaysMissing = []string{"file operations by io_uring", "packets of AF_PACKET sockets"}
+var alwaysMissing = []string{"packets of AF_PACKET sockets"}
 
 // initialPIDNamespace is PROC_PID_INIT_INO, include/linux/proc_ns.h.
 const initialPIDNamespace = 0xEFFFFFFC
@@ -102,14 +106,16 @@ func load(opt Options) (_ *loaded, err error) {
 		if h.tracepoint == "" {
 			continue
 		}
-		if _, err := kernel.AnyTypeByName("btf_trace_" + h.tracepoint); err == nil {
+		if hasTracepoint(kernel, h.tracepoint) {
 			continue
 		}
 		if h.required {
 			return nil, fmt.Errorf("this kernel has no tracepoint %s: use the netlink sensor", h.tracepoint)
 		}
 		delete(spec.Programs, h.program)
-		l.missing = append(l.missing, h.without)
+		if h.without != "" && (h.or == "" || !hasTracepoint(kernel, h.or)) {
+			l.missing = append(l.missing, h.without)
+		}
 	}
 
 	watch := newWatchTable(opt.Watch)
@@ -131,6 +137,13 @@ func load(opt Options) (_ *loaded, err error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// hasTracepoint reports whether the kernel has a raw tracepoint that programs
+// can be typed by.
+func hasTracepoint(kernel *btf.Spec, name string) bool {
+	_, err := kernel.AnyTypeByName("btf_trace_" + name)
+	return err == nil
 }
 
 // loadWhatLoads tries the programs one by one after they were refused

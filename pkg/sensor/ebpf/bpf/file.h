@@ -156,15 +156,14 @@ __noinline int on_open(u64 fd, u64 how)
 
 #define AT_FDCWD -100
 
-/* Bits of a name's place beside its folder's descriptor. */
-#define AS_GIVEN (1ULL << 63) /* not a path, or not to be completed */
+#define AS_GIVEN (1ULL << 63) /* a folder that says: not a path, or not to be completed */
 
 /*
  * Writes to out the folder that the name is relative to, a slash, and the
  * name. The kernel does not say what it made of the name, so links in it are
  * not followed.
  */
-static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 folder, u64 name)
+static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 folder, u64 name, bool kernel)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct dentry *entry;
@@ -175,7 +174,10 @@ static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 fol
 	long n;
 
 	if (folder != AS_GIVEN) {
-		bpf_probe_read_user(&first, 1, (void *)name);
+		if (kernel)
+			bpf_probe_read_kernel(&first, 1, (void *)name);
+		else
+			bpf_probe_read_user(&first, 1, (void *)name);
 		if (first == '/') {
 			entry = BPF_CORE_READ(task, fs, root.dentry);
 			mnt = BPF_CORE_READ(task, fs, root.mnt);
@@ -199,15 +201,21 @@ static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 fol
 	barrier_var(at);
 	if (at > 512 + OUT - PIECE)
 		return len;
-	n = bpf_probe_read_user_str(&s->out[at], PIECE, (void *)name);
+	if (kernel)
+		n = bpf_probe_read_kernel_str(&s->out[at], PIECE, (void *)name);
+	else
+		n = bpf_probe_read_user_str(&s->out[at], PIECE, (void *)name);
 	if (n > 1)
 		len += n - 1;
 	return len;
 }
 
+#define NAMES_IN_KERNEL (1ULL << 40)
+#define NAMES_WATCHED (1ULL << 41)
+
 /*
- * What was done by name. how is the type, and from bit 8 on a mode or an
- * operation; an fd that is given as name by AS_FD is described instead.
+ * What was done by name. how is the type, from bit 8 on a mode or an
+ * operation, and the bits above.
  */
 __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_name)
 {
@@ -215,17 +223,18 @@ __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_n
 	struct scratch *s;
 	u32 slot, at, len;
 	u16 type = how & 0xff;
+	bool kernel = how & NAMES_IN_KERNEL;
 
 	s = take(&slot);
 	if (!s)
 		return 0;
 	r = (void *)s->out;
 	begin_file(r, type);
-	r->h.flags = F_USER_PATH;
-	r->mode = r->access = how >> 8;
+	r->h.flags = F_USER_PATH | (how & NAMES_WATCHED ? F_WATCHED : 0);
+	r->mode = r->access = (u32)how >> 8;
 	at = sizeof(*r);
 	if (name) {
-		len = put_name(s, slot, at, folder, name);
+		len = put_name(s, slot, at, folder, name, kernel);
 		r->path = len;
 		at += len;
 	}
@@ -233,7 +242,7 @@ __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_n
 		barrier_var(at);
 		if (at > 512 + OUT - PIECE)
 			goto out;
-		len = put_name(s, slot, at, new_folder, new_name);
+		len = put_name(s, slot, at, new_folder, new_name, kernel);
 		r->new_path = len;
 		at += len;
 	}

@@ -137,7 +137,7 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 		bpf_probe_read_user(&first, 1, (void *)(addr + 2));
 		if (first) {
 			r->h.flags = F_USER_PATH;
-			r->path = put_name(s, slot, at, (u64)AT_FDCWD, addr + 2);
+			r->path = put_name(s, slot, at, (u64)AT_FDCWD, addr + 2, false);
 		} else {
 			s->out[at] = '@';
 			n = bpf_probe_read_user_str(&s->out[at + 1], 108, (void *)(addr + 3));

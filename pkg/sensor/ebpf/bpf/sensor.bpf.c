@@ -15,6 +15,7 @@
 #include "socket.h"
 #include "file.h"
 #include "power.h"
+#include "uring.h"
 
 /* Types of the records, so that they stand in the object and can be compared. */
 struct head *const volatile layout_head = 0;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Files by io_uring, which no system call shows: told when they are asked for,
+ * since a completion can be left out (IOSQE_CQE_SKIP_SUCCESS). The names are
+ * the kernel's own copies, so nobody can change them in between. Connects by
+ * io_uring are seen as any others.
+ */
+#pragma once
+
+#include "file.h"
+#include "power.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct io_kiocb {
+	u8 opcode;
+};
+struct filename {
+	const char *name;
+};
+struct open_how {
+	u64 flags;
+};
+struct io_open {
+	int dfd;
+	struct filename *filename;
+	struct open_how how;
+};
+struct io_rename {
+	int old_dfd;
+	int new_dfd;
+	struct filename *oldpath;
+	struct filename *newpath;
+};
+struct io_link {
+	int old_dfd;
+	int new_dfd;
+	struct filename *oldpath;
+	struct filename *newpath;
+};
+struct io_unlink {
+	int dfd;
+	struct filename *filename;
+};
+struct io_mkdir {
+	int dfd;
+	u16 mode;
+	struct filename *filename;
+};
+struct io_socket {
+	int domain;
+	int type;
+};
+#pragma clang attribute pop
+
+/* enum io_uring_op, include/uapi/linux/io_uring.h */
+enum {
+	IORING_OP_OPENAT = 18,
+	IORING_OP_OPENAT2 = 28,
+	IORING_OP_RENAMEAT = 35,
+	IORING_OP_UNLINKAT = 36,
+	IORING_OP_MKDIRAT = 37,
+	IORING_OP_SYMLINKAT = 38,
+	IORING_OP_LINKAT = 39,
+	IORING_OP_SOCKET = 45,
+};
+
+enum { O_ACCMODE = 3, O_WRONLY = 1, O_RDWR = 2 };
+
+/* struct io_kiocb begins with the operation's own struct (io_kiocb.cmd, from 6.0 on). */
+static __always_inline int on_request(struct io_kiocb *req)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u8 opcode = BPF_CORE_READ(req, opcode);
+	u64 how, access;
+
+	if (task->tgid == self)
+		return 0;
+	switch (opcode) {
+	case IORING_OP_OPENAT:
+	case IORING_OP_OPENAT2: {
+		struct io_open *o = (void *)req;
+		u64 flags = BPF_CORE_READ(o, how.flags);
+
+		access = (flags & O_ACCMODE) == O_WRONLY ? ACCESS_WRITE
+		       : (flags & O_ACCMODE) == O_RDWR   ? ACCESS_READ | ACCESS_WRITE
+							 : ACCESS_READ;
+		if (flags & O_CREAT)
+			access |= ACCESS_CREATE;
+		if (flags & O_TRUNC)
+			access |= ACCESS_TRUNCATE;
+		if (flags & O_APPEND)
+			access |= ACCESS_APPEND;
+		how = R_OPEN | access << 8 | NAMES_IN_KERNEL;
+		/* What name it is in the end is not known yet: let the reader decide. */
+		if (access == ACCESS_READ)
+			how |= NAMES_WATCHED;
+		return on_names(how, (u32)BPF_CORE_READ(o, dfd), (u64)BPF_CORE_READ(o, filename, name), 0, 0);
+	}
+	case IORING_OP_RENAMEAT: {
+		struct io_rename *r = (void *)req;
+
+		return on_names(R_RENAME | NAMES_IN_KERNEL, (u32)BPF_CORE_READ(r, old_dfd),
+				(u64)BPF_CORE_READ(r, oldpath, name), (u32)BPF_CORE_READ(r, new_dfd),
+				(u64)BPF_CORE_READ(r, newpath, name));
+	}
+	case IORING_OP_LINKAT:
+	case IORING_OP_SYMLINKAT: {
+		struct io_link *l = (void *)req;
+
+		if (opcode == IORING_OP_LINKAT)
+			return on_names(R_LINK | NAMES_IN_KERNEL, (u32)BPF_CORE_READ(l, old_dfd),
+					(u64)BPF_CORE_READ(l, oldpath, name), (u32)BPF_CORE_READ(l, new_dfd),
+					(u64)BPF_CORE_READ(l, newpath, name));
+		return on_names(R_SYMLINK | NAMES_IN_KERNEL, AS_GIVEN, (u64)BPF_CORE_READ(l, oldpath, name),
+				(u32)BPF_CORE_READ(l, new_dfd), (u64)BPF_CORE_READ(l, newpath, name));
+	}
+	case IORING_OP_UNLINKAT: {
+		struct io_unlink *u = (void *)req;
+
+		return on_names(R_UNLINK | NAMES_IN_KERNEL, (u32)BPF_CORE_READ(u, dfd),
+				(u64)BPF_CORE_READ(u, filename, name), 0, 0);
+	}
+	case IORING_OP_MKDIRAT: {
+		struct io_mkdir *m = (void *)req;
+
+		return on_names(R_MKDIR | (u64)(BPF_CORE_READ(m, mode) & 07777) << 8 | NAMES_IN_KERNEL,
+				(u32)BPF_CORE_READ(m, dfd), (u64)BPF_CORE_READ(m, filename, name), 0, 0);
+	}
+	case IORING_OP_SOCKET: {
+		struct io_socket *s = (void *)req;
+
+		on_socket((u32)BPF_CORE_READ(s, domain), (u32)BPF_CORE_READ(s, type));
+		return 0;
+	}
+	}
+	return 0;
+}
+
+/* TP_PROTO(struct io_kiocb *req), from 6.3 on */
+SEC("tp_btf/io_uring_submit_req")
+int on_uring_req(u64 *ctx)
+{
+	return on_request((void *)ctx[0]);
+}
+
+/* TP_PROTO(struct io_kiocb *req, bool force_nonblock), before */
+SEC("tp_btf/io_uring_submit_sqe")
+int on_uring_sqe(u64 *ctx)
+{
+	return on_request((void *)ctx[0]);
+}
