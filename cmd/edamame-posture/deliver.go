@@ -95,7 +95,20 @@ func (d delivery) deliver(ctx context.Context, spool string) error {
 	if d.quiet {
 		return nil
 	}
-	return report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: d.out})
+	return report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: asTyped(d.out)})
+}
+
+// asTyped returns a path as a person in the working directory would type it.
+func asTyped(path string) string {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(cwd, path)
+	if err != nil || len(rel) >= len(path) {
+		return path
+	}
+	return rel
 }
 
 // sign signs the evidence in a folder with a local key.
