@@ -13,12 +13,12 @@ func knownClass(name string) bool {
 	return ok
 }
 
-// ownsClass reports whether the program that read a credential is one whose
-// business it is.
-func ownsClass(f *fact.Fact) bool {
+// owned reports whether what the fact is about, a read of the class or what was
+// sent after one, was done by a program whose business the class is.
+func owned(f *fact.Fact, class string) bool {
 	if len(f.Who) == 0 {
 		return false
 	}
-	c, ok := credential.Lookup(f.Class.String())
+	c, ok := credential.Lookup(class)
 	return ok && c.OwnedBy(f.Who[0].String())
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
-	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
 // maxGrants bounds a resolved intent: each fact is held against each.
@@ -19,11 +18,12 @@ const maxAncestors = 1024
 // entry is a grant as it was written: what Canonical stores and what the
 // grants are compiled from, so that the two cannot differ.
 type entry struct {
-	Verb string   `json:"verb"` // connect, credential, exec, write, listen, power
-	Deny bool     `json:"deny,omitempty"`
-	To   string   `json:"to"`
-	By   []string `json:"by,omitempty"`
-	Step string   `json:"step,omitempty"`
+	Verb  string   `json:"verb"` // connect, credential, chain, exec, write, listen, power
+	Deny  bool     `json:"deny,omitempty"`
+	Class string   `json:"class,omitempty"` // chain: the class that may be sent on
+	To    string   `json:"to"`
+	By    []string `json:"by,omitempty"`
+	Step  string   `json:"step,omitempty"`
 
 	Kind   string `json:"kind"`
 	File   string `json:"file"`
@@ -35,14 +35,14 @@ type entry struct {
 type grant struct {
 	Grant
 	entry entry
-	dest  destination // connect, listen
+	dest  destination // connect, listen, chain
 	glob  glob        // exec, write
 }
 
 // verbs maps the words of entries to verbs.
 var verbs = map[string]fact.Verb{
 	"connect": fact.Connect, "credential": fact.Credential, "exec": fact.Exec,
-	"write": fact.Write, "listen": fact.Listen, "power": fact.Power,
+	"write": fact.Write, "listen": fact.Listen, "power": fact.Power, "chain": fact.Chain,
 }
 
 // compile checks an entry and makes it a grant.
@@ -51,6 +51,9 @@ func compile(e entry) (grant, error) {
 	g.Verb = verbs[e.Verb]
 	g.Origin = Origin{File: e.File, Line: e.Line, Column: e.Column, Kind: e.Kind}
 	var err error
+	if e.Class != "" && g.Verb != fact.Chain {
+		return g, badAt(0, "only what may be sent on has a class")
+	}
 	switch g.Verb {
 	case fact.Connect:
 		if g.dest, err = parseDestination(e.To, e.Deny); err != nil {
@@ -79,6 +82,19 @@ func compile(e entry) (grant, error) {
 		if len(e.By) == 0 {
 			g.Specificity = exactLineage
 		}
+	case fact.Chain:
+		if !knownClass(e.Class) {
+			return g, badAt(0, "not a credential class")
+		}
+		if g.dest, err = parseDestination(e.To, false); err != nil {
+			return g, err
+		}
+		// As for the read: without by, only by the programs that own the class.
+		g.Specificity = g.dest.specificity()
+		if len(e.By) == 0 && g.Specificity == exactHost {
+			g.Specificity = exactLineage
+		}
+		g.entry.To = g.dest.String()
 	case fact.Exec, fact.Write:
 		if g.glob, err = parseGlob(e.To, g.Verb == fact.Exec); err != nil {
 			return g, err
@@ -111,36 +127,9 @@ func compile(e entry) (grant, error) {
 		g.Specificity = min(g.Specificity, preset)
 	}
 	g.entry.By = slices.Clone(e.By)
-	g.Text = g.entry.text()
+	i := g.entry.item()
+	g.Text = i.text()
 	return g, nil
-}
-
-// text is the entry as a YAML value.
-func (e *entry) text() string {
-	if len(e.By) == 0 && e.Step == "" {
-		return e.To
-	}
-	var b strings.Builder
-	key := "to"
-	if e.Verb == "credential" {
-		key = "class"
-	}
-	fmt.Fprintf(&b, "{%s: %s", key, document.Quote(e.To))
-	if len(e.By) > 0 {
-		b.WriteString(", by: [")
-		for i, p := range e.By {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			b.WriteString(document.Quote(p))
-		}
-		b.WriteByte(']')
-	}
-	if e.Step != "" {
-		b.WriteString(", step: " + document.Quote(e.Step))
-	}
-	b.WriteByte('}')
-	return b.String()
 }
 
 func validProgram(s string) error {
@@ -188,7 +177,14 @@ func (g *grant) covers(f *fact.Fact) bool {
 			return false
 		}
 		if len(g.entry.By) == 0 {
-			return ownsClass(f)
+			return owned(f, g.entry.To)
+		}
+	case fact.Chain:
+		if g.entry.Class != f.Taint.String() || !g.dest.matches(f) {
+			return false
+		}
+		if len(g.entry.By) == 0 {
+			return owned(f, g.entry.Class)
 		}
 	case fact.Exec, fact.Write:
 		if !g.coversPath(f) {

@@ -11,7 +11,11 @@
 package intent
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
 // Version is the version of the policy file that this package reads.
@@ -85,11 +89,19 @@ func (p *Policy) Jobs() []string {
 }
 
 // Resolve returns what holds for a job: what stands at the top, and what
-// stands under its name. A job that the file does not name, and the empty
-// name, get what stands at the top; [Policy.Jobs] tells a caller who wants to
-// warn. The error is not nil only where the parts are too many together.
+// stands under its name. The empty name gets what stands at the top, as does
+// every name where the file has no jobs. A name that is not among the file's
+// jobs is an error: a slip would leave the job without its grants, or, worse,
+// without its limits.
 func (p *Policy) Resolve(job string) (*Resolved, error) {
 	r := &Resolved{present: true, failOn: p.failOn}
+	if names := p.Jobs(); job != "" && len(names) > 0 && !contains(names, job) {
+		near := ""
+		if n := document.Nearest(job, names); n != "" {
+			near = fmt.Sprintf(" (did you mean %s?)", document.Quote(n))
+		}
+		return nil, fmt.Errorf("%s: the policy has no job %s%s; it has %s", p.file, document.Quote(job), near, quoted(names))
+	}
 	parts := []section{p.top}
 	for _, s := range p.jobs {
 		if s.job == job {
@@ -108,6 +120,22 @@ func (p *Policy) Resolve(job string) (*Resolved, error) {
 		}
 	}
 	return r, nil
+}
+
+// quoted names at most ten things.
+func quoted(names []string) string {
+	var b strings.Builder
+	for i, n := range names {
+		if i == 10 {
+			fmt.Fprintf(&b, " and %d more", len(names)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(document.Quote(n))
+	}
+	return b.String()
 }
 
 // None returns the intent of a job that declared nothing: it grants nothing

@@ -69,6 +69,8 @@ jobs:
       - "203.0.113.7:53/udp"
     exec: [npm, node, /opt/tools/**]
     listen: ["127.0.0.1:*"]
+    credentials:
+      - {class: git, by: [npm], to: ["*.example.com:443", "10.1.0.0/16:443"], step: install}
 deny:
   egress: ["*.ngrok.app"]
 fail-on: {severity: medium, coverage: partial}
@@ -86,7 +88,7 @@ func TestTheMostSpecificGrantExplainsAConnection(t *testing.T) {
 	}{
 		{"a name below a wildcard", connect("curl", "api.example.com", "192.0.2.1:443", event.ProtoTCP), "*.example.com:443", 500},
 		{"two labels below a wildcard", connect("curl", "a.b.example.com", "192.0.2.1:443", event.ProtoTCP), "*.example.com:443", 500},
-		{"the exact host for the named program in its step", release, `{to: "uploads.example.com:443", by: ["gh"], step: "release"}`, 1000},
+		{"the exact host for the named program in its step", release, `{to: "uploads.example.com:443", by: [gh], step: release}`, 1000},
 		{"the same host by another program falls back to the wildcard", connect("curl", "uploads.example.com", "192.0.2.1:443", event.ProtoTCP), "*.example.com:443", 500},
 		{"a host of a preset", connect("git", "github.com", "192.0.2.2:443", event.ProtoTCP), "github.com:443", 400},
 		{"a wildcard of a preset", connect("npm", "packages.npmjs.org", "192.0.2.2:443", event.ProtoTCP), "*.npmjs.org:443", 400},
@@ -155,12 +157,12 @@ func TestAGrantBoundToAProgramLooksThroughTheWholeLineage(t *testing.T) {
 }
 
 func TestADenyNeedsNoPortAndHoldsForAnyProtocol(t *testing.T) {
-	r := resolve(t, example, "other")
+	r := resolve(t, example, "")
 	for _, f := range []*fact.Fact{
 		connect("x", "a.ngrok.app", "192.0.2.1:443", event.ProtoTCP),
 		connect("x", "a.ngrok.app", "192.0.2.1:9999", event.ProtoUDP),
 	} {
-		if g := r.Denied(f); g == nil || g.Text != "*.ngrok.app:*/*" || g.Origin.Line != 15 {
+		if g := r.Denied(f); g == nil || g.Text != "*.ngrok.app:*/*" || g.Origin.Line != 17 {
 			t.Fatalf("Denied = %+v", g)
 		}
 	}
@@ -169,14 +171,27 @@ func TestADenyNeedsNoPortAndHoldsForAnyProtocol(t *testing.T) {
 	}
 }
 
-func TestOnlyTheTopHoldsForAJobThatIsNotNamed(t *testing.T) {
+func TestOnlyTheTopHoldsWithoutAJob(t *testing.T) {
 	f := connect("curl", "api.example.com", "192.0.2.1:443", event.ProtoTCP)
-	for _, job := range []string{"", "lint"} {
-		if g := resolve(t, example, job).Explain(f); g != nil {
-			t.Errorf("job %q: explained by %s of another job", job, g.Text)
+	if g := resolve(t, example, "").Explain(f); g != nil {
+		t.Errorf("explained by %s of a job", g.Text)
+	}
+	if r := resolve(t, "{version: 1, exec: [sh]}", "lint"); !r.Limits(fact.Exec) || r.Job() != "" {
+		t.Error("the top of a policy without jobs does not hold for every job")
+	}
+}
+
+func TestAJobThatThePolicyDoesNotHaveIsAnError(t *testing.T) {
+	p, _ := Parse("x", []byte(example))
+	for job, want := range map[string]string{
+		"lint":  `x: the policy has no job "lint"; it has "build"`,
+		"biuld": `x: the policy has no job "biuld" (did you mean "build"?); it has "build"`,
+		"a\x1b": `x: the policy has no job "a\x1b"; it has "build"`,
+	} {
+		if _, err := p.Resolve(job); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", job, err, want)
 		}
 	}
-	p, _ := Parse("x", []byte(example))
 	if got := p.Jobs(); len(got) != 1 || got[0] != "build" {
 		t.Errorf("Jobs() = %q", got)
 	}
@@ -190,7 +205,7 @@ func TestAnIntentLimitsEgressAndCredentialsAlwaysTheRestWhereListed(t *testing.T
 		{"{version: 1}", "", "connect resolve credential power chain"},
 		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain"},
 		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "b", "connect resolve credential power chain"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain"},
 		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain"},
 	} {
 		r := resolve(t, tt.policy, tt.job)
@@ -241,6 +256,10 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [{by: [x]}]", `"to" is missing`},
 		{"version: 1\negress: [{to: \"a:1\", by: [/usr/bin/gh]}]", `p.yml:2:27: want the base name of a program, without its folder: "/usr/bin/gh"`},
 		{"version: 1\negress: [{to: \"a:1\", by: []}]", "names no program"},
+		{"version: 1\ncredentials: [{class: npm, to: []}]", "names no destination"},
+		{"version: 1\ncredentials: [{class: npm, to: [a.example]}]", `p.yml:2:33: the port is missing`},
+		{"version: 1\ncredentials: [{class: nmp, to: [a.example]}]", `(did you mean "npm"?)`},
+		{"version: 1\nexec: [{class: npm}]", `unknown key: "class"`},
 		{"version: 1\nsuppress: []", `p.yml:2:1: not supported by this version`},
 		{"version: 1\njobs: {a: {agents: {}}}", `p.yml:2:12: not supported by this version`},
 		{"version: 1\njobs: {a: {fail-on: never}}", `p.yml:2:12: stands at the top of the file, not in a job`},
@@ -386,6 +405,102 @@ func TestPowerIsGrantedToAProgramOfTheLineage(t *testing.T) {
 	}
 }
 
+// chain makes the fact of a credential that was read and then something sent.
+func chain(who, class, host, addr string) *fact.Fact {
+	f := connect(who, host, addr, event.ProtoTCP)
+	f.Verb, f.Class, f.Taint = fact.Chain, text("credential-egress"), text(class)
+	return f
+}
+
+func TestWhatMayBeSentOnIsAGrantOfItsOwn(t *testing.T) {
+	const host = "api.example.com"
+	for _, tt := range []struct {
+		name, policy string
+		f            *fact.Fact
+		spec         int // -1: not explained
+	}{
+		{"the class, the program, the host", `[{class: aws, by: [deploy], to: ["api.example.com:443"]}]`, chain("deploy", "aws", host, "192.0.2.1:443"), 1000},
+		{"what the program started", `[{class: aws, by: [deploy], to: ["api.example.com:443"]}]`, chain("curl deploy", "aws", host, "192.0.2.1:443"), 1000},
+		{"one text for one destination", `[{class: aws, by: deploy, to: "api.example.com:443"}]`, chain("deploy", "aws", host, "192.0.2.1:443"), 1000},
+		{"a wildcard", `[{class: aws, by: [deploy], to: ["*.example.com:443"]}]`, chain("deploy", "aws", host, "192.0.2.1:443"), 500},
+		{"anywhere", `[{class: aws, by: [deploy], to: ["*:*"]}]`, chain("deploy", "aws", host, "192.0.2.1:443"), 0},
+		{"a program that owns the class, without by", `[{class: aws, to: ["api.example.com:443"]}]`, chain("terraform", "aws", host, "192.0.2.1:443"), 1000},
+		{"another class", `[{class: aws, by: [deploy], to: ["api.example.com:443"]}]`, chain("deploy", "git", host, "192.0.2.1:443"), -1},
+		{"another host", `[{class: aws, by: [deploy], to: ["api.example.com:443"]}]`, chain("deploy", "aws", "evil.example", "192.0.2.1:443"), -1},
+		{"another port", `[{class: aws, by: [deploy], to: ["api.example.com:443"]}]`, chain("deploy", "aws", host, "192.0.2.1:80"), -1},
+		{"another program", `[{class: aws, by: [deploy], to: ["api.example.com:443"]}]`, chain("curl", "aws", host, "192.0.2.1:443"), -1},
+		{"a program that does not own the class, without by", `[{class: aws, to: ["api.example.com:443"]}]`, chain("curl", "aws", host, "192.0.2.1:443"), -1},
+		{"another step", `[{class: aws, by: [deploy], to: ["api.example.com:443"], step: release}]`, chain("deploy", "aws", host, "192.0.2.1:443"), -1},
+		{"a grant to read", `[{class: aws, by: [deploy]}]`, chain("deploy", "aws", host, "192.0.2.1:443"), -1},
+	} {
+		r := resolve(t, "version: 1\negress: [\"*.example.com:443\"]\ncredentials: "+tt.policy, "")
+		spec := -1
+		if g := r.Explain(tt.f); g != nil {
+			spec = g.Specificity
+		}
+		if spec != tt.spec {
+			t.Errorf("%s: specificity %d, want %d", tt.name, spec, tt.spec)
+		}
+	}
+	r := resolve(t, `{version: 1, credentials: [{class: aws, by: [deploy], to: ["api.example.com:443"]}]}`, "")
+	if r.Explain(connect("deploy", host, "192.0.2.1:443", event.ProtoTCP)) != nil {
+		t.Error("it grants the connection too")
+	}
+	if r.Explain(&fact.Fact{Verb: fact.Credential, Class: text("aws"), Who: texts("deploy")}) == nil {
+		t.Error("it does not grant the read")
+	}
+}
+
+func TestASuggestedPolicyIsWhatAPersonWouldWrite(t *testing.T) {
+	write := func(list ...string) (facts []*fact.Fact) {
+		for _, p := range list {
+			place := fact.Workspace
+			if p[0] == '/' {
+				place = fact.Home
+			}
+			facts = append(facts, &fact.Fact{Verb: fact.Write, Object: text(p), Place: place, Who: texts("git")})
+		}
+		return facts
+	}
+	read := func(class, who string) *fact.Fact {
+		return &fact.Fact{Verb: fact.Credential, Class: text(class), Who: texts(strings.Fields(who)...)}
+	}
+	for _, tt := range []struct {
+		name  string
+		facts []*fact.Fact
+		want  string
+	}{
+		{"words stand beside each other", []*fact.Fact{
+			{Verb: fact.Exec, Object: text("/usr/bin/npm")}, {Verb: fact.Exec, Object: text("/bin/sh")}, {Verb: fact.Exec, Object: text("/bin/yes")}, {Verb: fact.Exec, Object: text("/bin/7z")},
+		}, "exec: [\"7z\", \"yes\", npm, sh]\n"},
+		{"long lists go on in the next line", func() (facts []*fact.Fact) {
+			for c := 'a'; c <= 'j'; c++ {
+				facts = append(facts, &fact.Fact{Verb: fact.Exec, Object: text("/bin/program-" + string(c))})
+			}
+			return facts
+		}(), "exec: [program-a, program-b, program-c, program-d, program-e, program-f,\n  program-g, program-h, program-i, program-j]\n"},
+		{"a tree of a folder keeps its two stars", write("node_modules/**", "package.json"), "write:\n  - \"node_modules/**\"\n  - package.json\n"},
+		{"what another line holds is left out", write("dist/**", "dist/a", "dist/b/*", "dist", "distant"), "write:\n  - \"dist/**\"\n  - distant\n"},
+		{"many files of a folder are the folder", write("src/a", "src/b", "src/c", "src/d", "src/e", "x"), "write:\n  - \"src/*\"\n  - x\n"},
+		{"a few files are told", write("src/a", "src/b", "src/c"), "write:\n  - src/a\n  - src/b\n  - src/c\n"},
+		{"many folders of one are a tree", write("clone/.git/HEAD", "clone/.git/objects/**", "clone/.git/refs/**", "clone/a/b", "clone/c/d", "clone/x"), "write:\n  - \"clone/**\"\n"},
+		{"settings and hooks are told each", write(".git/a", ".git/b", ".git/c", ".git/d", ".git/e"), "write:\n  - \".git/a\"\n  - \".git/b\"\n  - \".git/c\"\n  - \".git/d\"\n  - \".git/e\"\n"},
+		{"outside the workspace each is told", write("/h/a", "/h/b", "/h/c", "/h/d", "/h/e"), "write:\n  - /h/a\n  - /h/b\n  - /h/c\n  - /h/d\n  - /h/e\n"},
+		{"temporary files need no grant", []*fact.Fact{{Verb: fact.Write, Place: fact.Temp, Object: text("/tmp/x")}, {Verb: fact.Delete, Place: fact.Cache, Object: text("/h/.npm/**")}}, ""},
+		{"what others did to the job is not its doing", []*fact.Fact{{Verb: fact.Credential, Class: text("memory"), Via: event.ViaOutside}}, ""},
+		{"credentials of their owners", []*fact.Fact{read("npm", "npm"), read("aws", "terraform")}, "credentials: [aws, npm]\n"},
+		{"readers of a class share a line", []*fact.Fact{read("git", "npm"), read("git", "cargo"), read("git", "git")}, "credentials:\n  - git\n  - {class: git, by: [cargo, npm]}\n"},
+		{"what was sent stands with the read", []*fact.Fact{
+			read("git", "git"), chain("git", "git", "git.example.com", "192.0.2.1:443"), chain("git-remote-https git", "git", "b.example.com", "192.0.2.1:443"),
+			read("ssh", "cat"), chain("curl", "ssh", "", "192.0.2.1:80"),
+		}, "credentials:\n  - {class: git, to: [\"b.example.com:443\", \"git.example.com:443\"]}\n  - {class: ssh, by: [cat]}\n  - {class: ssh, by: [curl], to: [\"192.0.2.1:80\"]}\n"},
+	} {
+		if got := string(Suggest(tt.facts)); got != "version: 1\n"+tt.want {
+			t.Errorf("%s:\n%s\nwant\n%s", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestExplainAllocatesNothing(t *testing.T) {
 	r := resolve(t, example, "build")
 	hit := connect("node npm sh", "a.b.example.com", "192.0.2.1:443", event.ProtoTCP)
@@ -434,6 +549,8 @@ func TestAResolvedIntentThatWasTamperedWithIsRefused(t *testing.T) {
 		"unknown verb":              {`"verb": "connect"`, `"verb": "dance"`},
 		"declared, but it says not": {`"present": true`, `"present": false`},
 		"a deny among the grants":   {`"deny": true,`, ``},
+		"a chain without a class":   {`"class": "git"`, `"class": ""`},
+		"a class where none is":     {`"verb": "credential",`, `"verb": "credential", "class": "git",`},
 		"a score over 100":          {`"score": 40`, `"score": 101`},
 		"cut short":                 {"}\n", ""},
 	} {
@@ -475,9 +592,13 @@ func randomFact(r *rand.Rand) *fact.Fact {
 	}
 	f.Step = text(pick("", "s"))
 	f.Class = text(pick(classes()...))
+	if f.Verb == fact.Chain {
+		f.Taint, f.Class = f.Class, text("credential-egress")
+	}
+	f.Via = event.Via([]event.Via{event.ViaLineage, event.ViaLineage, event.ViaLineage, event.ViaOutside}[r.IntN(4)])
 	f.Place = fact.Place(r.IntN(6))
 	f.Node = &process.Node{Exe: text("/usr/bin/" + name()), Cwd: text(pick("/", "/w", ""))}
-	f.Object = text(pick("/w/", "/", "", "./", "/w/a b/", `/w/q"\/`, "/w/**/x*/", "//w//", "/w/../", "d/", "d/**", "a**b", "memfd:*") + name())
+	f.Object = text(pick("/w/", "/", "", "./", "/w/a b/", `/w/q"\/`, "/w/**/x*/", "//w//", "/w/../", "d/", "d/**", "a**b", "memfd:*", "d/e/", ".d/", "node_modules/") + name())
 	return f
 }
 
@@ -486,13 +607,16 @@ func TestASuggestedPolicyParsesAndExplainsAllThatALineCanCover(t *testing.T) {
 	covered := 0
 	for range 2000 {
 		var facts []*fact.Fact
-		for range 1 + r.IntN(12) {
+		for range 1 + r.IntN(60) {
 			facts = append(facts, randomFact(r))
 		}
 		policy := Suggest(facts)
 		res := resolve(t, string(policy), "")
 		open := 0
 		for _, f := range facts {
+			if f.Scratch() || f.Via == event.ViaOutside {
+				continue // needs no grant
+			}
 			if Line(f) == "" {
 				open++
 				continue
@@ -549,6 +673,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte("version: 1\negress:\n  - *x\n"))
 	f.Add([]byte("version: 1\nuse: node\nroot: [a]\nfail-on: never"))
+	f.Add([]byte("version: 1\ncredentials: [npm, {class: git, by: x, to: ['a.example:443', '*:*/*']}]"))
 	f.Add([]byte("a: &a {b: *a}\n<<: *a"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("f", data)

@@ -129,7 +129,7 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 		case "egress":
 			p.grants(s, e.Value, "connect", "to", "to", "by", "step")
 		case "credentials":
-			p.grants(s, e.Value, "credential", "class", "class", "by", "step")
+			p.grants(s, e.Value, "credential", "class", "class", "by", "to", "step")
 		case "exec", "write", "listen":
 			p.grants(s, e.Value, e.Key, "to", "to", "by", "step")
 		case "root":
@@ -171,6 +171,7 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 	e := entry{Verb: verb}
 	at := n
 	hasObject := false
+	var sent []*yaml.Node // credentials: where the class may be sent
 	for _, k := range p.Any(n) {
 		switch {
 		case k.Key == object:
@@ -189,6 +190,11 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 			}
 			if len(e.By) == 0 {
 				p.Fail(k.Value, "names no program; leave by out for any")
+				return
+			}
+		case verb == "credential" && k.Key == "to":
+			if sent = p.Strings(k.Value); len(sent) == 0 {
+				p.Fail(k.Value, "names no destination; leave to out where the class is sent nowhere else")
 				return
 			}
 		case k.Key == "step":
@@ -212,29 +218,36 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 		p.Fail(n, "%q is missing", object)
 		return
 	}
-	p.entry(s, at, e)
+	if !p.entry(s, at, e) {
+		return
+	}
+	for _, to := range sent {
+		p.entry(s, to, entry{Verb: "chain", Class: e.To, To: to.Value, By: e.By, Step: e.Step})
+	}
 }
 
-// entry checks an entry and keeps it in the section.
-func (p *parser) entry(s *section, at *yaml.Node, e entry) {
+// entry checks an entry and keeps it in the section, or tells what is wrong
+// with it and returns false.
+func (p *parser) entry(s *section, at *yaml.Node, e entry) bool {
 	e.Kind, e.File, e.Line, e.Column = "policy", p.File, at.Line, at.Column
 	g, err := compile(e)
 	if err != nil {
 		if e.Verb == "credential" {
 			p.FailNear(at, document.Nearest(e.To, classes()), "%s; there are %s", err, strings.Join(classes(), ", "))
-			return
+			return false
 		}
 		p.refuse(at, err)
-		return
+		return false
 	}
 	if p.entries++; p.entries > maxGrants {
 		if !p.over {
 			p.Fail(at, "more than %d grants; use wider ones", maxGrants)
 		}
 		p.over = true
-		return
+		return false
 	}
 	s.entries = append(s.entries, g.entry)
+	return true
 }
 
 func (p *parser) refuse(at *yaml.Node, err error) {

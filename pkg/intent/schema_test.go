@@ -61,7 +61,7 @@ func validates(t *testing.T, s *jsonschema.Schema, policy string) error {
 
 func TestTheExamplesOfTheReferenceParseAndValidate(t *testing.T) {
 	s := schema(t)
-	for _, policy := range append(examples(t), example, "version: 1\njobs: {a: }\nuse: node\nroot: [sudo]\nfail-on: {score: never}\ncredentials: [{class: npm, by: x}]") {
+	for _, policy := range append(examples(t), example, "version: 1\njobs: {a: }\nuse: node\nroot: [sudo]\nfail-on: {score: never}\ncredentials: [{class: npm, by: x}, {class: git, to: 'a.example:443'}]") {
 		if _, err := Parse("docs/policy.md", []byte(policy)); err != nil {
 			t.Errorf("%v\n%s", err, policy)
 		}
@@ -76,6 +76,7 @@ func TestWhatTheReaderRefusesTheSchemaRefuses(t *testing.T) {
 	for _, policy := range []string{
 		"egress: []", "version: 2", "{version: 1, egres: []}", "{version: 1, egress: ['a.example']}", "{version: 1, egress: a}",
 		"{version: 1, egress: [{by: [x]}]}", "{version: 1, egress: [{to: 'a:1', by: [/bin/x]}]}", "{version: 1, egress: [{to: 'a:1', upload: 1}]}",
+		"{version: 1, credentials: [{class: npm, to: []}]}", "{version: 1, credentials: [{class: npm, to: [a.example]}]}", "{version: 1, exec: [{to: npm, class: npm}]}",
 		"{version: 1, suppress: []}", "{version: 1, jobs: {a: {fail-on: never}}}", "{version: 1, fail-on: {score: 0}}", "{version: 1, fail-on: {severity: hi}}",
 	} {
 		if _, err := Parse("p", []byte(policy)); err == nil {

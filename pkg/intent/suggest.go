@@ -3,6 +3,7 @@ package intent
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -17,13 +18,13 @@ import (
 var policyKeys = []struct {
 	verb, key string
 }{
-	{"connect", "egress"}, {"listen", "listen"}, {"credential", "credentials"},
+	{"connect", "egress"}, {"listen", "listen"}, {"credential", "credentials"}, {"chain", "credentials"},
 	{"exec", "exec"}, {"write", "write"}, {"power", "root"},
 }
 
 // Line returns the list item of a policy that would cover a fact, such as
 //
-//   - {to: "uploads.example.com:443", by: ["gh"]}
+//   - {to: "uploads.example.com:443", by: [gh]}
 //
 // for the list that [Key] names. It is empty where no line can cover it.
 func Line(f *fact.Fact) string {
@@ -31,7 +32,8 @@ func Line(f *fact.Fact) string {
 	if !ok {
 		return ""
 	}
-	return "- " + e.item()
+	i := e.item()
+	return "- " + i.line()
 }
 
 // Key returns the name of the list where [Line] belongs, or "".
@@ -43,56 +45,19 @@ func Key(f *fact.Fact) string {
 }
 
 // Suggest returns a policy that explains all the facts that a line can cover,
-// grouped by list and sorted. The others are told in comments at its end.
+// grouped by list and sorted. The others are told in comments at its end. What
+// needs no grant is left out: temporary files and caches, and what others did
+// to the job.
+//
+// Where many files of one folder were written it grants the folder, and a line
+// that another covers is left out; so the policy is what a person would have
+// written after looking at the list, and not the list.
 func Suggest(facts []*fact.Fact) []byte {
-	lists := map[string]map[string]*entry{}
-	var open []string
+	s := suggestion{lists: map[string]map[string]*item{}, sent: map[string]map[string][]string{}}
 	for _, f := range facts {
-		e, ok := suggest(f)
-		if !ok {
-			open = append(open, f.Verb.String()+" "+document.Quote(f.Object.String()))
-			continue
-		}
-		list := lists[e.key()]
-		if list == nil {
-			list = map[string]*entry{}
-			lists[e.key()] = list
-		}
-		// One line for a destination, with all who use it; but a line for
-		// anyone stays apart from lines that name programs.
-		id := e.To
-		if len(e.By) == 0 {
-			id += "\x00"
-		}
-		if have := list[id]; have != nil {
-			have.By = append(have.By, e.By...)
-			continue
-		}
-		list[id] = &e
+		s.add(f)
 	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "version: %d\n", Version)
-	for _, k := range policyKeys {
-		if len(lists[k.key]) == 0 {
-			continue
-		}
-		items := make([]string, 0, len(lists[k.key]))
-		for _, e := range lists[k.key] {
-			slices.Sort(e.By)
-			e.By = slices.Compact(e.By)
-			items = append(items, e.item())
-		}
-		slices.Sort(items)
-		fmt.Fprintf(&b, "%s:\n", k.key)
-		for _, item := range items {
-			fmt.Fprintf(&b, "  - %s\n", item)
-		}
-	}
-	slices.Sort(open)
-	for _, o := range slices.Compact(open) {
-		fmt.Fprintf(&b, "# no line of policy covers: %s\n", o)
-	}
-	return b.Bytes()
+	return s.policy()
 }
 
 func (e *entry) key() string {
@@ -104,12 +69,178 @@ func (e *entry) key() string {
 	return ""
 }
 
-// item is the entry as a YAML list item.
-func (e *entry) item() string {
-	if len(e.By) == 0 && e.Step == "" {
-		return document.Quote(e.To)
+// suggestion is a policy that is being made.
+type suggestion struct {
+	lists map[string]map[string]*item
+	// sent holds, for a class of credentials and a program, where it may be
+	// sent; the program is empty for those that own the class.
+	sent map[string]map[string][]string
+	open []string // what no line covers
+}
+
+func (s *suggestion) add(f *fact.Fact) {
+	if f.Scratch() || f.Via == event.ViaHost || f.Via == event.ViaOutside {
+		return
 	}
-	return e.text()
+	e, ok := suggest(f)
+	switch {
+	case !ok:
+		s.open = append(s.open, f.Verb.String()+" "+document.Quote(f.Object.String()))
+		return
+	case e.Verb == "credential":
+		s.send(e.To, e.By)
+		return
+	case e.Verb == "chain":
+		s.send(e.Class, e.By, e.To)
+		return
+	}
+	list := s.lists[e.key()]
+	if list == nil {
+		list = map[string]*item{}
+		s.lists[e.key()] = list
+	}
+	// One line for a destination, with all who use it; but a line for
+	// anyone stays apart from lines that name programs.
+	id := e.To
+	if len(e.By) == 0 {
+		id += "\x00"
+	}
+	if have := list[id]; have != nil {
+		have.by = append(have.by, e.By...)
+		return
+	}
+	i := e.item()
+	list[id] = &i
+}
+
+// send notes who reads a class, and where it goes.
+func (s *suggestion) send(class string, by []string, to ...string) {
+	if s.sent[class] == nil {
+		s.sent[class] = map[string][]string{}
+	}
+	program := ""
+	if len(by) > 0 {
+		program = by[0]
+	}
+	s.sent[class][program] = append(s.sent[class][program], to...)
+}
+
+// credentials makes the list: one line for the programs of a class that send it
+// to the same places.
+func (s *suggestion) credentials() []item {
+	var items []item
+	for class, programs := range s.sent {
+		same := map[string]*item{}
+		for program, to := range programs {
+			to = sorted(to)
+			id := strings.Join(to, " ")
+			if program == "" {
+				items = append(items, item{class: class, to: to})
+				continue
+			}
+			if same[id] == nil {
+				same[id] = &item{class: class, to: to}
+			}
+			same[id].by = append(same[id].by, program)
+		}
+		for _, i := range same {
+			i.by = sorted(i.by)
+			items = append(items, *i)
+		}
+	}
+	return items
+}
+
+func sorted(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func (s *suggestion) policy() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "version: %d\n", Version)
+	for n, k := range policyKeys {
+		if n > 0 && policyKeys[n-1].key == k.key {
+			continue
+		}
+		var items []item
+		switch k.key {
+		case "credentials":
+			items = s.credentials()
+		case "write":
+			for _, p := range foldPaths(slices.Collect(maps.Keys(s.lists[k.key]))) {
+				items = append(items, item{object: p})
+			}
+		default:
+			for _, i := range s.lists[k.key] {
+				i.by = sorted(i.by)
+				items = append(items, *i)
+			}
+		}
+		writeList(&b, k.key, items)
+	}
+	for _, o := range sorted(s.open) {
+		fmt.Fprintf(&b, "# no line of policy covers: %s\n", o)
+	}
+	return b.Bytes()
+}
+
+// width is how long the lines of a list of words become.
+const width = 80
+
+// writeList writes a list, sorted: words beside each other, other items each
+// in a line.
+func writeList(b *bytes.Buffer, key string, items []item) {
+	if len(items) == 0 {
+		return
+	}
+	words := key == "exec" || key == "credentials" || key == "root"
+	lines := make([]string, 0, len(items))
+	for i := range items {
+		words = words && items[i].bare()
+		lines = append(lines, items[i].line())
+	}
+	slices.Sort(lines)
+	b.WriteString(key + ":")
+	if !words {
+		b.WriteByte('\n')
+		for _, l := range lines {
+			b.WriteString("  - " + l + "\n")
+		}
+		return
+	}
+	b.WriteString(" [")
+	at := len(key) + 3
+	for i, l := range lines {
+		if i > 0 {
+			b.WriteByte(',')
+			at++
+			if at+len(l)+2 > width {
+				b.WriteString("\n  ")
+				at = 2
+			} else {
+				b.WriteByte(' ')
+				at++
+			}
+		}
+		b.WriteString(l)
+		at += len(l)
+	}
+	b.WriteString("]\n")
+}
+
+// item is the entry as a line would have it.
+func (e *entry) item() item {
+	i := item{by: e.By, step: e.Step}
+	switch e.Verb {
+	case "credential":
+		i.class = e.To
+	case "chain":
+		i.class, i.to = e.Class, []string{e.To}
+	default:
+		i.object = e.To
+	}
+	return i
 }
 
 // suggest returns the entry that covers a fact most closely.
@@ -122,7 +253,12 @@ func suggest(f *fact.Fact) (entry, bool) {
 		e = entry{Verb: "listen", To: destinationOf(f), By: doer(f)}
 	case fact.Credential:
 		e = entry{Verb: "credential", To: f.Class.String()}
-		if !ownsClass(f) {
+		if !owned(f, e.To) {
+			e.By = doer(f)
+		}
+	case fact.Chain:
+		e = entry{Verb: "chain", Class: f.Taint.String(), To: destinationOf(f)}
+		if !owned(f, e.Class) {
 			e.By = doer(f)
 		}
 	case fact.Exec:

@@ -216,7 +216,7 @@ func tightnessOf(f *fact.Fact) int {
 		return tightExec
 	case fact.Write:
 		return tightWrite
-	case fact.Credential:
+	case fact.Credential, fact.Chain:
 		return tightCredentials
 	}
 	return -1
