@@ -42,7 +42,7 @@ func monitorCommand() *cobra.Command {
 						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
 					},
 				},
-				UID: uid, GID: gid, Groups: groups,
+				UID: uid, GID: gid, Groups: groups, Armed: settleMemory,
 				Deliver: []string{"deliver", "--partial", "--out", out},
 			}, hello)
 			switch {

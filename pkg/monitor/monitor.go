@@ -135,12 +135,13 @@ func (m *Monitor) arm(ctx context.Context) error {
 	watch := sensor.Watch{Names: names, Prefixes: prefixes}
 	var refused error
 	if m.opt.Sensor != "netlink" {
-		refused = probe.CanEBPF()
-		if refused == nil {
-			s := ebpf.New(ebpf.Options{Watch: watch})
-			if refused = s.Start(ctx, m.handle); refused == nil {
-				m.primary = s
-			}
+		s := ebpf.New(ebpf.Options{Watch: watch})
+		if refused = s.Start(ctx, m.handle); refused == nil {
+			m.primary = s
+		} else if why := probe.CanEBPF(); why != nil {
+			// Asked only now: the answer costs as much as loading, and speaks
+			// to a person where the kernel's own does not.
+			refused = why
 		}
 		if refused != nil && m.opt.Sensor == "ebpf" {
 			return fmt.Errorf("the eBPF sensor cannot be used: %w", refused)

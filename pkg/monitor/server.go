@@ -29,6 +29,8 @@ type ServeOptions struct {
 	// recordings become theirs.
 	UID, GID int
 	Groups   []int
+	// Armed is called once, when a first event would be seen; nil for nothing.
+	Armed func()
 	// Deliver is the command that hands a recording over where its client is
 	// gone, run as the caller: the folder is appended to it.
 	Deliver []string
@@ -53,6 +55,9 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
 	}
 	defer m.Close()
+	if opt.Armed != nil {
+		opt.Armed()
+	}
 	_, dir, err := newSpool()
 	if err != nil {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
