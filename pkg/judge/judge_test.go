@@ -132,6 +132,30 @@ var scenes = []struct {
 		}, judge.Fail, 64, []judge.Reason{judge.Undeclared},
 	},
 	{
+		"a credential that may be sent there",
+		"version: 1\negress: [\"api.example.com:443\"]\ncredentials: [{class: npm, by: [cat, curl], to: [\"api.example.com:443\"]}]\n",
+		func(l *facttest.Log) {
+			sh := l.Run(l.Root, "/bin/sh", "sh", "-c", "cat ~/.npmrc | curl")
+			l.Read(l.Run(sh, "/bin/cat", "cat", ".npmrc"), "npm", facttest.Home+"/.npmrc")
+			curl := l.Run(sh, "/usr/bin/curl", "curl", "api.example.com")
+			l.Resolve(curl, "api.example.com", "203.0.113.9")
+			l.Send(curl, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Pass, 0, []judge.Reason{},
+	},
+	{
+		"a credential that may be sent anywhere",
+		"version: 1\negress: [\"api.example.com:443\"]\ncredentials: [{class: npm, by: [cat, curl], to: [\"*:*\"]}]\n",
+		func(l *facttest.Log) {
+			sh := l.Run(l.Root, "/bin/sh", "sh", "-c", "cat ~/.npmrc | curl")
+			l.Read(l.Run(sh, "/bin/cat", "cat", ".npmrc"), "npm", facttest.Home+"/.npmrc")
+			curl := l.Run(sh, "/usr/bin/curl", "curl", "api.example.com")
+			l.Resolve(curl, "api.example.com", "203.0.113.9")
+			l.Send(curl, "203.0.113.9:443", 120)
+			l.End(0)
+		}, judge.Review, 0, []judge.Reason{judge.LowTightness},
+	},
+	{
 		"no intent", "",
 		func(l *facttest.Log) {
 			l.Resolve(l.Root, "anything.example", "203.0.113.9")
