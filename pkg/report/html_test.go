@@ -196,7 +196,7 @@ func TestTheReportOfAnInstallInTheBrowser(t *testing.T) {
 		"Posture: review , score 0", "No policy says what it may do.", "npm install esbuild , exit 0",
 		"1 destination, 7.2 kB out, 9.6 MB in.", "packages.example.org:443 name from TLS 198.51.100.20 tcp",
 		"/home/ci/.npmrc", "48 files: 7 in the workspace, 40 in caches, 1 in temporary folders, 0 elsewhere.",
-		"node install.js", "esbuild --version ×2", "Coverage complete", "root", `- {to: "packages.example.org:443", by: ["npm"]}`,
+		"node install.js", "esbuild --version ×2", "Coverage complete", "root", `- {to: "packages.example.org:443", by: [npm]}`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in: %s", want, text)
