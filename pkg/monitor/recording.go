@@ -34,6 +34,7 @@ type recording struct {
 	log   *evidence.Log
 	judge *judge.Judge
 
+	opened   int64
 	parent   event.Actor // the process whose children are recorded
 	root     event.Actor // the command, once it was forked
 	rootExit *int
@@ -43,6 +44,9 @@ type recording struct {
 	dns      wire.DNSMessage
 
 	first bool // a fork was seen
+
+	// What the monitor could not say whose doing it was, when this was opened.
+	unownedBefore, unresolvedBefore uint64
 }
 
 // The files of a recording's folder.
@@ -112,6 +116,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
 		return nil, fmt.Errorf("process %d is not an ancestor of the client: only its own can be watched", o.Parent)
 	}
 	r.parent = root.Actor
+	r.unownedBefore, r.unresolvedBefore = m.unowned, unresolved(m.table.Stats())
 	r.start(m, o, root)
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
@@ -133,6 +138,7 @@ func readIntent(canonical []byte) (*intent.Resolved, error) {
 // processes that leads to the client.
 func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	now := boottime()
+	r.opened = now
 	host, _ := os.Hostname()
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	ev := r.blank(event.Start, now)
@@ -340,6 +346,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if m.second != nil {
 		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.witness.disagree)
 	}
+	m.tellUnattributed(r, now)
 	if err := r.log.Full(); err != nil {
 		m.opt.Logf("the log is not whole: %v", err)
 	}
@@ -378,6 +385,30 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		m.opt.Logf("the recording could not be closed: %v", err)
 	}
 	return string(v.Verdict)
+}
+
+// tellUnattributed says how much happened on the machine of which nobody knows
+// whose doing it was. Some of it may be the job's. Where sockets are polled
+// that is a loss; elsewhere it is what was under way before the sensor came.
+func (m *Monitor) tellUnattributed(r *recording, now int64) {
+	if n := m.unowned - r.unownedBefore; n > 0 {
+		if m.primary.Name() == "netlink" {
+			r.gap(m.primary.Name(), "connections whose process was gone before it could be found", r.opened, now, n)
+		} else {
+			r.note(redact.Const("socket records without a process, on the whole machine"), n)
+		}
+	}
+	if n := unresolved(m.table.Stats()) - r.unresolvedBefore; n > 0 {
+		r.note(redact.Const("records of processes that were never seen to begin, on the whole machine"), n)
+	}
+}
+
+func unresolved(s process.Stats) uint64 { return s.Unresolved + s.Overflow }
+
+func (r *recording) note(what redact.Text, n uint64) {
+	ev := r.blank(event.Note, boottime())
+	ev.Detail, ev.Count = what, n
+	r.append(ev)
 }
 
 // maxSurvivors bounds the list of processes left running.
