@@ -20,8 +20,6 @@ type witness struct {
 // while a job runs.
 const patience = 5
 
-var witnessed = [3]string{"fork", "exec", "exit"}
-
 func counts(s sensor.Stats) [3]uint64 { return [3]uint64{s.Forks, s.Execs, s.Exits} }
 
 // deviation returns the largest difference beyond that at arming.
