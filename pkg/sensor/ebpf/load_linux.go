@@ -172,7 +172,7 @@ func (l *loaded) loadWhatLoads(spec *bpf.CollectionSpec, opts bpf.CollectionOpti
 			return nil, fmt.Errorf("loading the programs: %w", err)
 		}
 		delete(spec.Programs, h.program)
-		l.missing = append(l.missing, h.without)
+		l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
 	}
 	coll, err := bpf.NewCollectionWithOptions(spec, opts)
 	if err != nil {

@@ -376,6 +376,9 @@ func TestArmingTakesLessThanFourTenthsOfASecond(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if b, _ := os.ReadFile("/proc/cpuinfo"); bytes.Contains(b, []byte("QEMU TCG")) {
+		t.Skipf("armed in %v on an emulated CPU", best)
+	}
 	t.Logf("armed in %v", best)
 	if best > 400*time.Millisecond {
 		t.Errorf("armed in %v", best)

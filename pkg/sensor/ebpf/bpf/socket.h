@@ -337,10 +337,13 @@ static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p
 	}
 	if (len > limit)
 		len = limit;
-	/* A length of 0 is refused, and so is one that could be 0. */
-	barrier_var(len);
-	if (len == 0 || len > HELLO_BYTES)
+	if (len == 0)
 		goto out;
+	/* The verifier of 6.1 does not conclude from this that it is at least 1. */
+	len--;
+	barrier_var(len);
+	len &= HELLO_BYTES - 1;
+	len++;
 	if (bpf_skb_load_bytes(skb, p->payload, s->out + sizeof(*r), len))
 		goto out;
 	r->len = len;
