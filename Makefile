@@ -44,7 +44,7 @@ FUZZTIME ?= 60s
 fuzz: ## every fuzz target for FUZZTIME each
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
 
 tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) ## third-party programs that tests use, kept by version
 
