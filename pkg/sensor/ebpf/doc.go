@@ -38,9 +38,10 @@
 // with a slash was deeper than 4,096 bytes, and its outermost folders are
 // missing.
 //
-// Opens are folded in the kernel by process image, inode and access: the first
-// is told at once, the next at most once a second with their Count; Stats.Folded
-// counts what was held back.
+// Opens are folded in the kernel by process image, file (inode and generation)
+// and access: the first is told at once, the next at most once a second with
+// their Count; Stats.Folded counts what was held back. An open that made its
+// file is always told.
 //
 // # What it does not see
 //

@@ -151,6 +151,31 @@ func TestRepeatedWritesAreFoldedAndCounted(t *testing.T) {
 	}
 }
 
+// A file system gives the number of a removed file to the next that is made. A
+// job must not be able to write a file unseen in the place of one that was told.
+func TestAFileWithTheNumberOfARemovedOneIsTold(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	dir := t.TempDir()
+	pid, _ := perform(t, "reuse", dir)
+	drain(t, s)
+	numbers, err := os.ReadFile(filepath.Join(dir, "numbers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(string(numbers)); err != nil || n >= 100 {
+		t.Skipf("this file system used no number twice (%s of 100)", numbers)
+	}
+	opens := map[string]int{}
+	for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.Open && r.PID == pid }) {
+		opens[filepath.Base(string(r.Path))]++
+	}
+	for i := range 100 {
+		if name := fmt.Sprintf("life-%d", i); opens[name] != 2 {
+			t.Errorf("%s was told %d times, want when it was made and when it was written again", name, opens[name])
+		}
+	}
+}
+
 func TestTamperingIsToldWithItsTarget(t *testing.T) {
 	s, rec := arm(t, Options{}, nil)
 	dir := t.TempDir()
@@ -182,6 +207,9 @@ func TestTamperingIsToldWithItsTarget(t *testing.T) {
 	}
 	if r := by(event.MemAccess, event.OpWrite); r.TargetPID != target {
 		t.Errorf("process_vm_writev %+v", r)
+	}
+	if r := by(event.Ptrace, event.OpOther); r.TargetPID != target {
+		t.Errorf("pidfd_getfd %+v", r)
 	}
 	if r := rec.only(t, "kill", func(r *sensor.Record) bool {
 		return r.PID == pid && r.Kind == event.Kill && r.Signal == int(unix.SIGUSR1)

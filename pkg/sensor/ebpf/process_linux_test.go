@@ -285,6 +285,19 @@ func storm(t testing.TB, n int) {
 	for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.Fork && r.ParentPID == parent }) {
 		forks[r.PID]++
 	}
+	// The order of a process's life holds in a storm too.
+	life := map[uint32]event.Kind{}
+	rec.mu.Lock()
+	for i := range rec.recs {
+		r := &rec.recs[i]
+		if _, forked := life[r.PID]; r.Kind == event.Exec && forks[r.PID] == 1 && !forked {
+			t.Errorf("the exec of %d came before its fork", r.PID)
+		}
+		if r.Kind == event.Fork {
+			life[r.PID] = r.Kind
+		}
+	}
+	rec.mu.Unlock()
 	truth, err := filepath.EvalSymlinks("/bin/true")
 	if err != nil {
 		t.Fatal(err)

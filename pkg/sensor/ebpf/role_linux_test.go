@@ -63,6 +63,7 @@ func perform(t testing.TB, role string, args ...string) (uint32, string) {
 var roles = map[string]func(args []string) error{
 	"connect":    connectMany,
 	"write-many": writeMany,
+	"reuse":      reuse,
 	"exchange":   exchange,
 	"ask":        ask,
 	"files":      doFiles,
@@ -127,6 +128,33 @@ func writeMany(args []string) error {
 		f.Close()
 	}
 	return nil
+}
+
+// reuse makes files with names of their own in a folder, each in the place of
+// the one before, writes to each again, and says how many inode numbers there
+// were.
+func reuse(args []string) error {
+	numbers := map[uint64]bool{}
+	for i := range 100 {
+		name := filepath.Join(args[0], fmt.Sprintf("life-%d", i))
+		for range 2 {
+			f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+			if err != nil {
+				return err
+			}
+			var st unix.Stat_t
+			err = unix.Fstat(int(f.Fd()), &st)
+			f.Close()
+			if err != nil {
+				return err
+			}
+			numbers[st.Ino] = true
+		}
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(args[0], "numbers"), []byte(strconv.Itoa(len(numbers))), 0o600)
 }
 
 // exchange sends 11 bytes, reads 3, and closes.
@@ -322,6 +350,13 @@ func power(args []string) error {
 		return fmt.Errorf("process_vm_readv: %w", err)
 	}
 	_, _ = unix.ProcessVMWritev(pid, []unix.Iovec{{Base: &b[0], Len: 4}}, []unix.RemoteIovec{{Base: uintptr(addr), Len: 4}}, 0)
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	if fd, err := unix.PidfdGetfd(pidfd, 0, 0); err == nil {
+		_ = unix.Close(fd)
+	}
 	if err := unix.Kill(pid, unix.SIGUSR1); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ enum action {
 	A_VM_READ,
 	A_VM_WRITE,
 	A_BPF,
+	A_PIDFD_GETFD,
 	A_SOCKETCALL, /* 32-bit x86: the call and its arguments are in memory */
 };
 
@@ -75,7 +76,7 @@ const volatile u8 actions[CALLS] = {
 	[166] = A_UMOUNT,	[165] = A_MOUNT,	[429] = A_MOVE_MOUNT,	[272] = A_UNSHARE,
 	[308] = A_SETNS,	[425] = A_URING,	[175] = A_MODULE,	[313] = A_MODULE_FD,
 	[176] = A_MODULE_DEL,	[42] = A_CONNECT,	[101] = A_PTRACE,	[310] = A_VM_READ,
-	[311] = A_VM_WRITE,	[321] = A_BPF,
+	[311] = A_VM_WRITE,	[321] = A_BPF,		[438] = A_PIDFD_GETFD,
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl, by int $0x80 also from 64-bit programs */
@@ -93,7 +94,7 @@ const volatile u8 actions32[CALLS] = {
 	[21] = A_MOUNT,		[429] = A_MOVE_MOUNT,	[310] = A_UNSHARE,	[346] = A_SETNS,
 	[425] = A_URING,	[128] = A_MODULE,	[350] = A_MODULE_FD,	[129] = A_MODULE_DEL,
 	[362] = A_CONNECT,	[26] = A_PTRACE,	[347] = A_VM_READ,	[348] = A_VM_WRITE,
-	[357] = A_BPF,		[102] = A_SOCKETCALL,
+	[357] = A_BPF,		[102] = A_SOCKETCALL,	[438] = A_PIDFD_GETFD,
 };
 
 #define TS_COMPAT 2		/* arch/x86/include/asm/thread_info.h */

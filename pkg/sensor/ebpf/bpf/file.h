@@ -132,7 +132,14 @@ __noinline int on_open(u64 fd, u64 how)
 		access |= ACCESS_TRUNCATE;
 	if (BPF_CORE_READ(file, f_flags) & O_APPEND)
 		access |= ACCESS_APPEND;
-	count = folding(BPF_CORE_READ(inode, i_ino), BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | access);
+	/*
+	 * The number of a removed file goes to the next that is made. So a file that
+	 * this open made is never folded, and another life of a number is another file.
+	 */
+	count = 1;
+	if (!(fmode & FMODE_CREATED))
+		count = folding(BPF_CORE_READ(inode, i_ino) ^ (u64)BPF_CORE_READ(inode, i_generation) << 32,
+				BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | access);
 	if (!count)
 		return 0;
 	s = take(&slot);

@@ -81,6 +81,29 @@ static __always_inline u32 bpf_op(u64 cmd)
 	return OP_NONE;
 }
 
+#define PID_FS_MAGIC 0x50494446 /* include/uapi/linux/magic.h */
+
+/* Whose pidfd it is: the pid is in the file, and from 6.9 on in the inode of pidfs. */
+static __always_inline u32 pidfd_target(u64 fd)
+{
+	struct file *file = file_of(fd);
+	struct hlist_node *node;
+	struct task_struct *task;
+	struct pid *pid;
+
+	if (!file)
+		return 0;
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) == PID_FS_MAGIC)
+		pid = BPF_CORE_READ(file, f_inode, i_private);
+	else
+		pid = BPF_CORE_READ(file, private_data);
+	node = BPF_CORE_READ(pid, tasks[0].first);
+	if (!node)
+		return 0;
+	task = (void *)node - bpf_core_field_offset(struct task_struct, pid_links);
+	return BPF_CORE_READ(task, tgid);
+}
+
 #define EACCES 13
 #define EPERM 1
 
@@ -268,6 +291,8 @@ int on_sys_exit(u64 *ctx)
 		if (op == OP_NONE)
 			return 0;
 		return on_act(R_BPF, op, 0, c.arg[0], err);
+	case A_PIDFD_GETFD:
+		return on_act(R_PTRACE, OP_OTHER, pidfd_target((u32)c.arg[0]), 0, err);
 	case A_SOCKETCALL:
 		bpf_probe_read_user(which, sizeof(which), (void *)c.arg[1]);
 		if (c.arg[0] == SYS_CONNECT)

@@ -460,6 +460,9 @@ int on_egress(struct __sk_buff *skb)
 				tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, DNS_BYTES, false);
 			return 1;
 		}
+		/* A socket from before arming, or one whose owner found no memory. */
+		if (!o && sk)
+			o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!o)
 			return 1;
 		o->first = 1;

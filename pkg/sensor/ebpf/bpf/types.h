@@ -196,7 +196,9 @@ struct inode {
 	u16 i_mode;
 	u32 i_nlink;
 	u32 i_rdev;
+	void *i_private;
 	unsigned long i_ino;
+	u32 i_generation;
 	struct super_block *i_sb;
 };
 struct proc_inode {
