@@ -43,6 +43,7 @@ type Folder struct {
 
 	conns   connTable
 	taints  taints
+	asked   []asked
 	written written
 	fan     map[uint64]uint16
 	// listening holds ports that something listened on: what arrives there was
@@ -304,6 +305,8 @@ func (f *Folder) exec(ev *event.Event, n *process.Node) *Fact {
 	// Root by a setuid program: the image before was not root.
 	if ev.UID == 0 && n.Parent != nil && n.Parent.UID != 0 {
 		f.power(ev, n)
+	} else if len(f.asked) > 0 {
+		f.delegated(ev, n)
 	}
 	return fact
 }
@@ -441,6 +444,7 @@ func (f *Folder) Facts() []*Fact {
 		}
 	}
 	out = f.pending(byKey, out)
+	out = f.unheard(byKey, out)
 	slices.SortFunc(out, compare)
 	return out
 }

@@ -316,10 +316,61 @@ func TestPowerOverTheMachine(t *testing.T) {
 		l.Events[len(l.Events)-1].UID = 0
 		l.Run(sudo, "/usr/bin/make", "make", "install")
 		l.Events[len(l.Events)-1].UID = 0
-		if got, want := facts(l), []string{"power root by sudo<make x1"}; !slices.Equal(got, want) {
+		if got, want := facts(l), []string{"power root by make<sudo<make x1"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
+}
+
+// What sudo runs has the power that sudo took, so that a policy can name it.
+func TestPowerIsOfTheProgramThatSudoRuns(t *testing.T) {
+	asRoot := func(l *facttest.Log, a event.Actor) event.Actor {
+		l.Events[len(l.Events)-1].UID = 0
+		return a
+	}
+	sudo := func(l *facttest.Log) event.Actor { return asRoot(l, l.Run(l.Root, "/usr/bin/sudo", "sudo", "-E", "x")) }
+	for _, test := range []struct {
+		name string
+		tell func(l *facttest.Log)
+		want []string
+	}{
+		{"it forks first", func(l *facttest.Log) { asRoot(l, l.Run(l.Fork(sudo(l)), "/usr/bin/apt-get", "apt-get")) }, []string{"power root by apt-get<sudo<make x1"}},
+		{"it becomes the program", func(l *facttest.Log) { asRoot(l, l.Exec(sudo(l), "/usr/bin/apt-get", "apt-get")) }, []string{"power root by apt-get<sudo<make x1"}},
+		{"what that runs is its own affair", func(l *facttest.Log) {
+			apt := asRoot(l, l.Run(sudo(l), "/usr/bin/apt-get", "apt-get"))
+			asRoot(l, l.Run(apt, "/usr/bin/dpkg", "dpkg"))
+		}, []string{"power root by apt-get<sudo<make x1"}},
+		{"each program is a fact", func(l *facttest.Log) {
+			asRoot(l, l.Run(sudo(l), "/usr/bin/apt-get", "apt-get"))
+			asRoot(l, l.Run(sudo(l), "/usr/bin/python3", "python3"))
+			asRoot(l, l.Run(sudo(l), "/usr/bin/apt-get", "apt-get"))
+		}, []string{"power root by apt-get<sudo<make x2", "power root by python3<sudo<make x1"}},
+		{"it runs nothing", func(l *facttest.Log) { sudo(l); sudo(l) }, []string{"power root by sudo<make x2"}},
+		{"it sets its ids", func(l *facttest.Log) {
+			a := sudo(l)
+			l.Add(event.Event{Kind: event.SetID, Actor: a, UID: 0})
+			asRoot(l, l.Run(a, "/usr/bin/apt-get", "apt-get"))
+		}, []string{"power root by apt-get<sudo<make x1"}},
+		{"for another user", func(l *facttest.Log) { l.Run(sudo(l), "/usr/bin/psql", "psql") }, []string{"power root by sudo<make x1"}},
+		{"a setuid program that is no delegate", func(l *facttest.Log) {
+			a := asRoot(l, l.Run(l.Root, "/tmp/rootme", "rootme"))
+			asRoot(l, l.Run(a, "/usr/bin/apt-get", "apt-get"))
+		}, []string{"power root by rootme<make x1"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := facttest.New("make")
+			test.tell(l)
+			var got []string
+			for _, s := range facts(l) {
+				if strings.HasPrefix(s, "power") {
+					got = append(got, s)
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
 }
 
 func TestAProgramThatWasWrittenInTheJobIsFresh(t *testing.T) {

@@ -29,9 +29,22 @@ func (f *Folder) power(ev *event.Event, n *process.Node) *Fact {
 	if what.IsZero() {
 		return nil
 	}
-	l := f.lineageOf(n, ev.Via)
+	if what == rootPower && f.ask(ev, n, f.lineageOf(n, ev.Via)) {
+		return nil
+	}
+	return f.powerFact(ev, n, what, who)
+}
+
+var rootPower = redact.Const("root")
+
+func (f *Folder) powerKey(l *lineage, what, who redact.Text) {
 	f.begin(Power, l)
 	f.key = append(append(append(f.key, what.String()...), ' '), who.String()...)
+}
+
+func (f *Folder) powerFact(ev *event.Event, n *process.Node, what, who redact.Text) *Fact {
+	l := f.lineageOf(n, ev.Via)
+	f.powerKey(l, what, who)
 	if fact := f.grow(ev); fact != nil {
 		return fact
 	}
@@ -51,7 +64,7 @@ func (f *Folder) powerOf(ev *event.Event, n *process.Node) (what, who redact.Tex
 		if ev.UID != 0 || n.Parent == nil || n.Parent.UID == 0 {
 			return none, none
 		}
-		return redact.Const("root"), none
+		return rootPower, none
 	case event.Chmod:
 		return redact.Const("setuid file"), none
 	case event.Ptrace:
