@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	bpf "github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/sensor"
 )
 
@@ -80,4 +82,53 @@ func BenchmarkResident(b *testing.B) {
 	drain(b, s)
 	b.ReportMetric(float64(before)/1024, "MiB-before")
 	b.ReportMetric(float64(residentKB(b))/1024, "MiB-armed")
+}
+
+// BenchmarkAllAtOnce runs 20,000 execs, 20,000 connects and 1,000,000 opens
+// for writing side by side, and fails where one of the first two is missing.
+func BenchmarkAllAtOnce(b *testing.B) {
+	for range b.N {
+		var execs, connects, flows uint64
+		dst := serve(b, "tcp4", "127.0.0.1:0", hangUp)
+		s, _ := arm(b, Options{}, func(r *sensor.Record) bool {
+			switch r.Kind {
+			case event.Exec:
+				if bytes.HasPrefix(r.Argv, []byte("/bin/true\x00all\x00")) {
+					execs++
+				}
+			case event.Connect:
+				if r.Dst.String() == dst {
+					connects++
+				}
+			case event.Flow:
+				if r.Dst.String() == dst {
+					flows++
+				}
+			}
+			return false
+		})
+		cmds := []*exec.Cmd{
+			exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do /bin/true all $i; i=$((i+1)); done"),
+			as("connect", dst, "20000"),
+			as("write-many", b.TempDir(), "1000000"),
+		}
+		for _, c := range cmds {
+			if err := c.Start(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, c := range cmds {
+			if err := c.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil { // after which nothing comes
+			b.Fatal(err)
+		}
+		st := s.Stats()
+		b.Logf("%d execs, %d connects, %d flows; %+v", execs, connects, flows, st)
+		if execs != 20000 || connects != 20000 || flows != 20000 || st.Lost != 0 || st.Missed != 0 {
+			b.Fatal("something is missing")
+		}
+	}
 }

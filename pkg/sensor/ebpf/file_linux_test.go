@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -256,5 +257,31 @@ func TestTheMonitorsOwnFilesAreLeftOut(t *testing.T) {
 	drain(t, s)
 	if found := rec.find(func(r *sensor.Record) bool { return string(r.Path) == path }); len(found) != 0 {
 		t.Errorf("%+v", found)
+	}
+}
+
+func TestATargetInAPIDNamespaceIsNamedByItsGlobalPID(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	cmd := as("inner")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC}
+	if err := cmd.Run(); err != nil {
+		t.Skipf("a pid namespace: %v", err)
+	}
+	drain(t, s)
+	pid := uint32(cmd.Process.Pid)
+	child := rec.only(t, "exec", func(r *sensor.Record) bool {
+		return r.Kind == event.Exec && string(r.Argv) == "/bin/sleep\x0060\x00" && r.NS.PID != 0 && r.PID != pid
+	})
+	read := rec.only(t, "read", func(r *sensor.Record) bool { return r.Kind == event.MemAccess && r.PID == pid })
+	if read.TargetPID != child.PID || read.Err != int(unix.EFAULT) {
+		t.Errorf("target %d, want %d; %+v", read.TargetPID, child.PID, read)
+	}
+	clone := rec.only(t, "clone", func(r *sensor.Record) bool { return r.Kind == event.Namespace && r.TargetPID == pid })
+	if clone.Op != event.OpClone || clone.PID != uint32(os.Getpid()) || clone.NS.PID == 0 || clone.TargetStart == 0 {
+		t.Errorf("%+v", clone)
+	}
+	ex := rec.only(t, "exec", func(r *sensor.Record) bool { return r.Kind == event.Exec && r.PID == pid })
+	if ex.NS.PID != clone.NS.PID {
+		t.Errorf("pid namespace %d at clone, %d at exec", clone.NS.PID, ex.NS.PID)
 	}
 }

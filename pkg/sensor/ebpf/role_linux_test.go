@@ -74,6 +74,7 @@ var roles = map[string]func(args []string) error{
 	"datagrams":  datagrams,
 	"refused":    refused,
 	"opens":      opens,
+	"inner":      inner,
 }
 
 // connectMany connects n times to an address and hangs up at once.
@@ -392,6 +393,22 @@ func power(args []string) error {
 		return err
 	}
 	return unix.Setresuid(65534, 65534, 65534)
+}
+
+// inner reads the memory of a child by its pid in its own pid namespace.
+func inner([]string) error {
+	child := exec.Command("/bin/sleep", "60")
+	if err := child.Start(); err != nil {
+		return err
+	}
+	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	b := make([]byte, 4)
+	// The address is nobody's; that it was tried is told.
+	_, err := unix.ProcessVMReadv(child.Process.Pid, []unix.Iovec{{Base: &b[0], Len: 4}}, []unix.RemoteIovec{{Base: 16, Len: 4}}, 0)
+	if err != unix.EFAULT {
+		return fmt.Errorf("process_vm_readv: %w", err)
+	}
+	return nil
 }
 
 // elf is a program of machine code, loaded at elfBase.

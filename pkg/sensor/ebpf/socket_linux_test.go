@@ -121,12 +121,12 @@ func TestEveryConnectOfNoDurationIsSeen(t *testing.T) {
 	if testing.Short() {
 		n = 2000
 	}
+	addr := serve(t, "tcp4", "127.0.0.1:0", hangUp)
+	dst := netip.MustParseAddrPort(addr)
 	count := map[event.Kind]int{}
-	var dst netip.AddrPort
 	var pid uint32
-	type conn struct{ connect, flow bool }
-	socks := map[uint64]conn{}
-	s, rec := arm(t, Options{}, func(r *sensor.Record) bool {
+	socks := map[uint64]struct{ connect, flow bool }{}
+	s, _ := arm(t, Options{}, func(r *sensor.Record) bool {
 		if r.Dst == dst && (r.Kind == event.Connect || r.Kind == event.Flow) {
 			c := socks[r.Sock]
 			c.connect = c.connect || r.Kind == event.Connect
@@ -137,12 +137,10 @@ func TestEveryConnectOfNoDurationIsSeen(t *testing.T) {
 		}
 		return false
 	})
-	_ = rec
-	addr := serve(t, "tcp4", "127.0.0.1:0", hangUp)
-	drain(t, s)
-	dst = netip.MustParseAddrPort(addr)
 	who, _ := perform(t, "connect", addr, strconv.Itoa(n))
-	drain(t, s)
+	if err := s.Close(); err != nil { // after which nothing comes
+		t.Fatal(err)
+	}
 	if len(socks) != n || count[event.Connect] != n || count[event.Flow] != n || pid != who {
 		t.Errorf("%d sockets, %v, by %d, want %d by %d; %+v", len(socks), count, pid, n, who, s.Stats())
 	}
