@@ -233,3 +233,40 @@ func shellScene(t *testing.T) scene {
 		return options{env: []string{"HOME=" + dir}}, append([]string{"ip", "netns", "exec", ns}, also(more, "sh", "-c", work)...)
 	}}
 }
+
+// A setuid program called sudo runs what it is told, as sudo does where no
+// password is asked for.
+func TestRootIsGrantedToWhatSudoRunsAndToNothingElse(t *testing.T) {
+	need(t, "setpriv", "env", "id")
+	dir := t.TempDir()
+	open(t, dir)
+	env, err := exec.LookPath("env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sudo := filepath.Join(dir, "sudo")
+	if err := os.WriteFile(sudo, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(sudo, 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("setpriv", "--reuid=65534", "--clear-groups", "--", sudo, "id", "-u").Output(); err != nil || strings.TrimSpace(string(out)) != "0" {
+		t.Skipf("a setuid program takes no effect here: %q, %v", out, err)
+	}
+	s := scene{begin: func(t *testing.T, what string) (options, []string) {
+		return options{}, []string{"setpriv", "--reuid=65534", "--clear-groups", "--", sudo, what}
+	}}
+	o, argv := s.begin(t, "id")
+	first := run(t, o, argv...)
+	policy := string(intent.Suggest(first.observed))
+	first.must(strings.Contains(policy, "root: [id]"), "the policy does not grant root to id:\n%s", policy)
+	const root = "version: 1\nroot: [id]\n"
+	w := held(t, s, root, "id")
+	w.must(w.code == 0 && w.verdict.Verdict == "pass", "exit code %d and %s", w.code, w.verdict.Verdict)
+	held(t, s, root, "whoami").fails("power", "root")
+}
