@@ -18,7 +18,8 @@
 //
 // Connect comes when the first SYN is about to be sent, by whoever called, so
 // its local port may be 0. A connect that failed after that comes a second time
-// with the same Sock and Err. Flow comes once at the end of an established
+// with the same Sock and Err; one that this machine refused before (no route, a
+// filter) comes with Err alone. Flow comes once at the end of an established
 // connection with its payload in both directions: no SYN, no FIN, nothing
 // counted twice that was sent twice. A socket that was made before the sensor
 // was armed has no owner: PID is 0.
@@ -34,9 +35,8 @@
 // was relative to, resolved, and then the name as it was given, with "." and ".."
 // taken out; symbolic links in it are not followed. The same holds for all file
 // operations by io_uring, which are told when they are asked for, whether or
-// not they succeed then. A path that does not begin
-// with a slash was deeper than 4,096 bytes, and its outermost folders are
-// missing.
+// not they succeed then. A path that does not begin with a slash was deeper
+// than 4,096 bytes, and its outermost folders are missing.
 //
 // Opens are folded in the kernel by process image, file (inode and generation)
 // and access: the first is told at once, the next at most once a second with
@@ -45,7 +45,8 @@
 //
 // # What it does not see
 //
-// Files that were opened before arming or came over a Unix socket; a watched file that is opened by another
-// name of it (hard link, renamed before); packets of AF_PACKET sockets (that one
-// was opened is told).
+// Files that were opened before arming or came over a Unix socket; a watched
+// file that is opened by another name of it (hard link, renamed before);
+// packets of AF_PACKET sockets (that one was opened is told); totals of a
+// connection before its end.
 package ebpf

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -103,6 +104,26 @@ func TestARefusedConnectIsToldWithItsError(t *testing.T) {
 	}
 	if flows := rec.find(func(r *sensor.Record) bool { return r.Kind == event.Flow && r.Dst == dst }); len(flows) != 0 {
 		t.Errorf("flows of a connection that never was: %+v", flows)
+	}
+}
+
+func TestAConnectWithoutARouteIsTold(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	for _, addr := range []string{"192.0.2.1:443", "[2001:db8::1]:443"} {
+		cmd := as("refused", addr)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		if err := cmd.Run(); err != nil {
+			t.Skipf("a network namespace: %v", err)
+		}
+		drain(t, s)
+		// More than one where package net tries again.
+		found := rec.find(func(r *sensor.Record) bool { return r.Kind == event.Connect && r.PID == uint32(cmd.Process.Pid) })
+		if len(found) == 0 {
+			t.Fatalf("%s: nothing was told", addr)
+		}
+		if r := found[0]; r.Dst.String() != addr || r.Err != int(unix.ENETUNREACH) && r.Err != int(unix.EADDRNOTAVAIL) || r.Proto != event.ProtoTCP {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 

@@ -104,8 +104,36 @@ static __always_inline u32 pidfd_target(u64 fd)
 	return BPF_CORE_READ(task, tgid);
 }
 
-#define EACCES 13
-#define EPERM 1
+enum { EPERM = 1, EACCES = 13, EADDRNOTAVAIL = 99, ENETUNREACH = 101 };
+
+/*
+ * A connect that was refused on this machine, by a route or a filter, before
+ * its socket came to any state that is told.
+ */
+static __always_inline int on_refused(u64 fd, u64 addr, u16 family, u64 err)
+{
+	struct sock *sk = sock_of(fd);
+	struct sock_record r = {};
+	u16 port = 0;
+
+	if (!sk)
+		return 0;
+	bpf_probe_read_user(&port, sizeof(port), (void *)(addr + 2));
+	r.dport = bpf_ntohs(port);
+	if (family == AF_INET6) {
+		r.family = 6;
+		bpf_probe_read_user(r.dst, 16, (void *)(addr + 8));
+	} else {
+		r.family = 4;
+		bpf_probe_read_user(r.dst, 4, (void *)(addr + 4));
+	}
+	r.proto = BPF_CORE_READ(sk, sk_protocol);
+	r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	r.err = err;
+	begin(&r.h, R_CONNECT);
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}
 
 __noinline int on_connect(u64 fd, u64 addr, u64 err)
 {
@@ -132,6 +160,9 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 		EMIT(priority, PRIORITY, &v, sizeof(v));
 		return 0;
 	}
+	if ((family == AF_INET || family == AF_INET6) &&
+	    (err == EPERM || err == EACCES || err == EADDRNOTAVAIL || err == ENETUNREACH))
+		return on_refused(fd, addr, family, err);
 	if (family != AF_UNIX || (err && err != EACCES && err != EPERM))
 		return 0;
 	sk = sock_of(fd);
