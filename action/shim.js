@@ -60,7 +60,10 @@ function start() {
     const intent = input('intent');
     if (intent) {
       args.push('--intent', path.resolve(process.env.GITHUB_WORKSPACE || '.', intent));
-      if (input('job')) args.push('--job', input('job'));
+      const job = input('job');
+      if (job) args.push('--job', job);
+      // Not chosen but the workflow's own: its policy need not name every job.
+      if (job === process.env.GITHUB_JOB) args.push('--job-or-top');
     }
     const r = asRoot(args, 10000);
     if (r.error) throw r.error;

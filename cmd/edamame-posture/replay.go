@@ -51,7 +51,7 @@ Exit code: 0 the same, 1 different (the first difference is named), 2 unreadable
 				return err
 			}
 			if intentFile != "" {
-				if in.Intent, err = readPolicy(intentFile, job); err != nil {
+				if in.Intent, err = readPolicy(intentFile, job, false); err != nil {
 					return err
 				}
 			}

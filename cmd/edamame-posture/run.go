@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func run(f runFlags, argv []string) error {
 	default:
 		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
 	}
-	in, err := readPolicy(f.intent, f.job)
+	in, err := readPolicy(f.intent, f.job, false)
 	if err != nil {
 		return err
 	}
@@ -213,7 +214,8 @@ func quietly(err error, format string, args ...any) error {
 }
 
 // readPolicy reads the policy that --intent names. Its errors carry the place.
-func readPolicy(path, job string) (*intent.Resolved, error) {
+// With orTop a job that the policy does not have gets what stands at the top.
+func readPolicy(path, job string, orTop bool) (*intent.Resolved, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -224,6 +226,9 @@ func readPolicy(path, job string) (*intent.Resolved, error) {
 	p, err := intent.Parse(path, data)
 	if err != nil {
 		return nil, fmt.Errorf("the policy cannot be used (nothing was started):\n%w", err)
+	}
+	if orTop && !slices.Contains(p.Jobs(), job) {
+		job = ""
 	}
 	r, err := p.Resolve(job)
 	if err != nil {

@@ -25,6 +25,7 @@ func startCommand() *cobra.Command {
 	var (
 		f      runFlags
 		parent uint32
+		orTop  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "start --parent PID",
@@ -43,7 +44,7 @@ prints one line of JSON that stop needs. Needs root.`,
 			if parent == 0 {
 				return errors.New("--parent says which process's children to watch, such as $$ in a shell")
 			}
-			in, err := readPolicy(f.intent, f.job)
+			in, err := readPolicy(f.intent, f.job, orTop)
 			if err != nil {
 				return err
 			}
@@ -83,6 +84,7 @@ prints one line of JSON that stop needs. Needs root.`,
 	}
 	fl := cmd.Flags()
 	fl.Uint32Var(&parent, "parent", 0, "`PID` of the process whose children to watch")
+	fl.BoolVar(&orTop, "job-or-top", false, "where the policy does not have the job, what stands at its top holds")
 	fl.StringVar(&f.intent, "intent", "", "policy `FILE` that says what they may do")
 	fl.StringVar(&f.job, "job", "", "name of the job in the policy that this is")
 	fl.StringVar(&f.out, "out", ".posture", "folder for the results")
