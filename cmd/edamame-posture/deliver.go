@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,11 +36,12 @@ func deliverCommand() *cobra.Command {
 		Args:   cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if prepare {
-				return evidence.Prepare(d.out)
+				return prepareOut(d.out)
 			}
 			if len(args) != 1 {
 				return errors.New("no folder of a recording is given")
 			}
+			surviveBrokenPipe()
 			return d.deliver(cmd.Context(), args[0])
 		},
 	}
@@ -59,9 +61,34 @@ type delivery struct {
 }
 
 func (d delivery) deliver(ctx context.Context, spool string) error {
-	ev := filepath.Join(d.out, evidenceDir)
-	if err := copyEvidence(filepath.Join(spool, evidenceDir), ev); err != nil {
+	folder, out, err := takeOut(d.out)
+	if err != nil {
 		return err
+	}
+	defer folder.Close()
+	if out != d.out {
+		fmt.Fprintf(os.Stderr, "edamame-posture: %s is not the folder that was there at the start: the results are in %s\n", d.out, out)
+	}
+	// By the open folder: what a process that the job left running puts in its
+	// place meanwhile is not written to.
+	dir := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
+	data, err := d.fill(ctx, spool, dir)
+	if err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), dir, out))
+	}
+	if d.quiet {
+		return nil
+	}
+	// Nobody may be reading any more; the results are there all the same.
+	_ = report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: out})
+	return nil
+}
+
+// fill writes everything that there is to a recording into dir.
+func (d delivery) fill(ctx context.Context, spool, dir string) (*report.Data, error) {
+	ev := filepath.Join(dir, evidenceDir)
+	if err := copyEvidence(filepath.Join(spool, evidenceDir), ev); err != nil {
+		return nil, err
 	}
 	verdict, err := os.ReadFile(filepath.Join(spool, verdictFile))
 	switch {
@@ -70,45 +97,29 @@ func (d delivery) deliver(ctx context.Context, spool string) error {
 		// The monitor died before it judged: what its log tells is judged here.
 		v, rerr := recompute(ev)
 		if rerr != nil {
-			return fmt.Errorf("judging what is left of the log: %w", rerr)
+			return nil, fmt.Errorf("judging what is left of the log: %w", rerr)
 		}
 		verdict = v.Encode()
 	default:
-		return err
+		return nil, err
 	}
-	if err := writeNew(filepath.Join(d.out, verdictFile), verdict); err != nil {
-		return err
+	if err := writeNew(filepath.Join(dir, verdictFile), verdict); err != nil {
+		return nil, err
 	}
-	data, err := report.Load(d.out)
+	data, err := report.Load(dir)
 	if err != nil {
-		return fmt.Errorf("reading the evidence for the reports: %w", err)
+		return nil, fmt.Errorf("reading the evidence for the reports: %w", err)
 	}
 	data.PolicyHint = d.hint
-	if err := report.WriteAll(d.out, data); err != nil {
-		return fmt.Errorf("writing the reports: %w", err)
+	if err := report.WriteAll(dir, data); err != nil {
+		return nil, fmt.Errorf("writing the reports: %w", err)
 	}
 	if d.key != "" {
-		if err := sign(ctx, d.out, d.key); err != nil {
-			return fmt.Errorf("signing: %w", err)
+		if err := sign(ctx, dir, d.key); err != nil {
+			return nil, fmt.Errorf("signing: %w", err)
 		}
 	}
-	if d.quiet {
-		return nil
-	}
-	return report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: asTyped(d.out)})
-}
-
-// asTyped returns a path as a person in the working directory would type it.
-func asTyped(path string) string {
-	cwd, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	rel, err := filepath.Rel(cwd, path)
-	if err != nil || len(rel) >= len(path) {
-		return path
-	}
-	return rel
+	return data, nil
 }
 
 // sign signs the evidence in a folder with a local key.

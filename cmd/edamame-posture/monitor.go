@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -21,6 +24,7 @@ func monitorCommand() *cobra.Command {
 		sensor, out string
 		uid, gid    int
 		groups      []int
+		leave       bool
 	)
 	cmd := &cobra.Command{
 		Use:    "monitor",
@@ -29,12 +33,20 @@ func monitorCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			preferMonitor()
+			if leave {
+				return leaveSudo()
+			}
+			monitor.Isolate()
 			// The terminal's signals are for the watched command.
 			_, _ = unix.Setsid()
 			signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
 			ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 			defer stop()
-			hello := os.Stdout
+			// stdout stays open: its end tells the client of ours.
+			hello := struct {
+				io.Writer
+				io.Closer
+			}{os.Stdout, io.NopCloser(nil)}
 			err := monitor.Serve(ctx, monitor.ServeOptions{
 				Options: monitor.Options{
 					Sensor: sensor, Tool: toolVersion(),
@@ -60,8 +72,22 @@ func monitorCommand() *cobra.Command {
 	fl.StringVar(&out, "out", "", "folder for the results, should the client die")
 	fl.IntVar(&uid, "uid", 0, "the caller's user id")
 	fl.IntVar(&gid, "gid", 0, "the caller's group id")
+	fl.BoolVar(&leave, "leave", false, "start it out of sudo's reach and end")
 	fl.IntSliceVar(&groups, "group", nil, "the caller's other groups")
 	return cmd
+}
+
+// leaveSudo starts this command again in a session of its own, without
+// --leave, so that sudo can end.
+func leaveSudo() error {
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return a == "--leave" })
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return exit(exitNo, fmt.Errorf("starting the monitor: %w", err))
+	}
+	return nil
 }
 
 // recoverCommand hands over what a monitor that died has left.

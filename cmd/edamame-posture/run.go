@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -70,6 +72,7 @@ func run(f runFlags, argv []string) error {
 	default:
 		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
 	}
+	surviveBrokenPipe()
 	in, err := readPolicy(f.intent, f.job, false)
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func run(f runFlags, argv []string) error {
 	}
 	out, err := filepath.Abs(f.out)
 	if err != nil {
-		return err
+		return fmt.Errorf("where the results go is not known, for this folder is gone: name one with --out (%s was not started): %w", argv[0], err)
 	}
 	if os.Geteuid() != 0 {
 		if _, err := exec.LookPath("sudo"); err != nil {
@@ -104,8 +107,7 @@ func run(f runFlags, argv []string) error {
 	}
 	cwd, err := os.Getwd()
 	if err != nil {
-		client.Close()
-		return err
+		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 	}
 	opened, err := client.Open(monitor.Opening{
 		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in), Host: f.host,
@@ -116,18 +118,22 @@ func run(f runFlags, argv []string) error {
 	}
 	if code, err := command.Start(); err != nil {
 		_, ferr := client.Finish(monitor.Closing{Exit: code})
-		client.Close()
-		return exit(code, errors.Join(err, ferr))
+		if ferr == nil {
+			ferr = client.Discard() // nothing ran
+		}
+		return exit(code, errors.Join(err, ferr, client.Close()))
 	}
 	stopStatus := statusLine(f, client)
 	wcode, sig, err := command.Wait()
 	stopStatus()
 	if err != nil {
-		client.Close()
-		return fmt.Errorf("waiting for %s: %w", argv[0], err)
+		return errors.Join(fmt.Errorf("waiting for %s: %w", argv[0], err), client.Close())
 	}
 	defer command.Release()
 	verdict := conclude(f, caller, client, opened, out, monitor.Closing{Exit: wcode, Signal: sig})
+	if sig == int(unix.SIGINT) && command.Interrupted() {
+		dieInterrupted()
+	}
 	code = monitor.ExitCode(wcode, sig)
 	if code == 0 && verdict == string(judge.Fail) {
 		code = exitFailed
@@ -138,31 +144,37 @@ func run(f runFlags, argv []string) error {
 	return nil
 }
 
+// dieInterrupted ends this process by SIGINT where Ctrl-C ended the command: a
+// shell stops its loop or script only if it sees that its child did not handle
+// the signal.
+func dieInterrupted() {
+	signal.Reset(unix.SIGINT)
+	runtime.LockOSThread()
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGINT)
+	runtime.UnlockOSThread()
+}
+
 // conclude ends the recording and hands it to the caller. Whatever goes wrong
 // here is told and does not change the command's exit code.
 func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened *monitor.Opened, out string, end monitor.Closing) string {
 	warn := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "edamame-posture: "+format+"\n", args...)
 	}
-	args := []string{"deliver", "--out", out}
-	if f.key != "" {
-		key, err := filepath.Abs(f.key)
-		if err == nil {
-			args = append(args, "--key", key)
-		}
-	}
-	if f.quiet {
-		args = append(args, "--quiet")
-	}
+	args := deliverArgs(f, out)
 	if f.intent == "" {
 		if _, err := os.Stat(policyFile); err == nil {
 			args = append(args, "--hint-policy", policyFile)
 		}
 	}
 	closed, err := client.Finish(end)
+	leave := func() {
+		if err := client.Close(); err != nil {
+			warn("%v", err)
+		}
+	}
 	if err != nil {
-		client.Close()
 		warn("the monitor did not finish: %v", err)
+		leave() // its log must not grow while it is copied
 		if errors.Is(err, monitor.ErrMonitorDied) {
 			warn("what it saw until then is kept; what the command did after that was not seen")
 		}
@@ -174,14 +186,27 @@ func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened 
 	}
 	if err := asCaller(caller, append(args, closed.Spool)...); err != nil {
 		warn("the results are not whole: %v; the recording stays in %s", err, closed.Spool)
-		client.Close()
+		leave()
 		return closed.Verdict
 	}
 	if err := client.Discard(); err != nil {
 		warn("removing the monitor's copy: %v", err)
 	}
-	client.Close()
+	leave()
 	return closed.Verdict
+}
+
+func deliverArgs(f runFlags, out string, more ...string) []string {
+	args := append([]string{"deliver", "--out", out}, more...)
+	if f.key != "" {
+		if key, err := filepath.Abs(f.key); err == nil {
+			args = append(args, "--key", key)
+		}
+	}
+	if f.quiet {
+		args = append(args, "--quiet")
+	}
+	return args
 }
 
 // asCaller runs a subcommand of ours as the caller: in-process where that is
@@ -266,12 +291,22 @@ func statusLine(f runFlags, c *monitor.Client) (stop func()) {
 				return
 			case <-t.C:
 			}
+			if !lineMode() {
+				continue
+			}
 			if s, err := c.Status(); err == nil && s != nil {
 				fmt.Fprintf(os.Stderr, "\r\x1b[Kwatching: %d processes, %d destinations, %d findings, %d events", s.Processes, s.Destinations, s.Findings, s.Events)
 			}
 		}
 	}()
 	return func() { close(quit); <-done }
+}
+
+// lineMode reports whether the terminal behind stderr is as a shell leaves it.
+// A pager, a menu or a password prompt sets it otherwise and draws there itself.
+func lineMode() bool {
+	t, err := unix.IoctlGetTermios(2, unix.TCGETS)
+	return err == nil && t.Lflag&unix.ICANON != 0 && t.Lflag&unix.ECHO != 0
 }
 
 func isTerminal(fd int) bool {

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/monitor"
 )
 
@@ -19,6 +22,25 @@ type started struct {
 	ID     string `json:"id"`
 	Sensor string `json:"sensor"`
 	Out    string `json:"out"`
+}
+
+// recover ends what a monitor that is not there any more has begun: where it
+// was killed its log is handed over, as far as it goes.
+func (s started) recover(caller monitor.Caller, f runFlags, gone error) error {
+	if _, err := os.Lstat(s.Spool); err != nil {
+		return exit(exitNoAnswer, fmt.Errorf("the monitor is not there any more (%w): what it saw is in %s, if it could deliver it", gone, s.Out))
+	}
+	fmt.Fprintln(os.Stderr, "edamame-posture: the monitor has gone before its time: what it saw until then is kept; what was done after that was not seen")
+	_ = monitor.Discard(filepath.Dir(s.Socket)) // it could not
+	if err := recoverSpool(caller, s.Spool, s.Out, deliverArgs(f, s.Out, "--partial")); err != nil {
+		return exit(exitNoAnswer, fmt.Errorf("the recording stays in %s: %w", s.Spool, err))
+	}
+	data, err := os.ReadFile(filepath.Join(s.Out, verdictFile))
+	var v judge.Verdict
+	if err != nil || json.Unmarshal(data, &v) != nil || v.Verdict == judge.Fail {
+		return exit(exitFailed, nil)
+	}
+	return nil
 }
 
 func startCommand() *cobra.Command {
@@ -67,7 +89,7 @@ prints one line of JSON that stop needs. Needs root.`,
 			}
 			cwd, err := os.Getwd()
 			if err != nil {
-				return err
+				cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 			}
 			opened, err := client.Open(monitor.Opening{
 				Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in), Parent: parent, Detach: true,
@@ -119,9 +141,16 @@ Exit code: 0, or 3 where the verdict is fail.`,
 			if err != nil {
 				return err
 			}
+			if s.Socket == "" || s.Spool == "" || s.Out == "" {
+				return fmt.Errorf("%s is not what start printed: socket, spool or out is missing", state)
+			}
+			surviveBrokenPipe()
 			client, err := monitor.Dial(s.Socket)
+			if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+				return s.recover(caller, f, err)
+			}
 			if err != nil {
-				return exit(exitNoAnswer, fmt.Errorf("the monitor is not there any more (%w): what it saw is in %s or %s", err, s.Out, s.Spool))
+				return exit(exitNoAnswer, fmt.Errorf("%w: what it saw is in %s", err, s.Spool))
 			}
 			opened := &monitor.Opened{ID: s.ID, Spool: s.Spool, Sensor: s.Sensor}
 			if verdict := conclude(f, caller, client, opened, s.Out, monitor.Closing{Exit: -1}); verdict == "fail" {

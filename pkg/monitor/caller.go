@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,7 +28,11 @@ type Caller struct {
 // FindCaller tells who the caller is from the process's own ids and, under
 // sudo(8), from what sudo says in the environment.
 func FindCaller() (Caller, error) {
-	c := Caller{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), User: os.Getenv("USER"), Path: os.Getenv("PATH")}
+	c := Caller{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), User: os.Getenv("USER")}
+	var set bool
+	if c.Path, set = os.LookupEnv("PATH"); !set {
+		c.Path = "/bin:/usr/bin" // as execvp(3)
+	}
 	sudoUID, under := os.LookupEnv("SUDO_UID")
 	if os.Geteuid() != 0 || !under || sudoUID == "0" {
 		return c, nil
@@ -111,11 +116,33 @@ func (c Caller) Attr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: c.credential()}
 }
 
+// initialEnviron returns the environment that the process was started with.
+// [os.Environ] leaves out the second of two variables of one name.
+func initialEnviron() []string {
+	env := os.Environ()
+	raw, err := os.ReadFile("/proc/self/environ")
+	if err != nil || len(raw) == 0 {
+		return env
+	}
+	whole := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
+	seen := map[string]bool{}
+	once := slices.DeleteFunc(slices.Clone(whole), func(v string) bool {
+		name, _, ok := strings.Cut(v, "=")
+		again := ok && seen[name]
+		seen[name] = true
+		return again
+	})
+	if !slices.Equal(once, env) {
+		return env // somebody has set something since
+	}
+	return whole
+}
+
 // Environ returns the caller's environment: the process's own, with the
 // caller's HOME, USER, LOGNAME and PATH where sudo had changed them, and
 // without sudo's own variables.
 func (c Caller) Environ() []string {
-	env := os.Environ()
+	env := initialEnviron()
 	if !c.Sudo {
 		return env
 	}

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,9 @@ var ErrMonitorDied = errors.New("the monitor died")
 type Client struct {
 	k      *conn
 	socket string
-	proc   *exec.Cmd // nil where the monitor is not our child
+	asked  uint64
+	pid    int         // of the monitor, as the kernel says
+	proc   *os.Process // nil where the monitor is not our child
 	gone   chan struct{}
 }
 
@@ -50,57 +53,83 @@ func Launch(opt LaunchOptions) (*Client, error) {
 	for _, g := range opt.Caller.Groups {
 		argv = append(argv, "--group", strconv.Itoa(g))
 	}
-	attr := &syscall.SysProcAttr{}
-	if os.Geteuid() == 0 {
-		// Out of the terminal's reach: Ctrl-C is for the watched command.
-		attr.Setsid = true
-	} else {
-		sudo, err := exec.LookPath("sudo")
-		if err != nil {
-			return nil, ErrNoRoot
-		}
-		argv = append([]string{sudo, "-p", "edamame-posture watches from the kernel and needs root. [sudo] password for %p: ", "--"}, argv...)
-		if tty, err := os.Open("/dev/tty"); err == nil {
-			tty.Close()
-		} else {
-			argv = append([]string{sudo, "-n"}, argv[1:]...)
-		}
-	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.SysProcAttr = attr
-	cmd.Stderr = opt.Stderr
-	out, err := cmd.StdoutPipe()
+	root := os.Geteuid() == 0
+	if root {
+		// Out of the terminal's reach: Ctrl-C is for the watched command.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	} else if cmd, err = underSudo(argv); err != nil {
+		return nil, err
+	}
+	// The monitor holds its end of this pipe as long as it lives.
+	life, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = theirs, opt.Stderr
+	if !root && opt.Stderr != nil {
+		// sudo may give it a terminal that goes away with sudo.
+		cmd.Stderr = struct{ io.Writer }{opt.Stderr}
+	}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		life.Close()
 		return nil, fmt.Errorf("starting the monitor: %w", err)
 	}
-	hello, err := readHello(out)
-	if err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop := func() {
 		_ = cmd.Process.Kill()
-		werr := cmd.Wait()
-		if os.Geteuid() != 0 {
+		life.Close()
+	}
+	hello, err := readHello(life)
+	if err != nil {
+		stop()
+		werr := <-ended
+		if !root {
 			return nil, fmt.Errorf("%w: sudo did not start the monitor (%v)", ErrNoRoot, werr)
 		}
 		return nil, fmt.Errorf("%w while it started: %v", ErrMonitorDied, werr)
 	}
 	if hello.Error != "" {
-		_ = cmd.Wait()
+		life.Close()
+		<-ended
 		return nil, errors.New(hello.Error)
 	}
 	c, err := Dial(hello.Socket)
 	if err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		stop()
 		return nil, err
 	}
-	c.proc, c.gone = cmd, make(chan struct{})
+	c.gone = make(chan struct{})
+	if root {
+		c.proc = cmd.Process
+	}
 	go func() {
-		_ = cmd.Wait()
+		_, _ = io.Copy(io.Discard, life)
+		life.Close()
+		<-ended
 		close(c.gone)
 	}()
 	return c, nil
+}
+
+// underSudo starts a monitor through sudo. sudo stays no longer than until the
+// monitor has left its terminal: it would read the terminal's input, and stop
+// the monitor when Ctrl-Z stops the watched command.
+func underSudo(argv []string) (*exec.Cmd, error) {
+	sudo, err := exec.LookPath("sudo")
+	if err != nil {
+		return nil, ErrNoRoot
+	}
+	how := []string{"-p", "edamame-posture watches from the kernel and needs root. [sudo] password for %p: ", "--"}
+	if tty, err := os.Open("/dev/tty"); err == nil {
+		tty.Close()
+	} else {
+		how = append([]string{"-n"}, how...)
+	}
+	return exec.Command(sudo, append(append(how, argv...), "--leave")...), nil
 }
 
 // Dial connects to a monitor that is there.
@@ -110,15 +139,31 @@ func Dial(socket string) (*Client, error) {
 		return nil, fmt.Errorf("connecting to the monitor: %w", err)
 	}
 	c := &Client{k: newConn(uc), socket: socket}
-	if cred, err := c.k.peer(); err != nil || cred.Uid != 0 {
+	cred, err := c.k.peer()
+	if err != nil || cred.Uid != 0 {
 		c.Close()
 		return nil, fmt.Errorf("what answers at %s is not root's: not trusted", socket)
 	}
+	c.pid = int(cred.Pid)
+	c.wake()
 	if _, err := c.ask(Request{Op: "hello", Version: ProtocolVersion}, 5*time.Second); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// wake lets a monitor go on that a job with root has stopped (SIGSTOP), where
+// we may. What happened meanwhile is in the rings, as far as they reach, and
+// the gap is told.
+func (c *Client) wake() {
+	if c.pid <= 1 || os.Geteuid() != 0 {
+		return
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid))
+	if err == nil && bytes.Contains(stat, []byte(") T ")) {
+		_ = syscall.Kill(c.pid, syscall.SIGCONT)
+	}
 }
 
 // Socket returns where the monitor listens.
@@ -145,14 +190,20 @@ func (c *Client) ask(q Request, within time.Duration) (Response, error) {
 	if err := c.k.c.SetDeadline(time.Now().Add(within)); err != nil {
 		return a, err
 	}
+	c.asked++
+	q.ID = c.asked
 	if err := c.k.write(q); err != nil {
 		return a, fmt.Errorf("%w: %v", ErrMonitorDied, err)
 	}
-	if err := c.k.read(&a); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return a, fmt.Errorf("the monitor did not answer %q within %v", q.Op, within)
+	// An earlier question that was given up may be answered only now.
+	for a.ID != q.ID {
+		a = Response{}
+		if err := c.k.read(&a); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return a, fmt.Errorf("the monitor did not answer %q within %v", q.Op, within)
+			}
+			return a, fmt.Errorf("%w: %v", ErrMonitorDied, err)
 		}
-		return a, fmt.Errorf("%w: %v", ErrMonitorDied, err)
 	}
 	if a.Error != "" {
 		return a, errors.New(a.Error)
@@ -162,6 +213,7 @@ func (c *Client) ask(q Request, within time.Duration) (Response, error) {
 
 // Open begins a recording of what this process starts from now on.
 func (c *Client) Open(o Opening) (*Opened, error) {
+	o.Command = bounded(o.Command)
 	a, err := c.ask(Request{Op: "open", Open: &o}, 10*time.Second)
 	if err != nil {
 		return nil, err
@@ -170,6 +222,21 @@ func (c *Client) Open(o Opening) (*Opened, error) {
 		return nil, errors.New("the monitor's answer to open is empty")
 	}
 	return a.Opened, nil
+}
+
+// commandLimit bounds the command that is named at the start of a log, in
+// bytes. The whole of it is in the kernel's own event of its execution.
+const commandLimit = 64 << 10
+
+func bounded(argv []string) []string {
+	left := commandLimit
+	for i, a := range argv {
+		if len(a)+1 > left {
+			return append(argv[:i:i], a[:max(left-1, 0)])
+		}
+		left -= len(a) + 1
+	}
+	return argv
 }
 
 // Status looks at the recording.
@@ -183,6 +250,7 @@ func (c *Client) Status() (*Status, error) {
 
 // Finish ends the recording. The folder it returns belongs to the caller.
 func (c *Client) Finish(end Closing) (*Closed, error) {
+	c.wake()
 	a, err := c.ask(Request{Op: "close", Close: &end}, time.Minute)
 	if err != nil {
 		return nil, err
@@ -203,16 +271,22 @@ func (c *Client) Discard() error {
 func (c *Client) Gone() <-chan struct{} { return c.gone }
 
 // Close hangs up and waits until the monitor has gone, so that nothing stays
-// attached when it returns.
-func (c *Client) Close() {
+// attached when it returns. The error says that it has not gone: one that was
+// started through sudo cannot be killed.
+func (c *Client) Close() error {
 	c.k.c.Close()
-	if c.proc == nil {
-		return
+	if c.gone == nil {
+		return nil
 	}
 	select {
 	case <-c.gone:
+		return nil
 	case <-time.After(10 * time.Second):
-		_ = c.proc.Process.Kill()
-		<-c.gone
 	}
+	if c.proc == nil {
+		return errors.New("the monitor does not end; to end it: sudo pkill -KILL -f 'edamame-posture monitor'")
+	}
+	_ = c.proc.Kill()
+	<-c.gone
+	return nil
 }

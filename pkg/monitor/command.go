@@ -7,8 +7,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"syscall"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,9 +28,10 @@ type Command struct {
 	Path   string // the file that is executed
 	Caller Caller
 
-	proc *os.Process
-	sigs chan os.Signal
-	done chan struct{}
+	proc        *os.Process
+	sigs        chan os.Signal
+	done        chan struct{}
+	interrupted atomic.Bool // the terminal sent SIGINT to it and to us
 }
 
 // FindCommand looks argv[0] up as the caller's shell would. code is 126 or 127
@@ -92,11 +95,16 @@ func (c *Command) Start() (code int, err error) {
 			signal.Notify(c.sigs, s)
 		}
 	}
-	c.proc, err = os.StartProcess(c.Path, c.Argv, &os.ProcAttr{
+	attr := &os.ProcAttr{
 		Env:   c.Caller.Environ(),
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 		Sys:   c.Caller.Attr(),
-	})
+	}
+	c.proc, err = os.StartProcess(c.Path, c.Argv, attr)
+	if errors.Is(err, unix.ENOEXEC) {
+		// A script without #! is the shell's: as execvp(3), env(1), sudo(8).
+		c.proc, err = os.StartProcess("/bin/sh", append([]string{"/bin/sh", c.Path}, c.Argv[1:]...), attr)
+	}
 	if err != nil {
 		signal.Stop(c.sigs)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -118,6 +126,7 @@ func (c *Command) forward() {
 		select {
 		case s := <-c.sigs:
 			if (s == unix.SIGINT || s == unix.SIGQUIT) && inForeground() {
+				c.interrupted.Store(c.interrupted.Load() || s == unix.SIGINT)
 				continue
 			}
 			_ = c.proc.Signal(s)
@@ -142,17 +151,66 @@ func inForeground() bool {
 // Wait waits for the command alone, not for what it left running. It returns
 // the exit code, or the signal that ended it.
 func (c *Command) Wait() (code, sig int, err error) {
-	state, err := c.proc.Wait()
-	close(c.done)
-	if err != nil {
-		return -1, 0, err
+	defer close(c.done)
+	for {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(c.proc.Pid, &ws, unix.WUNTRACED, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return -1, 0, err
+		case ws.Stopped():
+			c.stopped()
+		case ws.Signaled():
+			return 0, int(ws.Signal()), nil
+		default:
+			return ws.ExitStatus(), 0, nil
+		}
 	}
-	ws := state.Sys().(syscall.WaitStatus)
-	if ws.Signaled() {
-		return 0, int(ws.Signal()), nil
-	}
-	return ws.ExitStatus(), 0, nil
 }
+
+// stopped is called when the command was stopped. Where it leads the
+// terminal's foreground group, as an interactive shell does, the terminal
+// would wait for ever: we stop too, so that the shell around gets it back, and
+// hand it on when that shell has us continue.
+func (c *Command) stopped() {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	group, err := unix.Getpgid(c.proc.Pid)
+	if err != nil || group == unix.Getpgrp() {
+		return
+	}
+	if front, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err != nil || front != group {
+		return
+	}
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, unix.SIGCONT)
+	defer signal.Stop(continued)
+	// To this thread, so that it stops here. Not SIGSTOP: where no shell is
+	// there to continue us, SIGTSTP does nothing.
+	runtime.LockOSThread()
+	err = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTSTP)
+	runtime.UnlockOSThread()
+	if err != nil {
+		return
+	}
+	select {
+	case <-continued:
+	case <-time.After(100 * time.Millisecond):
+		return
+	}
+	signal.Ignore(unix.SIGTTOU)
+	_ = unix.IoctlSetPointerInt(fd, unix.TIOCSPGRP, group)
+	signal.Reset(unix.SIGTTOU)
+	_ = unix.Kill(-group, unix.SIGCONT)
+}
+
+// Interrupted reports whether Ctrl-C reached the command while it ran.
+func (c *Command) Interrupted() bool { return c.interrupted.Load() }
 
 // Release ends the handling of signals.
 func (c *Command) Release() { signal.Stop(c.sigs) }

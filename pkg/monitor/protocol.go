@@ -21,7 +21,8 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"` // hello, open, status, close, discard
+	Op      string   `json:"op"`           // hello, open, status, close, discard
+	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
 	Close   *Closing `json:"close,omitempty"`
@@ -59,6 +60,7 @@ type Closing struct {
 
 // Response answers a request.
 type Response struct {
+	ID      uint64  `json:"id,omitempty"`
 	Error   string  `json:"error,omitempty"`
 	Version int     `json:"version,omitempty"`
 	Opened  *Opened `json:"opened,omitempty"`

@@ -59,7 +59,7 @@ const (
 const maxDisk = 2 << 30
 
 // Open begins a recording of what the process peer starts from now on.
-func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
+func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	in, err := readIntent(o.Intent)
 	if err != nil {
 		return nil, err
@@ -72,11 +72,16 @@ func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			_ = Discard(spool)
+		}
+	}()
 	var key [32]byte
 	if _, err := rand.Read(key[:]); err != nil {
 		return nil, err
 	}
-	r := &recording{
+	r = &recording{
 		id: id, spool: spool, host: o.Host, home: o.Home,
 		red:   redact.New(key, redact.Options{Masked: o.Masked}),
 		judge: judge.New(in, pack),
@@ -118,6 +123,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (*recording, error) {
 	r.parent = root.Actor
 	r.unownedBefore, r.unresolvedBefore = m.unowned, unresolved(m.table.Stats())
 	r.start(m, o, root)
+	// On the disk before anything runs: a monitor that is stopped or killed at
+	// once leaves a log that says what it was of.
+	r.checkpoint(boottime())
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
 	return r, nil

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Hello is the one line that a monitor started by a client writes to its
@@ -58,12 +60,13 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 	if opt.Armed != nil {
 		opt.Armed()
 	}
+	sweepControl()
 	_, dir, err := newSpool()
 	if err != nil {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
 	}
 	defer Discard(dir)
-	path := filepath.Join(dir, "control")
+	path := filepath.Join(dir, controlName)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
@@ -76,7 +79,10 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 	if err := say(Hello{Socket: path}); err != nil {
 		return fmt.Errorf("telling the client where to connect: %w", err)
 	}
-	srv := &server{m: m, opt: opt, over: make(chan struct{})}
+	srv := &server{m: m, opt: opt, over: make(chan struct{}), shut: func() {
+		l.Close()
+		_ = Discard(dir)
+	}}
 	var serving sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer serving.Wait()
@@ -97,18 +103,21 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 			srv.mu.Lock()
 			none := srv.rec == nil && !srv.ended
 			srv.mu.Unlock()
-			switch {
-			case ctx.Err() != nil:
-				srv.abandon("the monitor was told to stop")
-				return ctx.Err()
-			case none:
+			if none && ctx.Err() == nil {
 				return fmt.Errorf("no client came: %w", err)
 			}
-			return nil
+			// The door is shut while the one client is served.
+			select {
+			case <-ctx.Done():
+				srv.abandon("the monitor was told to stop")
+				return ctx.Err()
+			case <-srv.over:
+				return nil
+			}
 		}
 		k := newConn(c)
 		cred, err := k.peer()
-		if err != nil || cred.Uid != uint32(opt.UID) && cred.Uid != 0 {
+		if err != nil || !srv.admits(cred.Uid) {
 			c.Close()
 			continue
 		}
@@ -119,7 +128,7 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 			stop := context.AfterFunc(ctx, func() { c.Close() })
 			defer stop()
 			defer c.Close()
-			srv.serve(k, uint32(cred.Pid))
+			srv.serve(k, cred)
 		})
 	}
 }
@@ -132,8 +141,10 @@ type server struct {
 	m    *Monitor
 	opt  ServeOptions
 	over chan struct{} // closed when the recording has ended
+	shut func()        // lets nobody else in
 
 	mu     sync.Mutex
+	holder *conn // whose recording it is; nil for a detached one
 	rec    *recording
 	ended  bool
 	closed string // the folder of the recording that was closed
@@ -141,7 +152,7 @@ type server struct {
 
 // serve answers one connection until it is closed. The connection that opened
 // a recording holds it, unless it was opened detached.
-func (s *server) serve(k *conn, peer uint32) {
+func (s *server) serve(k *conn, peer *unix.Ucred) {
 	holds := false
 	defer func() {
 		if holds {
@@ -158,12 +169,13 @@ func (s *server) serve(k *conn, peer uint32) {
 		if err := k.read(&q); err != nil {
 			return
 		}
-		a, err := s.answer(q, peer)
+		a, err := s.answer(q, k, peer)
 		if err != nil {
 			a = Response{Error: err.Error()}
 		} else if q.Op == "open" {
 			holds = !q.Open.Detach
 		}
+		a.ID = q.ID
 		if err := k.write(a); err != nil {
 			return
 		}
@@ -178,9 +190,30 @@ func (s *server) end() {
 	}
 }
 
-func (s *server) answer(q Request, peer uint32) (Response, error) {
+// admits tells who may connect: the caller and root, and once a recording is
+// open only root. The watched job is most often the caller too, and must not
+// be able to end what watches it.
+func (s *server) admits(uid uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return uid == 0 || uid == uint32(s.opt.UID) && s.rec == nil && !s.ended
+}
+
+// commands tells whether a peer may end the recording and have it removed: the
+// connection that opened it, or for a detached one root.
+func (s *server) commands(k *conn, peer *unix.Ucred) bool {
+	if s.holder != nil {
+		return k == s.holder
+	}
+	return peer.Uid == 0
+}
+
+func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if (q.Op == "close" || q.Op == "discard") && !s.commands(k, peer) {
+		return Response{}, fmt.Errorf("%s: this recording is another's", q.Op)
+	}
 	switch q.Op {
 	case "hello":
 		if q.Version != ProtocolVersion {
@@ -194,13 +227,16 @@ func (s *server) answer(q Request, peer uint32) (Response, error) {
 		if s.rec != nil || s.ended {
 			return Response{}, errors.New("open: this monitor has its recording already")
 		}
-		r, err := s.m.Open(*q.Open, peer)
+		r, err := s.m.Open(*q.Open, uint32(peer.Pid))
 		if err != nil {
 			return Response{}, err
 		}
 		s.rec = r
 		if q.Open.Detach {
 			go s.awaitParent(r)
+		} else {
+			s.holder = k
+			s.shut()
 		}
 		return Response{Opened: &Opened{ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started}}, nil
 	case "status":
@@ -214,7 +250,7 @@ func (s *server) answer(q Request, peer uint32) (Response, error) {
 		}
 		r := s.rec
 		s.rec, s.ended = nil, true
-		q.Close.by = peer
+		q.Close.by = uint32(peer.Pid)
 		verdict := s.m.finish(r, *q.Close, "")
 		if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 			return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)

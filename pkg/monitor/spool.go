@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // spoolRoots are where recordings lie while they grow, the first that works.
@@ -35,6 +39,9 @@ func newSpool() (id, dir string, err error) {
 			errs = append(errs, err)
 			continue
 		}
+		if err := os.Chmod(dir, 0o711); err != nil { // whatever the umask is
+			return "", "", errors.Join(err, os.Remove(dir))
+		}
 		return id, dir, nil
 	}
 	return "", "", fmt.Errorf("no folder for the recording: %w", errors.Join(errs...))
@@ -46,6 +53,11 @@ func rootOwned(dir string) error {
 	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	return trusted(dir)
+}
+
+// trusted refuses a folder that anybody else can write or has made.
+func trusted(dir string) error {
 	st, err := os.Lstat(dir)
 	if err != nil {
 		return err
@@ -54,8 +66,45 @@ func rootOwned(dir string) error {
 	if !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("%s is not a folder that only uid %d can write: remove it", dir, os.Geteuid())
 	}
+	if st.Mode().Perm() != 0o711 {
+		return os.Chmod(dir, 0o711) // a umask took something from it
+	}
 	return nil
 }
+
+// sweepControl removes the folders of control sockets that no monitor listens
+// at any more: one that was killed could not. Young ones are left alone, since
+// their monitor may be about to listen and to wait for its one client.
+func sweepControl() {
+	for _, root := range spoolRoots {
+		if trusted(root) != nil {
+			continue
+		}
+		entries, err := os.ReadDir(root)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			dir := filepath.Join(root, e.Name())
+			st, err := os.Lstat(filepath.Join(dir, controlName))
+			if err != nil || time.Since(st.ModTime()) < sweepAfter {
+				continue
+			}
+			c, err := net.Dial("unix", filepath.Join(dir, controlName))
+			switch {
+			case err == nil:
+				c.Close()
+			case errors.Is(err, unix.ECONNREFUSED):
+				_ = Discard(dir)
+			}
+		}
+	}
+}
+
+const (
+	controlName = "control"
+	sweepAfter  = time.Minute
+)
 
 // handOver gives the finished folder to the caller.
 func handOver(dir string, uid, gid int) error {

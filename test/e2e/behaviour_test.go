@@ -125,7 +125,8 @@ func monitorOf(t *testing.T, run int) int {
 	return 0
 }
 
-// checkpointed waits until the recording of a monitor has a checkpoint.
+// checkpointed waits until the recording of a monitor has a checkpoint after
+// the one that is made before the command starts.
 func checkpointed(t *testing.T, mon int) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -135,7 +136,7 @@ func checkpointed(t *testing.T, mon int) {
 			if err != nil || filepath.Base(path) != "checkpoints" {
 				continue
 			}
-			if st, err := os.Stat(path); err == nil && st.Size() > 0 {
+			if b, err := os.ReadFile(path); err == nil && bytes.Count(b, []byte("\n")) >= 2 {
 				return
 			}
 		}
