@@ -125,20 +125,26 @@ func monitorOf(t *testing.T, run int) int {
 	return 0
 }
 
-// checkpointed waits until the recording of a monitor has a checkpoint after
-// the one that is made before the command starts.
+// checkpointed waits until the recording of a monitor has one more checkpoint
+// than it has now.
 func checkpointed(t *testing.T, mon int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	count := func() int {
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", mon))
 		for _, fd := range fds {
 			path, err := os.Readlink(fd)
 			if err != nil || filepath.Base(path) != "checkpoints" {
 				continue
 			}
-			if b, err := os.ReadFile(path); err == nil && bytes.Count(b, []byte("\n")) >= 2 {
-				return
-			}
+			b, _ := os.ReadFile(path)
+			return bytes.Count(b, []byte("boottime "))
+		}
+		return 0
+	}
+	before := count()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if count() > before {
+			return
 		}
 	}
 	t.Fatal("no checkpoint was made")
