@@ -577,3 +577,40 @@ func BenchmarkVerdict(b *testing.B) {
 		j.Verdict()
 	}
 }
+
+func TestActsUponTheMonitorAreFindings(t *testing.T) {
+	monitor := event.Actor{PID: 900, Start: 9, Image: 1}
+	for _, c := range []struct {
+		name string
+		act  event.Event
+		want string
+	}{
+		{"it is killed", event.Event{Kind: event.Kill, Signal: 9}, "signal 9"},
+		{"it is stopped", event.Event{Kind: event.Kill, Signal: 19}, "signal 19"},
+		{"it is traced", event.Event{Kind: event.Ptrace, Op: event.OpAttach}, "ptrace attach"},
+		{"its memory is read", event.Event{Kind: event.MemAccess, Op: event.OpRead}, "memory read"},
+		{"it is asked whether it lives", event.Event{Kind: event.Kill}, ""},
+		{"it is told to go on", event.Event{Kind: event.Kill, Signal: 18}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := facttest.New("make")
+			l.Add(event.Event{Kind: event.SensorUp, Via: event.ViaMonitor, Actor: monitor, Sensor: facttest.Text("ebpf")})
+			c.act.Actor, c.act.Target = l.Root, event.Actor{PID: monitor.PID, Start: monitor.Start}
+			l.Add(c.act)
+			l.End(0)
+			v := run(t, "", l)
+			var got string
+			for _, f := range v.Findings {
+				if f.Rule == "monitor-attack" {
+					got = f.Object
+					if f.Severity != judge.Critical || v.Score < 90 || v.Verdict != judge.Fail {
+						t.Errorf("severity %s, score %d, verdict %s", f.Severity, v.Score, v.Verdict)
+					}
+				}
+			}
+			if got != c.want {
+				t.Errorf("finding about %q, want %q", got, c.want)
+			}
+		})
+	}
+}
