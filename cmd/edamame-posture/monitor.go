@@ -81,7 +81,11 @@ func monitorCommand() *cobra.Command {
 // --leave, so that sudo can end.
 func leaveSudo() error {
 	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return a == "--leave" })
-	cmd := exec.Command("/proc/self/exe", args...)
+	self, err := os.Executable()
+	if err != nil {
+		return exit(exitNo, err)
+	}
+	cmd := exec.Command(self, args...) // under its own name, for who looks at ps
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
