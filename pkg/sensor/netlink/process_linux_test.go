@@ -387,7 +387,11 @@ func TestAMessageThatTheKernelDidNotSendIsRefused(t *testing.T) {
 		return err
 	}
 	// To our own socket only: others may listen on the group.
-	if err := send(&unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: s.conn.PID()}); err != nil {
+	addr, err := unix.Getsockname(s.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := send(&unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: addr.(*unix.SockaddrNetlink).Pid}); err != nil {
 		t.Fatal(err)
 	}
 	drain(t, s)

@@ -25,7 +25,7 @@ type mmsghdr struct {
 // mdlayher/netlink does not give: anyone who holds CAP_NET_ADMIN can send to
 // our socket, and only what comes from port 0 is the kernel's.
 type receiver struct {
-	conn *nl.Conn
+	conn *nl.Conn // nil where fd is one of quiet
 	fd   int
 
 	headers [batch]mmsghdr
@@ -65,6 +65,29 @@ func dial(family int, groups uint32, buffer, netns int) (*nl.Conn, int, error) {
 		return nil, -1, fmt.Errorf("receive buffer of a netlink socket: %w", err)
 	}
 	return conn, fd, nil
+}
+
+// quiet returns a descriptor of the socket that Go's poller knows nothing of,
+// and closes the connection. The poller would be woken for every message,
+// some four times for each process that a job starts, only to find that nobody
+// waits there: the reader sleeps by itself.
+func quiet(conn *nl.Conn, fd int) (int, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	conn.Close()
+	if err != nil {
+		return -1, fmt.Errorf("descriptor of a netlink socket: %w", err)
+	}
+	return own, nil
+}
+
+// send sends one message to the kernel by a descriptor of quiet.
+func send(fd int, m nl.Message) error {
+	m.Header.Length = uint32(unix.SizeofNlMsghdr+len(m.Data)+3) &^ 3
+	b, err := m.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	return unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 
 func newReceiver(conn *nl.Conn, fd int) *receiver {

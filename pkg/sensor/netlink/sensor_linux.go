@@ -26,7 +26,7 @@ type Sensor struct {
 	mu      sync.Mutex // guards what follows: Start and Close
 	running bool
 
-	conn     *nl.Conn
+	fd       int // of the subscription that is read
 	holders  []*nl.Conn
 	poker    poker
 	queue    *queue
@@ -62,17 +62,20 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	if err != nil {
 		return fmt.Errorf("netlink: proc connector: %w", err)
 	}
+	if fd, err = quiet(conn, fd); err != nil {
+		return fmt.Errorf("netlink: proc connector: %w", err)
+	}
 	p, err := newPoker()
 	if err != nil {
-		conn.Close()
+		unix.Close(fd)
 		return fmt.Errorf("netlink: %w", err)
 	}
-	s.conn, s.poker = conn, p
+	s.fd, s.poker = fd, p
 	s.queue, s.table = newQueue(s.opt.queue), newTable()
 	self, tick := uint32(os.Getpid()), 1e9/clock.UserHZ
 	root, _ := probe.CgroupRoot() // without it records have no cgroup
 	s.reader = &reader{
-		receiver: newReceiver(conn, fd), poker: p, queue: s.queue, counts: &s.counts, witness: s.opt.WitnessOnly,
+		receiver: newReceiver(nil, fd), poker: p, queue: s.queue, counts: &s.counts, witness: s.opt.WitnessOnly,
 		self: self, tick: tick, offset: clock.Monotonic, newest: bootNow(),
 		proc: procReader{argvMax: s.opt.ArgvMax, cgroupRoot: root},
 	}
@@ -125,7 +128,10 @@ const holders = 16
 const subscriptionAck = 0x706f7374
 
 func (s *Sensor) subscribe() error {
-	conns := []*nl.Conn{s.conn}
+	listen := nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastListen, subscriptionAck)}
+	if err := send(s.fd, listen); err != nil {
+		return err
+	}
 	for range holders {
 		// Not bound to the group, so nothing is sent to it.
 		c, err := nl.Dial(unix.NETLINK_CONNECTOR, nil)
@@ -133,10 +139,7 @@ func (s *Sensor) subscribe() error {
 			break
 		}
 		s.holders = append(s.holders, c)
-		conns = append(conns, c)
-	}
-	for _, c := range conns {
-		if _, err := c.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastListen, subscriptionAck)}); err != nil {
+		if _, err := c.Send(listen); err != nil {
 			return err
 		}
 	}
@@ -146,11 +149,14 @@ func (s *Sensor) subscribe() error {
 // hangUp withdraws all subscriptions: kernels before 6.6 do not notice that a
 // subscriber is gone.
 func (s *Sensor) hangUp() {
-	for _, c := range append(s.holders, s.conn) {
-		_, _ = c.Send(nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastIgnore, subscriptionAck)})
+	ignore := nl.Message{Header: nl.Header{Type: nl.Done}, Data: subscription(mcastIgnore, subscriptionAck)}
+	for _, c := range s.holders {
+		_, _ = c.Send(ignore)
 		c.Close()
 	}
 	s.holders = nil
+	_ = send(s.fd, ignore)
+	_ = unix.Close(s.fd)
 	_ = unix.Close(s.poker.fd)
 }
 
