@@ -11,9 +11,14 @@ import (
 // maxWho is how many program names of a lineage are kept.
 const maxWho = 8
 
-// maxNodes bounds the images whose lineage is remembered. Past it all are
-// forgotten and made again as they are needed.
-const maxNodes = 1 << 15
+// maxNodes bounds the images whose lineage is remembered, and maxLineages the
+// distinct ones. Past it all are forgotten and made again as they are needed.
+// An image that is remembered is held, also one that the tree has left out, so
+// there are few.
+const (
+	maxNodes    = 1 << 11
+	maxLineages = 1 << 15
+)
 
 // lineage is the subject of facts: who did it, as names that are the same in
 // the next run, and in whose scope. Each distinct one is kept once.
@@ -90,7 +95,7 @@ func (f *Folder) makeLineage(n *process.Node, via event.Via) *lineage {
 		job: n.Job, step: n.Step, action: n.Action, agent: n.Agent, container: n.Container,
 	}
 	f.nextLineage++
-	if len(f.lineages) >= maxNodes {
+	if len(f.lineages) >= maxLineages {
 		// The ids stay taken, so a lineage that comes again makes new facts
 		// rather than growing another's.
 		clear(f.lineages)

@@ -124,8 +124,8 @@ const (
 	maxHosts     = 1 << 12
 	maxNames     = 1 << 14 // claims of a name
 	maxResolvers = 64
-	// maxImages bounds the process tree: some 20 MiB when full.
-	maxImages = 1 << 15
+	// maxImages bounds the process tree: some 10 MiB when full.
+	maxImages = 1 << 14
 )
 
 // Facts returns every fact that is known by now, sorted.

@@ -36,7 +36,7 @@ const Interval = time.Second
 
 // tableLimit is how many processes the table holds at most, living and
 // recently ended.
-const tableLimit = 1 << 16
+const tableLimit = 1 << 15
 
 // Options are the settings of a monitor.
 type Options struct {
