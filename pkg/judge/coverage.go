@@ -24,6 +24,7 @@ type coverage struct {
 	canaries int
 	missed   int // canaries
 	unseen   []string
+	outside  []Gap
 	gaps     []Gap
 	more     Gap // what gaps does not list
 	moreN    int
@@ -86,6 +87,9 @@ func (c *coverage) apply(ev *event.Event) {
 	if c.closed {
 		c.gap("the log goes on after its end", ev, 0)
 	}
+	if ev.Via == event.ViaOutside {
+		c.acted(ev)
+	}
 	switch ev.Kind {
 	case event.Start:
 		if c.started {
@@ -135,6 +139,32 @@ func (c *coverage) apply(ev *event.Event) {
 	}
 }
 
+// acted notes what a process outside the lineage did to one inside it. The
+// same act again is counted with the first.
+func (c *coverage) acted(ev *event.Event) {
+	what := ""
+	switch ev.Kind {
+	case event.Kill:
+		what = fmt.Sprintf("signal %d from outside", ev.Signal)
+	case event.Ptrace, event.MemAccess, event.Open:
+		what = ev.Kind.String() + " from outside"
+		if ev.Op != event.OpNone {
+			what = fmt.Sprintf("%s %s from outside", ev.Kind, ev.Op)
+		}
+	default:
+		return
+	}
+	for i := range c.outside {
+		if c.outside[i].What == what {
+			c.outside[i].To = ev.Time
+			return
+		}
+	}
+	if len(c.outside) < maxGaps {
+		c.outside = append(c.outside, Gap{What: what, From: ev.Time, To: ev.Time, Leaf: ev.Seq})
+	}
+}
+
 // apart reports whether two witnesses' counts cannot be of the same events,
 // whatever the monitor made of them. They are read one after the other, so
 // what happens in between is on one side only.
@@ -166,6 +196,7 @@ func (c *coverage) verdict(last int64) Coverage {
 	v := Coverage{
 		State: "complete", Sensor: "none", Witness: "none", Events: c.events, Lost: c.lost,
 		Gaps: append([]Gap{}, c.gaps...), Unseen: append([]string{}, c.unseen...),
+		Outside: append([]Gap{}, c.outside...),
 	}
 	if c.moreN > 0 {
 		g := c.more

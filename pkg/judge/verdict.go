@@ -109,6 +109,9 @@ type Coverage struct {
 	Lost    uint64   `json:"lost"`
 	Gaps    []Gap    `json:"gaps"`
 	Unseen  []string `json:"unseen"` // what the sensor used cannot see
+	// Outside is what processes outside the lineage did to those inside it:
+	// the record is as good as they let it be. It makes nothing partial.
+	Outside []Gap `json:"outside"`
 }
 
 // Gap is something that was not, or may not have been, seen.

@@ -330,7 +330,8 @@ func byWeight(ls []Lineage) ([]Lineage, uint64) {
 func (c *collector) credentials(facts []*fact.Fact, s standingMap) {
 	at := make(map[redact.Text]int)
 	for _, f := range facts {
-		if f.Verb != fact.Credential {
+		// What a process outside read of one inside is told under coverage.
+		if f.Verb != fact.Credential || f.Via == event.ViaOutside {
 			continue
 		}
 		i, ok := at[f.Object]

@@ -283,6 +283,9 @@ func (m *markdown) coverage() {
 		m.printf(", %s taken out", count(m.d.Redacted, "secret", "secrets"))
 	}
 	m.printf(".\n\n")
+	for _, o := range c.Outside[:min(len(c.Outside), 5)] {
+		m.printf("A process outside acted upon one that was watched: %s.\n\n", text(cutEnd(o.What, 200)))
+	}
 	if len(c.Gaps)+len(c.Unseen) == 0 {
 		return
 	}

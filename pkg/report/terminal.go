@@ -485,6 +485,9 @@ func (t *terminal) coverage() section {
 		}
 		s.lines = append(s.lines, l)
 	}
+	for _, o := range c.Outside {
+		s.lines = append(s.lines, "acted upon: "+t.show(o.What))
+	}
 	for _, u := range c.Unseen {
 		s.lines = append(s.lines, "not seen: "+t.show(u))
 	}

@@ -284,6 +284,7 @@ func TestAnOutsiderThatActsOnTheJobIsTold(t *testing.T) {
 		told = told || e.Kind == event.Kill && e.Via == event.ViaOutside && fmt.Sprint(e.Target.PID) == pid && e.Signal == 10
 	}
 	w.must(told, "the signal from outside is not in the log")
+	w.must(len(w.verdict.Coverage.Outside) == 1 && strings.Contains(w.verdict.Coverage.Outside[0].What, "signal 10"), "coverage does not say it: %+v", w.verdict.Coverage.Outside)
 }
 
 // Lineage survives what is meant to break it.
