@@ -326,7 +326,7 @@ func (p *parser) use(s *section, n *yaml.Node) {
 	s.entries = append(s.entries, list...)
 }
 
-// readPreset reads a preset file: name, description, source, egress.
+// readPreset reads a preset file: name, description, source, egress, credentials.
 func readPreset(name string, data []byte) ([]entry, error) {
 	file := "policies/presets/" + name + ".yml"
 	src, docs := document.Parse(file, data)
@@ -336,9 +336,9 @@ func readPreset(name string, data []byte) ([]entry, error) {
 		return nil, Errors{{File: file, Line: 1, Column: 1, Message: "want one document"}}
 	}
 	if len(docs) == 1 {
-		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress") {
+		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress", "credentials") {
 			switch e.Key {
-			case "egress":
+			case "egress", "credentials":
 				p.section(&s, []document.Pair{e})
 			case "name":
 				if e.Value.Value != name {
