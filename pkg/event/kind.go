@@ -14,7 +14,7 @@ const (
 	// The recording itself.
 	Start     // Version, Boot, Wall, Host, Command, Job, Tool, Sensor, Detail (settings)
 	Existing  // a process that was there before the recording: Parent and all of Exec
-	Note      // Detail: something the monitor says of itself, without effect on coverage; Dst: a configured resolver
+	Note      // Detail: something the monitor says of itself, without effect on coverage; Count: how often; Dst: a configured resolver
 	SensorUp  // Sensor, Detail: what was armed; Actor is the monitor, Argv what it cannot see
 	SensorGap // Sensor, Detail, From, To, Lost: what was not seen, and for how long
 	Canary    // Sensor, Detail, OK: whether the monitor saw its own exec and connect

@@ -212,8 +212,15 @@ func (m *Monitor) open() []*recording {
 // handleWitness is the sink of the second witness, whose records say only
 // what it could not count.
 func (m *Monitor) handleWitness(rec *sensor.Record) {
-	if rec.Kind == event.SensorGap {
-		m.opt.Logf("second witness: %s", rec.Detail)
+	if rec.Kind != event.SensorGap {
+		return
+	}
+	// What the witness missed, the sensor in use may well have seen: it is
+	// told, and what it means the comparison of the two says.
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.open() {
+		r.note(r.red.String("second witness: "+rec.Detail), rec.Lost)
 	}
 }
 
