@@ -84,6 +84,30 @@ func WatchNames() (names, prefixes []string) {
 	return names, prefixes
 }
 
+// Places returns where the files of all classes may lie, as patterns of
+// path/filepath: those with a fixed place, and the others below each of the
+// folders. Patterns that go through any number of folders are left out.
+func Places(folders ...string) []string {
+	var out []string
+	for _, c := range classes {
+		for _, p := range c.patterns {
+			switch {
+			case strings.Contains(p, "**") || strings.HasPrefix(p, "/proc/"):
+			case p[0] == '/':
+				out = append(out, p)
+			default:
+				for _, dir := range folders {
+					if strings.HasPrefix(dir, "/") {
+						out = append(out, strings.TrimSuffix(dir, "/")+"/"+p)
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 type rule struct {
 	pattern string
 	class   int

@@ -331,6 +331,9 @@ func (f *Folder) absolute(name, cwd redact.Text) redact.Text {
 }
 
 func (f *Folder) open(ev *event.Event, n *process.Node) *Fact {
+	if ev.Err != 0 {
+		return nil // it was refused: nothing was read or written
+	}
 	var fact *Fact
 	if ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
 		f.written.mark(ev.File, ev.Path.String())

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/credential"
 	"github.com/org/edamame-posture/pkg/event"
@@ -79,8 +82,20 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			return
 		}
 	}
+	switch {
+	case !ev.Detail.IsZero():
+	case rec.Passed:
+		ev.Detail = passedOn
+	case rec.Worker:
+		ev.Detail = byWorker
+	}
 	r.append(ev)
 }
+
+var (
+	passedOn = redact.Const("the connection came over a Unix socket")
+	byWorker = redact.Const("by a worker of io_uring")
+)
 
 func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
 	ev.Exe = r.red.Path(rec.Exe)
@@ -153,14 +168,67 @@ func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
 func (r *recording) file(ev *event.Event, rec *sensor.Record) bool {
 	ev.Path, ev.NewPath = r.red.Path(rec.Path), r.red.Path(rec.NewPath)
 	ev.File, ev.Access, ev.Mode = rec.File, rec.Access, rec.Mode
+	switch rec.Kind {
+	case event.Rename, event.Link:
+		// A credential under another name stays one.
+		if class, ok := credential.Classify(string(rec.Path), r.home); ok {
+			ev.Class = class.Name
+			r.watch(rec.PID, rec.NewPath, class.Name)
+		} else if class, ok := credential.Classify(string(rec.NewPath), r.home); ok {
+			r.watch(rec.PID, rec.NewPath, class.Name)
+		}
+		return true
+	}
 	if !rec.Watched {
 		return true
 	}
 	class, ok := credential.Classify(string(rec.Path), r.home)
-	if ok {
+	switch {
+	case ok:
 		ev.Class = class.Name
+		if rec.File.Inode != 0 && len(r.known) < maxKnown {
+			if _, there := r.known[rec.File]; !there {
+				r.known[rec.File] = class.Name
+				r.watch(rec.PID, rec.Path, class.Name)
+			}
+		}
+	case rec.ByInode:
+		ev.Class = r.known[rec.File]
+		ok = !ev.Class.IsZero()
+	case rec.File.Inode == 0 && rec.Err == 0:
+		// By io_uring: what was opened is not told, only its name.
+		ev.Class = r.known[r.watch(rec.PID, rec.Path, redact.Text{})]
+		ok = !ev.Class.IsZero()
 	}
-	return ok || rec.TargetPID != 0 || rec.Access&(event.Write|event.Create) != 0
+	return ok || rec.Err == 0 && (rec.TargetPID != 0 || rec.Access&(event.Write|event.Create) != 0)
+}
+
+// maxKnown bounds the credential files that are known by their inode.
+const maxKnown = 4096
+
+// watch has the file at a path of a process's own watched whatever name leads
+// to it from now on, and returns which it is. Without a class the file is only
+// looked up.
+func (r *recording) watch(pid uint32, path []byte, class redact.Text) event.FileID {
+	if r.adopter == nil || len(path) < 2 || path[0] != '/' {
+		return event.FileID{}
+	}
+	root, err := unix.Open("/proc/"+strconv.FormatUint(uint64(pid), 10)+"/root", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		// It has ended; most jobs see the files as we do.
+		if root, err = unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+			return event.FileID{}
+		}
+	}
+	defer unix.Close(root)
+	id, err := r.adopter.Adopt(root, string(path[1:]), true)
+	if err != nil {
+		return event.FileID{}
+	}
+	if !class.IsZero() && len(r.known) < maxKnown {
+		r.known[id] = class
+	}
+	return id
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {

@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/credential"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/intent"
@@ -43,7 +46,12 @@ type recording struct {
 	found    []redact.Found
 	dns      wire.DNSMessage
 
+	// known are credential files by what they are, whatever their names.
+	known   map[event.FileID]redact.Text
+	adopter sensor.Adopter // nil where the sensor cannot
+
 	first bool // a fork was seen
+	late  bool // see adoptPlaces
 
 	// What the monitor could not say whose doing it was, when this was opened.
 	unownedBefore, unresolvedBefore uint64
@@ -85,7 +93,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		id: id, spool: spool, host: o.Host, home: o.Home,
 		red:   redact.New(key, redact.Options{Masked: o.Masked}),
 		judge: judge.New(in, pack),
+		known: map[event.FileID]redact.Text{},
 	}
+	r.adopter, _ = m.primary.(sensor.Adopter)
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
 		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply,
 	})
@@ -99,6 +109,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		return nil, err
 	}
 
+	r.adoptPlaces(o.Home, o.Cwd)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r.bit = -1
@@ -129,6 +140,43 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
 	return r, nil
+}
+
+// adoptWithin is how long credential files are looked for before a recording
+// begins. A folder on a network that does not answer must not hold it up.
+const adoptWithin = 100 * time.Millisecond
+
+// adoptPlaces has the credential files that are there already watched for what
+// they are: a hard link to one has another name.
+func (r *recording) adoptPlaces(folders ...string) {
+	if r.adopter == nil {
+		return
+	}
+	found := make(chan map[event.FileID]redact.Text, 1)
+	go func() {
+		known := map[event.FileID]redact.Text{}
+		for _, place := range credential.Places(folders...) {
+			paths, err := filepath.Glob(place)
+			if err != nil {
+				continue
+			}
+			for _, p := range paths {
+				class, ok := credential.Classify(p, r.home)
+				if !ok || len(known) == maxKnown {
+					continue
+				}
+				if id, err := r.adopter.Adopt(unix.AT_FDCWD, p, false); err == nil {
+					known[id] = class.Name
+				}
+			}
+		}
+		found <- known
+	}()
+	select {
+	case r.known = <-found:
+	case <-time.After(adoptWithin):
+		r.late = true
+	}
 }
 
 func readIntent(canonical []byte) (*intent.Resolved, error) {
@@ -186,6 +234,12 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 	r.existing(now, client)
 	r.resolvers(now, client.Actor.PID)
+	if r.late {
+		r.note(redact.Const("credential files that are there already were not found in time: they are known by their names alone"), 0)
+	}
+	if o.Parent == 0 {
+		r.inherited(now, client)
+	}
 }
 
 func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text, monitor event.Actor) {
@@ -254,6 +308,31 @@ func nameservers(conf []byte) []netip.Addr {
 		}
 	}
 	return out
+}
+
+// inherited tells of credential files that the client holds open: what it
+// starts may read them without opening anything.
+func (r *recording) inherited(now int64, client *process.Process) {
+	dir := fmt.Sprintf("/proc/%d/fd/", client.Actor.PID)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, fd := range fds {
+		path, err := os.Readlink(dir + fd.Name())
+		if err != nil || len(path) == 0 || path[0] != '/' {
+			continue
+		}
+		class, ok := credential.Classify(path, r.home)
+		if !ok {
+			continue
+		}
+		ev := r.blank(event.Open, now)
+		ev.Via = event.ViaLineage
+		ev.Actor, ev.Path, ev.Access, ev.Class = client.Actor, r.red.Path([]byte(path)), event.Read, class.Name
+		ev.Detail = redact.Const("was open before")
+		r.append(ev)
+	}
 }
 
 // describe reads what /proc knows of a process that was there before.

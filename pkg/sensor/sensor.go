@@ -70,8 +70,14 @@ type Record struct {
 	Path, NewPath []byte
 	Access        event.Access
 	Mode          uint32
-	// Watched: the file's name is one the watch list holds.
-	Watched bool
+	// Watched: the file's name is one the watch list holds, or with ByInode the
+	// file itself is on it (see Adopter), whatever name led to it.
+	Watched, ByInode bool
+
+	// Worker: a worker of io_uring did it for the process.
+	Worker bool
+	// Passed: the descriptor of the connection came over a Unix socket.
+	Passed bool
 
 	// SensorGap, Canary, Witness.
 	From, To int64
@@ -101,6 +107,17 @@ type Sensor interface {
 	// Close disarms the sensor, gives what is left to the sink, and leaves
 	// nothing attached.
 	Close() error
+}
+
+// Adopter is a sensor that can watch a file for what it is, so that a hard
+// link, a bind mount or another name does not hide that it is opened.
+type Adopter interface {
+	// Adopt has the file that path leads to watched; a path that is not
+	// absolute is below the folder root, a descriptor. The file is opened
+	// without being read (O_PATH). With cached only what the kernel can say
+	// without asking a file system is opened, since one that the job made may
+	// never answer. The error is that of openat2(2).
+	Adopt(root int, path string, cached bool) (event.FileID, error)
 }
 
 // Stats are running totals since Start.

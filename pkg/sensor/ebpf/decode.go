@@ -106,6 +106,7 @@ func (d *decoder) decode(b []byte) (*sensor.Record, error) {
 		Time: int64(u64(b, atTime)), CPU: u32(b, atCPU), Seq: u64(b, atSeq),
 		PID: u32(b, atPID), TID: u32(b, atTID), Start: int64(u64(b, atStart)),
 		UID: u32(b, atUID), GID: u32(b, atGID), Cgroup: u64(b, atCgroup),
+		Worker: u16(b, atFlags)&fWorker != 0,
 	}
 	var err error
 	switch t {
@@ -247,7 +248,9 @@ func (d *decoder) socket(t recordType, b []byte) (err error) {
 	if n > 0 {
 		r.Payload, r.PayloadLen = b[sockSize:sockSize+n:sockSize+n], int(u32(b, sockWire))
 	}
-	r.OK = t == rFlow || u16(b, atFlags)&fAnswer != 0
+	flags := u16(b, atFlags)
+	r.OK = t == rFlow && flags&fLiving == 0 || flags&fAnswer != 0
+	r.Passed = flags&fPassed != 0
 	return nil
 }
 
@@ -281,7 +284,10 @@ func (d *decoder) file(t recordType, b []byte) error {
 		r.Access = event.Access(word)
 		if flags&fUserPath == 0 { // truncate(2) does not know the file
 			r.Mode = u32(b, fileMode)
+		} else {
+			r.Err, r.TargetStart = int(r.TargetStart), 0
 		}
+		r.ByInode = flags&fInode != 0
 		r.Watched = flags&(fWatched|fProcMem|fProcMaps|fProcEnviron) != 0
 		if flags&(fProcMem|fProcEnviron) != 0 {
 			r.Kind, r.Op = event.MemAccess, event.OpRead
@@ -320,8 +326,11 @@ func (d *decoder) act(t recordType, b []byte) error {
 		return nil
 	case rRawSock:
 		r.Proto, r.Detail = event.ProtoRaw, "a raw socket was opened"
-		if arg == 17 { // AF_PACKET
+		switch arg {
+		case 17: // AF_PACKET
 			r.Proto, r.Detail = event.ProtoPacket, "a packet socket was opened"
+		case 44: // AF_XDP
+			r.Proto, r.Detail = event.ProtoPacket, "an XDP socket was opened"
 		}
 		return nil
 	case rVsock:

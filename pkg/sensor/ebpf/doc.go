@@ -19,10 +19,17 @@
 // Connect comes when the first SYN is about to be sent, by whoever called, so
 // its local port may be 0. A connect that failed after that comes a second time
 // with the same Sock and Err; one that this machine refused before (no route, a
-// filter) comes with Err alone. Flow comes once at the end of an established
+// filter) comes with Err alone. Flow comes with OK once at the end of an established
 // connection with its payload in both directions: no SYN, no FIN, nothing
-// counted twice that was sent twice. A socket that was made before the sensor
+// counted twice that was sent twice; and without OK every three seconds, and at
+// Drain, where a connection that goes on has carried more. A connection whose
+// descriptor came over a Unix socket is the taker's from then on: a Connect with
+// Passed says so. A socket that was made before the sensor
 // was armed has no owner: PID is 0.
+//
+// What packet sockets send is counted by process, since the kernel does not
+// tell where it goes. What a worker of io_uring does is the process's own, with
+// Worker.
 //
 // Send holds datagrams (UDP, raw, ICMP) by destination: the first at once, what
 // came after it each second, at Drain and at Close. DNS has up to 512 bytes of
@@ -41,12 +48,17 @@
 // Opens are folded in the kernel by process image, file (inode and generation)
 // and access: the first is told at once, the next at most once a second with
 // their Count; Stats.Folded counts what was held back. An open that made its
-// file is always told.
+// file is always told. An open that was refused (EACCES, EPERM) is told with
+// Err and the name as it was given; it is for the reader to see whether the name
+// matters.
+//
+// A watched file is known by its base name, and by its inode where the sensor
+// was told of it (Adopt) or saw it made under a watched name: then a hard link, a
+// bind mount or a new name does not hide it (ByInode).
 //
 // # What it does not see
 //
-// Files that were opened before arming or came over a Unix socket; a watched
-// file that is opened by another name of it (hard link, renamed before);
-// packets of AF_PACKET sockets (that one was opened is told); totals of a
-// connection before its end.
+// Files that were opened before arming; by io_uring the opening of a watched
+// file by another name (the reader may look it up); descriptors beyond the
+// sixteenth of one message.
 package ebpf

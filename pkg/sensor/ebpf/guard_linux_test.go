@@ -73,6 +73,13 @@ func TestCloseLeavesNothingInTheKernel(t *testing.T) {
 	for _, a := range s.l.links {
 		links = append(links, a.id)
 	}
+	if s.l.living != nil {
+		info, err := s.l.living.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		links = append(links, info.ID)
+	}
 	if len(ours) == 0 || len(maps) == 0 || len(links) != len(ours) {
 		t.Fatalf("%d programs, %d maps, %d links", len(ours), len(maps), len(links))
 	}

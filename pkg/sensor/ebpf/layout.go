@@ -54,6 +54,10 @@ const (
 	fProcMaps
 	fProcEnviron
 	fAnswer
+	fWorker
+	fInode
+	fPassed
+	fLiving
 )
 
 // Offsets in the records of bpf/record.h. Numbers are in the machine's order,

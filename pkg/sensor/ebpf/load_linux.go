@@ -24,8 +24,10 @@ type hook struct {
 	// tracepoint is the kernel's name of a raw tracepoint; else attach says
 	// which cgroup hook it is.
 	tracepoint string
-	attach     bpf.AttachType
-	required   bool
+	// iterator is what is gone through, each time the reader asks.
+	iterator string
+	attach   bpf.AttachType
+	required bool
 	// or names a tracepoint that serves as well: one was renamed.
 	or string
 	// without says what is not seen where the hook is not there.
@@ -41,6 +43,8 @@ var hooks = []hook{
 	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
 	{program: "on_uring_sqe", tracepoint: "io_uring_submit_sqe", or: "io_uring_submit_req", without: "file operations by io_uring"},
 	{program: "on_signal", tracepoint: "signal_generate", without: "signals to other processes"},
+	{program: "on_send_length", tracepoint: "sock_send_length", without: "packets of AF_PACKET sockets"},
+	{program: "on_living", iterator: "task_file", without: "bytes of a connection before its end"},
 	{program: "on_create", attach: bpf.AttachCGroupInetSockCreate, without: "makers of UDP sockets"},
 	{program: "on_connect4", attach: bpf.AttachCGroupInet4Connect, without: "users of IPv4 sockets made by others"},
 	{program: "on_connect6", attach: bpf.AttachCGroupInet6Connect, without: "users of IPv6 sockets made by others"},
@@ -51,7 +55,7 @@ var hooks = []hook{
 }
 
 // alwaysMissing is what no kernel shows to these programs.
-var alwaysMissing = []string{"packets of AF_PACKET sockets"}
+var alwaysMissing = []string{"the destination of packets of AF_PACKET sockets"}
 
 // initialPIDNamespace is PROC_PID_INIT_INO, include/linux/proc_ns.h.
 const initialPIDNamespace = 0xEFFFFFFC
@@ -69,7 +73,8 @@ type loaded struct {
 	coll    *bpf.Collection
 	links   []attached
 	missing []string
-	rodata  []byte // what was written before the map was frozen
+	living  *link.Iter // over the sockets; nil where the kernel has none
+	rodata  []byte     // what was written before the map was frozen
 	frozen  []string
 }
 
@@ -85,6 +90,10 @@ func (l *loaded) detach() {
 		_ = a.link.Close()
 	}
 	l.links = nil
+	if l.living != nil {
+		_ = l.living.Close()
+		l.living = nil
+	}
 }
 
 // load puts the programs into the kernel; attach arms them.
@@ -103,10 +112,10 @@ func load(opt Options) (_ *loaded, err error) {
 	}
 	l := &loaded{missing: slices.Clone(alwaysMissing)}
 	for _, h := range hooks {
-		if h.tracepoint == "" {
+		if h.tracepoint == "" && h.iterator == "" {
 			continue
 		}
-		if hasTracepoint(kernel, h.tracepoint) {
+		if h.tracepoint != "" && hasTracepoint(kernel, h.tracepoint) || h.iterator != "" && hasIterator(kernel, h.iterator) {
 			continue
 		}
 		if h.required {
@@ -143,6 +152,13 @@ func load(opt Options) (_ *loaded, err error) {
 // can be typed by.
 func hasTracepoint(kernel *btf.Spec, name string) bool {
 	_, err := kernel.AnyTypeByName("btf_trace_" + name)
+	return err == nil
+}
+
+// hasIterator reports whether the kernel lets programs go through a kind of
+// object.
+func hasIterator(kernel *btf.Spec, name string) bool {
+	_, err := kernel.AnyTypeByName("bpf_iter_" + name)
 	return err == nil
 }
 
@@ -271,7 +287,7 @@ func (l *loaded) attach() error {
 	for _, tracing := range []bool{false, true} {
 		for _, h := range hooks {
 			prog := l.coll.Programs[h.program]
-			if prog == nil || tracing != (h.tracepoint != "") {
+			if prog == nil || h.iterator != "" || tracing != (h.tracepoint != "") {
 				continue
 			}
 			var lk link.Link
@@ -295,6 +311,12 @@ func (l *loaded) attach() error {
 				return fmt.Errorf("reading what holds %s: %w", h.program, err)
 			}
 			l.links[len(l.links)-1].id, l.links[len(l.links)-1].prog = info.ID, info.Program
+		}
+	}
+	if prog := l.coll.Programs["on_living"]; prog != nil {
+		var err error
+		if l.living, err = link.AttachIter(link.IterOptions{Program: prog}); err != nil {
+			l.missing = append(l.missing, fmt.Sprintf("bytes of a connection before its end (%v)", err))
 		}
 	}
 	return nil

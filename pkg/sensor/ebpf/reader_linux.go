@@ -3,12 +3,14 @@ package ebpf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
 	bpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -20,6 +22,8 @@ const (
 	pollInterval = 20 * time.Millisecond
 	// sweepInterval is how often folded datagrams are told and losses looked for.
 	sweepInterval = time.Second
+	// livingInterval is how often connections that go on tell what they carried.
+	livingInterval = 3 * time.Second
 	// busyPatience is how long a record that is being written is waited for
 	// before the other ring goes on without it.
 	busyPatience = 20 * time.Millisecond
@@ -34,6 +38,7 @@ type reader struct {
 	seqs   [2][]uint64 // records that came, by ring and CPU
 	counts *bpf.Map
 	sends  *sweep
+	living *link.Iter
 
 	epoll, event int
 
@@ -42,6 +47,7 @@ type reader struct {
 	ended  chan struct{}
 
 	records, undecoded, stolen atomic.Uint64
+	unasked                    atomic.Uint64 // rounds over the connections that failed
 	disturbed                  [2]atomic.Bool
 
 	before  []counters // as they were at the last poll but one
@@ -130,7 +136,7 @@ func (r *reader) run() {
 	var events [4]unix.EpollEvent
 	var waiting []chan struct{}
 	var counted bool
-	nextSweep := time.Now().Add(sweepInterval)
+	nextSweep, nextLiving := time.Now().Add(sweepInterval), time.Now().Add(livingInterval)
 	for {
 		n, err := unix.EpollWait(r.epoll, events[:], int(pollInterval/time.Millisecond))
 		if err != nil && !errors.Is(err, unix.EINTR) {
@@ -162,6 +168,9 @@ func (r *reader) run() {
 				r.disturbed[i].Store(true)
 			}
 		}
+		if len(waiting) > 0 && !stopping {
+			r.askLiving()
+		}
 		cut := boottime()
 		if stopping {
 			cut = math.MaxInt64
@@ -181,6 +190,10 @@ func (r *reader) run() {
 		now := time.Now()
 		if now.After(nextSweep) || len(waiting) > 0 || stopping {
 			r.sends.tell(r.deliver)
+		}
+		if now.After(nextLiving) {
+			nextLiving = now.Add(livingInterval)
+			r.askLiving()
 		}
 		if now.After(nextSweep) {
 			nextSweep = now.Add(sweepInterval)
@@ -238,6 +251,24 @@ func (r *reader) pass(cut int64) bool {
 	}
 }
 
+// askLiving has each connection that goes on tell what it has carried since it
+// was last asked. The records come through the ring.
+func (r *reader) askLiving() {
+	if r.living == nil {
+		return
+	}
+	it, err := r.living.Open()
+	if err != nil {
+		r.unasked.Add(1)
+		return
+	}
+	// The program writes nothing into it: reading is what makes it run.
+	if _, err := io.Copy(io.Discard, it); err != nil {
+		r.unasked.Add(1)
+	}
+	it.Close()
+}
+
 func timeOf(b []byte) int64 {
 	if len(b) < 8 {
 		return 0
@@ -280,6 +311,9 @@ func (r *reader) findLosses() {
 	r.stolen.Store(max(r.stolen.Load(), min(missing, r.suspect)))
 	r.suspect = missing
 }
+
+// sendPacket is SEND_PACKET of bpf/socket.h.
+const sendPacket = 1 << 9
 
 // sendKey and sendTotal are struct send_key and struct send of bpf/socket.h.
 type sendKey struct {
@@ -343,7 +377,12 @@ func (s *sweep) tell(sink sensor.Sink) {
 
 func (s *sweep) one(k *sendKey, t *sendTotal, sink sensor.Sink) {
 	was, ok := s.told[*k]
-	if !ok || was.count > t.Count {
+	packet := k.Proto == sendPacket
+	switch {
+	case ok && was.count <= t.Count:
+	case packet:
+		was = told{} // nothing was told of it yet
+	default:
 		// The programs told the first one themselves.
 		was = told{count: 1, bytes: t.Told}
 	}
@@ -360,6 +399,10 @@ func (s *sweep) one(k *sendKey, t *sendTotal, sink sensor.Sink) {
 		UID: t.UID, GID: t.GID, Cgroup: t.Cgroup, Proto: event.Proto(k.Proto & 0xff),
 		Dst: netip.AddrPortFrom(addr, k.Port), Sock: t.Cookie,
 		Count: t.Count - was.count, Sent: t.Bytes - was.bytes,
+	}
+	if packet {
+		s.rec.Kind, s.rec.Proto, s.rec.Dst = event.Packet, event.ProtoPacket, netip.AddrPort{}
+		s.rec.Detail = "packets were sent by packet sockets"
 	}
 	sink(&s.rec)
 }

@@ -63,6 +63,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 		l.close()
 		return err
 	}
+	r.living = l.living
 	s.l, s.reader, s.missing, s.counts = l, r, l.missing, l.coll.Maps["counts"]
 	for _, p := range l.coll.Programs {
 		s.progs = append(s.progs, p)
@@ -177,7 +178,7 @@ type counters struct {
 	Seq, Failed         [2]uint64
 	Busy                uint64
 	Forks, Execs, Exits uint64
-	Folded              uint64
+	Folded, Unadopted   uint64
 	Woken               [2]uint64
 }
 
@@ -212,6 +213,19 @@ func (s *Sensor) Check() []string {
 	}
 	if now, err := s.l.coll.Maps[".rodata"].LookupBytes(uint32(0)); err != nil || string(now) != string(s.l.rodata) {
 		lines = append(lines, "the settings in the kernel are not those that were written")
+	}
+	if s.reader.unasked.Load() > 0 {
+		lines = append(lines, "connections that go on could not be asked what they carried")
+	}
+	var all []counters
+	if err := s.counts.Lookup(uint32(0), &all); err == nil {
+		var n uint64
+		for _, c := range all {
+			n += c.Unadopted
+		}
+		if n > 0 {
+			lines = append(lines, "the list of watched files is full: some are known by their names alone")
+		}
 	}
 	for i := range s.reader.disturbed {
 		if s.reader.disturbed[i].Load() {

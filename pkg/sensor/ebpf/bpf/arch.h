@@ -14,6 +14,7 @@ enum action {
 	A_OPENAT,
 	A_OPENAT2,
 	A_CREAT,
+	A_LAST_OPEN = A_CREAT,
 	A_OPEN_HANDLE,
 	A_TRUNCATE,
 	A_RENAME,
@@ -42,6 +43,9 @@ enum action {
 	A_MODULE,
 	A_MODULE_FD,
 	A_MODULE_DEL,
+	A_CHROOT,
+	A_PIVOT_ROOT,
+	A_MESSAGE,
 	/* From here on failures are told too. */
 	A_TELL_FAILURE,
 	A_CONNECT = A_TELL_FAILURE,
@@ -77,6 +81,7 @@ const volatile u8 actions[CALLS] = {
 	[308] = A_SETNS,	[425] = A_URING,	[175] = A_MODULE,	[313] = A_MODULE_FD,
 	[176] = A_MODULE_DEL,	[42] = A_CONNECT,	[101] = A_PTRACE,	[310] = A_VM_READ,
 	[311] = A_VM_WRITE,	[321] = A_BPF,		[438] = A_PIDFD_GETFD,
+	[161] = A_CHROOT,	[155] = A_PIVOT_ROOT,	[47] = A_MESSAGE,
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl, by int $0x80 also from 64-bit programs */
@@ -95,6 +100,7 @@ const volatile u8 actions32[CALLS] = {
 	[425] = A_URING,	[128] = A_MODULE,	[350] = A_MODULE_FD,	[129] = A_MODULE_DEL,
 	[362] = A_CONNECT,	[26] = A_PTRACE,	[347] = A_VM_READ,	[348] = A_VM_WRITE,
 	[357] = A_BPF,		[102] = A_SOCKETCALL,	[438] = A_PIDFD_GETFD,
+	[61] = A_CHROOT,	[217] = A_PIVOT_ROOT,	[372] = A_MESSAGE,
 };
 
 #define TS_COMPAT 2		/* arch/x86/include/asm/thread_info.h */

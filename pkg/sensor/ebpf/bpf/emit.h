@@ -30,6 +30,7 @@ struct counters {
 	u64 busy;      /* records that found no scratch memory */
 	u64 forks, execs, exits;
 	u64 folded;
+	u64 unadopted; /* watched files for which the list had no room */
 	u64 woken[2]; /* when this CPU last woke the reader */
 };
 
@@ -145,6 +146,8 @@ static __always_inline u64 wake(void *ring, u32 r, struct counters *c, u64 now)
 		__err;                                                                            \
 	})
 
+#define PF_IO_WORKER 0x10 /* include/linux/sched.h */
+
 static __always_inline u64 start_of(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, group_leader, start_boottime);
@@ -157,7 +160,7 @@ static __always_inline void begin(struct head *h, u16 type)
 
 	h->time = bpf_ktime_get_boot_ns();
 	h->type = type;
-	h->flags = 0;
+	h->flags = task->flags & PF_IO_WORKER ? F_WORKER : 0;
 	h->pid = task->tgid;
 	h->tid = task->pid;
 	h->start = start_of(task);

@@ -21,8 +21,48 @@ struct {
 /* Lengths of watched names by their first byte: bit n for n bytes, 63 for more. */
 const volatile u64 watched_first[256];
 
+/*
+ * Files that are watched whatever name leads to them: a name alone misses hard
+ * links, files that were renamed and bind mounts. The monitor adds a file by
+ * opening it with O_PATH, so that nobody else can write the map; a file that is
+ * made under a watched name is added as it is made.
+ */
+struct inode_key {
+	u64 inode;
+	u32 dev;
+	u32 generation; /* the number of a removed file goes to another */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct inode_key);
+	__type(value, u8);
+} watched_inodes SEC(".maps");
+
+static __always_inline void identify(struct inode_key *key, struct inode *inode)
+{
+	key->inode = BPF_CORE_READ(inode, i_ino);
+	key->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	key->generation = BPF_CORE_READ(inode, i_generation);
+}
+
+static __always_inline void adopt(struct inode *inode)
+{
+	struct inode_key key;
+	struct counters *c;
+	u8 one = 1;
+
+	identify(&key, inode);
+	if (bpf_map_update_elem(&watched_inodes, &key, &one, BPF_ANY) == 0)
+		return;
+	c = counting();
+	if (c)
+		__sync_fetch_and_add(&c->unadopted, 1);
+}
+
 /* include/linux/fs.h */
-enum { FMODE_READ = 1, FMODE_WRITE = 2, FMODE_CREATED = 1 << 20 };
+enum { FMODE_READ = 1, FMODE_WRITE = 2, FMODE_PATH = 1 << 14, FMODE_CREATED = 1 << 20 };
 enum { O_CREAT = 0100, O_TRUNC = 01000, O_APPEND = 02000 };
 enum { S_IFMT = 0170000, S_IFSOCK = 0140000, S_IFREG = 0100000, S_IFDIR = 0040000, S_IFCHR = 0020000 };
 
@@ -89,6 +129,16 @@ static __always_inline void begin_file(struct file_record *r, u16 type)
 	r->dev = r->mode = r->access = r->target = r->path = r->new_path = 0;
 }
 
+/* The monitor has opened a file to have it watched. */
+__noinline int on_adopt(u64 fd)
+{
+	struct file *file = file_of(fd);
+
+	if (file && BPF_CORE_READ(file, f_mode) & FMODE_PATH)
+		adopt(BPF_CORE_READ(file, f_inode));
+	return 0;
+}
+
 __noinline int on_open(u64 fd, u64 how)
 {
 	struct file *file = file_of(fd);
@@ -96,6 +146,7 @@ __noinline int on_open(u64 fd, u64 how)
 	struct inode *inode;
 	struct file_record *r;
 	struct scratch *s;
+	struct inode_key key;
 	u32 mode, access, slot, size, target = 0;
 	u64 target_start = 0, count;
 	u16 flags;
@@ -104,21 +155,30 @@ __noinline int on_open(u64 fd, u64 how)
 	if (!file)
 		return 0;
 	fmode = BPF_CORE_READ(file, f_mode);
+	if (fmode & FMODE_PATH)
+		return 0; /* it can be neither read nor written */
 	inode = BPF_CORE_READ(file, f_inode);
+	mode = BPF_CORE_READ(inode, i_mode);
 	flags = watch_of(BPF_CORE_READ(file, f_path.dentry));
+	if ((mode & S_IFMT) == S_IFREG) {
+		if (flags & F_WATCHED && fmode & FMODE_CREATED)
+			adopt(inode);
+		identify(&key, inode);
+		if (bpf_map_lookup_elem(&watched_inodes, &key))
+			flags |= F_WATCHED | F_INODE;
+	}
 	if (!flags && !(fmode & (FMODE_WRITE | FMODE_CREATED)))
 		return 0;
-	mode = BPF_CORE_READ(inode, i_mode);
 	if ((mode & S_IFMT) == S_IFDIR || dull(inode, mode))
 		return 0;
-	if (flags & ~F_WATCHED) {
+	if (flags & (F_PROC_MEM | F_PROC_MAPS | F_PROC_ENVIRON)) {
 		other = 0;
 		if (BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC)
 			other = subject(inode);
 		target = other ? BPF_CORE_READ(other, tgid) : 0;
 		if (!target || target == task->tgid) {
 			target = 0;
-			flags &= F_WATCHED;
+			flags &= F_WATCHED | F_INODE;
 		} else {
 			target_start = start_of(other);
 		}
@@ -147,7 +207,7 @@ __noinline int on_open(u64 fd, u64 how)
 		return 0;
 	r = (void *)s->out;
 	begin_file(r, R_OPEN);
-	r->h.flags = flags;
+	r->h.flags |= flags;
 	r->mode = mode;
 	r->access = access;
 	r->count = count;
@@ -219,9 +279,10 @@ static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 fol
 
 #define NAMES_IN_KERNEL (1ULL << 40)
 #define NAMES_WATCHED (1ULL << 41)
+#define NAMES_ERROR 48 /* an errno from this bit on */
 
 /*
- * What was done by name. how is the type, from bit 8 on a mode or an
+ * What was done, or tried, by name. how is the type, from bit 8 on a mode or an
  * operation, and the bits above.
  */
 __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_name)
@@ -237,8 +298,9 @@ __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_n
 		return 0;
 	r = (void *)s->out;
 	begin_file(r, type);
-	r->h.flags = F_USER_PATH | (how & NAMES_WATCHED ? F_WATCHED : 0);
+	r->h.flags |= F_USER_PATH | (how & NAMES_WATCHED ? F_WATCHED : 0);
 	r->mode = r->access = (u32)how >> 8;
+	r->target_start = how >> NAMES_ERROR;
 	at = sizeof(*r);
 	if (name) {
 		len = put_name(s, slot, at, folder, name, kernel);

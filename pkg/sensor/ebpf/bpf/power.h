@@ -104,6 +104,10 @@ static __always_inline u32 pidfd_target(u64 fd)
 	return BPF_CORE_READ(task, tgid);
 }
 
+struct passed {
+	u64 fds; /* in the process */
+};
+
 enum { EPERM = 1, EACCES = 13, EADDRNOTAVAIL = 99, ENETUNREACH = 101 };
 
 /*
@@ -135,6 +139,24 @@ static __always_inline int on_refused(u64 fd, u64 addr, u16 family, u64 err)
 	return 0;
 }
 
+/* The name in a struct sockaddr_un, as it was given; returns its length. */
+static __always_inline u32 put_unix(struct scratch *s, u32 slot, struct file_record *r, u64 addr)
+{
+	u32 at = sizeof(*r);
+	u8 first = 0;
+	long n;
+
+	bpf_probe_read_user(&first, 1, (void *)(addr + 2));
+	if (first) {
+		r->h.flags |= F_USER_PATH;
+		return put_name(s, slot, at, (u64)AT_FDCWD, addr + 2, false);
+	}
+	/* An abstract name begins with a NUL; it is written as @. */
+	s->out[at] = '@';
+	n = bpf_probe_read_user_str(&s->out[at + 1], 108, (void *)(addr + 3));
+	return n > 0 ? n : 1;
+}
+
 __noinline int on_connect(u64 fd, u64 addr, u64 err)
 {
 	struct sock *sk, *peer;
@@ -146,7 +168,6 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 	u32 slot, at;
 	u16 family = 0;
 	u32 vsock[2] = {};
-	long n;
 
 	bpf_probe_read_user(&family, sizeof(family), (void *)addr);
 	if (family == AF_VSOCK) {
@@ -185,18 +206,7 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 		r->dev = BPF_CORE_READ(entry, d_inode, i_sb, s_dev);
 		r->path = put_path(s, at, climb(slot, (u64)entry, (u64)mnt));
 	} else {
-		/* An abstract name begins with a NUL; the reader writes it as @. */
-		u8 first = 0;
-
-		bpf_probe_read_user(&first, 1, (void *)(addr + 2));
-		if (first) {
-			r->h.flags = F_USER_PATH;
-			r->path = put_name(s, slot, at, (u64)AT_FDCWD, addr + 2, false);
-		} else {
-			s->out[at] = '@';
-			n = bpf_probe_read_user_str(&s->out[at + 1], 108, (void *)(addr + 3));
-			r->path = n > 0 ? n : 1;
-		}
+		r->path = put_unix(s, slot, r, addr);
 	}
 	at += r->path;
 	barrier_var(at);
@@ -206,15 +216,119 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 	return 0;
 }
 
+/*
+ * Descriptors that came over a Unix socket: what was opened or connected by
+ * another is now this process's to use. Read from where recvmsg(2) has put the
+ * control message, which another thread may have changed meanwhile.
+ */
+enum { SOL_SOCKET = 1, SCM_RIGHTS = 1 };
+
+#define PASSED 16 /* descriptors of one message that are looked at */
+
+static __always_inline void on_passed_socket(struct sock *sk)
+{
+	struct sock_record r = {};
+	struct owner o = {};
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	if ((family != AF_INET && family != AF_INET6) || !BPF_CORE_READ(sk, __sk_common.skc_dport))
+		return;
+	r.proto = BPF_CORE_READ(sk, sk_protocol);
+	if (r.proto == IPPROTO_TCP && (state == TCP_CLOSE || state == TCP_LISTEN))
+		return;
+	r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	addresses(&r, sk);
+	own(&o);
+	if (r.cookie && r.proto == IPPROTO_TCP)
+		bpf_map_update_elem(&acceptors, &r.cookie, &o, BPF_ANY);
+	begin(&r.h, R_CONNECT);
+	r.h.flags |= F_PASSED;
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+}
+
+static long passed_step(u32 i, struct passed *p)
+{
+	struct sock *sk;
+	s32 fd = -1;
+
+	if (bpf_probe_read_user(&fd, sizeof(fd), (void *)(p->fds + i * sizeof(fd))) || fd < 0)
+		return 1;
+	sk = sock_of((u32)fd);
+	if (sk)
+		on_passed_socket(sk);
+	else
+		on_open((u32)fd, 0);
+	return 0;
+}
+
+__noinline int on_message(u64 header, u64 compat)
+{
+	u64 control = 0, length = 0;
+	u32 words[3] = {};
+	struct passed p;
+	u32 head, n;
+
+	/* struct user_msghdr, struct compat_msghdr: msg_control, msg_controllen */
+	if (compat) {
+		bpf_probe_read_user(&control, 4, (void *)(header + 16));
+		bpf_probe_read_user(&length, 4, (void *)(header + 20));
+		head = 12;
+	} else {
+		bpf_probe_read_user(&control, 8, (void *)(header + 32));
+		bpf_probe_read_user(&length, 8, (void *)(header + 40));
+		head = 16;
+	}
+	/* Credentials or a pidfd may stand before. */
+#pragma unroll
+	for (u32 i = 0; i < 3; i++) {
+		if (!control || length < head + 4)
+			return 0;
+		/* struct cmsghdr: its length is a size_t, level and type follow */
+		bpf_probe_read_user(&words[0], 4, (void *)control);
+		bpf_probe_read_user(&words[1], 8, (void *)(control + head - 8));
+		if (words[0] < head || words[0] > length)
+			return 0;
+		if (words[1] == SOL_SOCKET && words[2] == SCM_RIGHTS) {
+			p.fds = control + head;
+			n = (words[0] - head) / 4;
+			bpf_loop(n < PASSED ? n : PASSED, passed_step, &p, 0);
+			return 0;
+		}
+		n = (words[0] + (compat ? 3 : 7)) & ~(compat ? 3U : 7U);
+		if (n > length)
+			return 0;
+		control += n;
+		length -= n;
+	}
+	return 0;
+}
+
 /* include/uapi/linux/net.h */
-enum { SYS_SOCKET = 1, SYS_CONNECT = 3, SYS_ACCEPT = 5, SYS_ACCEPT4 = 18 };
+enum { SYS_SOCKET = 1, SYS_CONNECT = 3, SYS_ACCEPT = 5, SYS_RECVMSG = 17, SYS_ACCEPT4 = 18 };
 
 #define SOCK_RAW 3
 
 static __always_inline void on_socket(u64 domain, u64 type)
 {
-	if (domain == AF_PACKET || ((domain == AF_INET || domain == AF_INET6) && (type & 15) == SOCK_RAW))
+	if (domain == AF_PACKET || domain == AF_XDP || ((domain == AF_INET || domain == AF_INET6) && (type & 15) == SOCK_RAW))
 		on_act(R_RAWSOCK, 0, 0, domain, 0);
+}
+
+/* Who was not let in has tried all the same; whether it matters the reader says. */
+static __always_inline int on_refused_open(struct call *c, u64 err)
+{
+	u64 how = R_OPEN | ACCESS_READ << 8 | NAMES_WATCHED | err << NAMES_ERROR;
+
+	switch (c->action) {
+	case A_OPEN:
+	case A_CREAT:
+		return on_names(how, AT_FDCWD, c->arg[0], 0, 0);
+	case A_OPENAT:
+	case A_OPENAT2:
+		return on_names(how, (u32)c->arg[0], c->arg[1], 0, 0);
+	}
+	return 0;
 }
 
 /* TP_PROTO(struct pt_regs *regs, long ret) */
@@ -231,13 +345,15 @@ int on_sys_exit(u64 *ctx)
 
 	if (!system_call(regs, task, &c))
 		return 0;
-	if (ret < 0 && c.action < A_TELL_FAILURE)
+	if (ret < 0 && c.action < A_TELL_FAILURE && !(c.action <= A_LAST_OPEN && (ret == -EACCES || ret == -EPERM)))
 		return 0;
 	/* The monitor's own files are its log; its sockets are told as any. */
 	if (task->tgid == self && c.action != A_ACCEPT)
-		return 0;
+		return c.action == A_OPENAT2 ? on_adopt(ret) : 0;
 	arguments(regs, &c);
 	err = ret < 0 ? -ret : 0;
+	if (err && c.action <= A_LAST_OPEN)
+		return on_refused_open(&c, err);
 
 	switch (c.action) {
 	case A_OPEN:
@@ -296,6 +412,12 @@ int on_sys_exit(u64 *ctx)
 		return on_names(R_MOUNT | OP_MOUNT << 8, (u32)c.arg[0], c.arg[1], (u32)c.arg[2], c.arg[3]);
 	case A_UNSHARE:
 		return on_act(R_NAMESPACE, OP_UNSHARE, 0, c.arg[0], 0);
+	case A_CHROOT:
+		return on_names(R_MOUNT | OP_OTHER << 8, 0, 0, AT_FDCWD, c.arg[0]);
+	case A_PIVOT_ROOT:
+		return on_names(R_MOUNT | OP_OTHER << 8, AT_FDCWD, c.arg[1], AT_FDCWD, c.arg[0]);
+	case A_MESSAGE:
+		return on_message(c.arg[1], c.compat);
 	case A_SETNS:
 		return on_act(R_NAMESPACE, OP_SETNS, 0, c.arg[1], 0);
 	case A_URING:
@@ -334,9 +456,49 @@ int on_sys_exit(u64 *ctx)
 			return on_accepted(ret);
 		if (c.arg[0] == SYS_SOCKET)
 			on_socket(which[0], which[1]);
+		if (c.arg[0] == SYS_RECVMSG)
+			return on_message(which[1], 1);
 		return 0;
 	}
 	return 0;
+}
+
+/*
+ * Who last tried to end or stop the monitor. A monitor that is killed tells
+ * nothing any more, so this is where the client of ours can still read it: it
+ * has the page mapped.
+ */
+struct last_act {
+	u64 time, start;
+	u32 pid, uid;
+	u32 signal;
+	u8 comm[16];
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct last_act);
+} last_acts SEC(".maps");
+
+enum { SIGKILL = 9, SIGTERM = 15, SIGSTOP = 19 };
+
+static __always_inline void remember(struct task_struct *task, u32 signal)
+{
+	u32 zero = 0;
+	struct last_act *a = bpf_map_lookup_elem(&last_acts, &zero);
+
+	if (!a)
+		return;
+	a->pid = task->tgid;
+	a->start = start_of(task);
+	a->uid = BPF_CORE_READ(task, cred, euid.val);
+	a->signal = signal;
+	BPF_CORE_READ_INTO(&a->comm, task, comm);
+	a->time = bpf_ktime_get_boot_ns();
 }
 
 /* include/uapi/asm-generic/siginfo.h */
@@ -359,6 +521,8 @@ int on_signal(u64 *ctx)
 		if (code > 0)
 			return 0;
 	}
+	if (target->tgid == self && (ctx[0] == SIGKILL || ctx[0] == SIGTERM || ctx[0] == SIGSTOP))
+		remember(task, ctx[0]);
 	r.count = folding(start_of(target), target->tgid, R_KILL << 8 | (u8)ctx[0]);
 	if (!r.count)
 		return 0;

@@ -53,6 +53,10 @@ enum {
 	F_PROC_MAPS = 128,
 	F_PROC_ENVIRON = 256,
 	F_ANSWER = 512,
+	F_WORKER = 1024,    /* done by a worker of io_uring for the task */
+	F_INODE = 2048,     /* the file itself is on the list, whatever its name */
+	F_PASSED = 4096,    /* the descriptor came over a Unix socket */
+	F_LIVING = 8192,    /* totals of a connection that goes on */
 };
 
 struct head {

@@ -30,7 +30,7 @@ struct {
 	__type(value, struct owner);
 } acceptors SEC(".maps");
 
-enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_VSOCK = 40 };
+enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_VSOCK = 40, AF_XDP = 44 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
 
 /* include/net/tcp_states.h */
@@ -84,6 +84,18 @@ static __always_inline void addresses(struct sock_record *r, const struct sock *
 	}
 }
 
+/* What a connection has carried, without SYN, FIN and what was sent again. */
+static __always_inline void payload(struct sock_record *r, struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	/* What was sent again is in bytes_sent too; a FIN is in bytes_received. */
+	r->sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	r->received = BPF_CORE_READ(tp, bytes_received);
+	if (r->received && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE))
+		r->received--;
+}
+
 /* TP_PROTO(const struct sock *sk, const int oldstate, const int newstate) */
 SEC("tp_btf/inet_sock_set_state")
 int on_state(u64 *ctx)
@@ -92,7 +104,6 @@ int on_state(u64 *ctx)
 	int old = ctx[1], new = ctx[2];
 	struct sock_record r = {};
 	struct owner *o, *acceptor;
-	struct tcp_sock *tp;
 	u32 failed;
 
 	if (new != TCP_SYN_SENT && new != TCP_LISTEN && new != TCP_CLOSE &&
@@ -131,12 +142,7 @@ int on_state(u64 *ctx)
 		r.h.type = R_CONNECT;
 	}
 	r.err = failed;
-	tp = (void *)sk;
-	/* What was sent again is in bytes_sent too; a FIN is in bytes_received. */
-	r.sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	r.received = BPF_CORE_READ(tp, bytes_received);
-	if (r.received && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE))
-		r.received--;
+	payload(&r, sk);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
 	return 0;
 }
@@ -177,6 +183,73 @@ __noinline int on_accepted(u64 fd)
 	return 0;
 }
 
+struct carried {
+	u64 sent, received;
+};
+
+/* What living connections have told, by cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct carried);
+} living SEC(".maps");
+
+/*
+ * Run over all open files, every few seconds: a connection that lives tells
+ * what it has carried since. ctx is struct bpf_iter__task_file: meta, task, fd,
+ * file. (Some kernels refuse to go through the sockets' own storage.)
+ */
+SEC("iter/task_file")
+int on_living(u64 *ctx)
+{
+	struct task_struct *task = (void *)ctx[1];
+	struct file *file = (void *)ctx[3];
+	struct carried *told, now;
+	struct sock_record r = {};
+	struct socket *socket;
+	struct owner *acceptor;
+	struct sock *sk;
+	u64 key;
+	u8 state;
+
+	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & 0170000) != SOCK_FS_MODE)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk)
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((state != AF_INET && state != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
+		return 0;
+	payload(&r, sk);
+	r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	key = r.cookie ? r.cookie : (u64)sk;
+	told = bpf_map_lookup_elem(&living, &key);
+	if (told ? told->sent == r.sent && told->received == r.received : !r.sent && !r.received)
+		return 0;
+	now.sent = r.sent;
+	now.received = r.received;
+	bpf_map_update_elem(&living, &key, &now, BPF_ANY);
+	r.proto = IPPROTO_TCP;
+	addresses(&r, sk);
+	acceptor = bpf_map_lookup_elem(&acceptors, &key);
+	owned(&r.h, R_FLOW, acceptor);
+	if (!acceptor) {
+		r.h.pid = r.h.tid = BPF_CORE_READ(task, tgid);
+		r.h.start = start_of(task);
+		r.h.uid = BPF_CORE_READ(task, cred, euid.val);
+		r.h.gid = BPF_CORE_READ(task, cred, egid.val);
+		r.h.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	}
+	r.h.flags |= F_LIVING;
+	EMIT(priority, PRIORITY, &r, sizeof(r));
+	return 0;
+}
+
 static __always_inline void keep_owner(struct owner *o)
 {
 	if (o)
@@ -211,8 +284,10 @@ struct send_key {
 	u64 start;
 	u32 pid;
 	u16 dport;
-	u16 proto; /* with bit 8 for IPv6 */
+	u16 proto; /* with bit 8 for IPv6; SEND_PACKET for a packet socket, which has no destination */
 };
+
+#define SEND_PACKET (1 << 9)
 
 struct send {
 	u64 count, bytes, time;
@@ -436,6 +511,44 @@ static __always_inline void count_send(struct __sk_buff *skb, struct packet *p, 
 	__builtin_memcpy(r.src, p->src, 16);
 	__builtin_memcpy(r.dst, p->dst, 16);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
+}
+
+/*
+ * TP_PROTO(struct sock *sk, int ret, int flags), from 6.4 on: what a packet
+ * socket sends passes no cgroup hook, and with PACKET_QDISC_BYPASS no other
+ * tracepoint either.
+ */
+SEC("tp_btf/sock_send_length")
+int on_send_length(u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	int ret = ctx[1];
+	struct send_key key = {};
+	struct send *known, first = {};
+	struct owner o = {};
+
+	if (sk->__sk_common.skc_family != AF_PACKET || ret < 0)
+		return 0;
+	own(&o);
+	key.pid = o.pid;
+	key.start = o.start;
+	key.proto = SEND_PACKET;
+	known = bpf_map_lookup_elem(&sends, &key);
+	if (known) {
+		__sync_fetch_and_add(&known->count, 1);
+		__sync_fetch_and_add(&known->bytes, ret);
+		known->time = bpf_ktime_get_boot_ns();
+		return 0;
+	}
+	first.count = 1;
+	first.bytes = ret;
+	first.time = bpf_ktime_get_boot_ns();
+	first.cgroup = o.cgroup;
+	first.tid = o.tid;
+	first.uid = o.uid;
+	first.gid = o.gid;
+	bpf_map_update_elem(&sends, &key, &first, BPF_ANY);
+	return 0;
 }
 
 SEC("cgroup_skb/egress")
