@@ -186,18 +186,16 @@ func (r *recording) file(ev *event.Event, rec *sensor.Record) bool {
 	switch {
 	case ok:
 		ev.Class = class.Name
-		if rec.File.Inode != 0 && len(r.known) < maxKnown {
-			if _, there := r.known[rec.File]; !there {
-				r.known[rec.File] = class.Name
-				r.watch(rec.PID, rec.Path, class.Name)
-			}
+		if rec.File.Inode != 0 && r.classOf(rec.File).IsZero() {
+			r.learn(rec.File, class.Name)
+			r.watch(rec.PID, rec.Path, class.Name)
 		}
 	case rec.ByInode:
-		ev.Class = r.known[rec.File]
+		ev.Class = r.classOf(rec.File)
 		ok = !ev.Class.IsZero()
 	case rec.File.Inode == 0 && rec.Err == 0:
 		// By io_uring: what was opened is not told, only its name.
-		ev.Class = r.known[r.watch(rec.PID, rec.Path, redact.Text{})]
+		ev.Class = r.classOf(r.watch(rec.PID, rec.Path, redact.Text{}))
 		ok = !ev.Class.IsZero()
 	}
 	return ok || rec.Err == 0 && (rec.TargetPID != 0 || rec.Access&(event.Write|event.Create) != 0)
@@ -205,6 +203,24 @@ func (r *recording) file(ev *event.Event, rec *sensor.Record) bool {
 
 // maxKnown bounds the credential files that are known by their inode.
 const maxKnown = 4096
+
+// learn notes of what class a file is. Over some file systems (btrfs, overlayfs)
+// stat(2) gives another device than the programs see, so the inode's number
+// counts alone too: that the file is on the list the kernel has said.
+func (r *recording) learn(id event.FileID, class redact.Text) {
+	if len(r.known) < maxKnown {
+		r.known[id] = class
+		r.known[event.FileID{Inode: id.Inode}] = class
+	}
+}
+
+// classOf returns the class of a file that was learnt; zero for any other.
+func (r *recording) classOf(id event.FileID) redact.Text {
+	if class, ok := r.known[id]; ok {
+		return class
+	}
+	return r.known[event.FileID{Inode: id.Inode}]
+}
 
 // watch has the file at a path of a process's own watched whatever name leads
 // to it from now on, and returns which it is. Without a class the file is only
@@ -225,8 +241,8 @@ func (r *recording) watch(pid uint32, path []byte, class redact.Text) event.File
 	if err != nil {
 		return event.FileID{}
 	}
-	if !class.IsZero() && len(r.known) < maxKnown {
-		r.known[id] = class
+	if !class.IsZero() {
+		r.learn(id, class)
 	}
 	return id
 }

@@ -167,6 +167,7 @@ func (r *recording) adoptPlaces(folders ...string) {
 				}
 				if id, err := r.adopter.Adopt(unix.AT_FDCWD, p, false); err == nil {
 					known[id] = class.Name
+					known[event.FileID{Inode: id.Inode}] = class.Name
 				}
 			}
 		}

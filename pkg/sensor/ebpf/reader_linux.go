@@ -6,7 +6,9 @@ import (
 	"io"
 	"math"
 	"net/netip"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	bpf "github.com/cilium/ebpf"
@@ -18,8 +20,10 @@ import (
 )
 
 const (
-	// pollInterval is how often the rings are read where they do not fill.
-	pollInterval = 20 * time.Millisecond
+	// pollInterval is how often the rings are read where they do not fill. Each
+	// look wakes a processor, which on a virtual machine costs more than what is
+	// read: the fill mark is there for those who write much.
+	pollInterval = 100 * time.Millisecond
 	// sweepInterval is how often folded datagrams are told and losses looked for.
 	sweepInterval = time.Second
 	// livingInterval is how often connections that go on tell what they carried.
@@ -40,7 +44,10 @@ type reader struct {
 	sends  *sweep
 	living *link.Iter
 
-	epoll, event int
+	epoll  *os.File // waited for in Go's own poller: a thread that blocks needs another to notice
+	ready  syscall.RawConn
+	event  int
+	events [4]unix.EpollEvent
 
 	drains chan chan struct{}
 	stop   chan struct{}
@@ -61,8 +68,8 @@ func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) 
 	}
 	r := &reader{
 		sink: sink, dec: newDecoder(cpus, opt.argvBytes()), counts: l.coll.Maps["counts"],
-		sends: newSweep(l.coll.Maps["sends"]),
-		epoll: -1, event: -1,
+		sends:  newSweep(l.coll.Maps["sends"]),
+		event:  -1,
 		drains: make(chan chan struct{}, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	defer func() {
@@ -70,8 +77,20 @@ func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) 
 			r.close()
 		}
 	}()
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if err := unix.SetNonblock(epoll, true); err != nil {
+		_ = unix.Close(epoll)
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	r.epoll = os.NewFile(uintptr(epoll), "epoll")
+	if r.ready, err = r.epoll.SyscallConn(); err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if err := r.epoll.SetReadDeadline(time.Now()); err != nil {
+		return nil, fmt.Errorf("epoll in the poller: %w", err)
 	}
 	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
@@ -96,10 +115,25 @@ func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) 
 // that is read now and then always holds something.
 func (r *reader) wait(fd int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
-	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		return fmt.Errorf("epoll: %w", err)
+	var added error
+	if err := r.ready.Control(func(epoll uintptr) {
+		added = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, fd, &ev)
+	}); err != nil || added != nil {
+		return fmt.Errorf("epoll: %w", errors.Join(err, added))
 	}
 	return nil
+}
+
+// look is what waits: whether a ring or the event is ready.
+func (r *reader) look(epoll uintptr) bool {
+	n, err := unix.EpollWait(int(epoll), r.events[:], 0)
+	for _, e := range r.events[:max(n, 0)] {
+		if int(e.Fd) == r.event {
+			var b [8]byte
+			_, _ = unix.Read(r.event, b[:])
+		}
+	}
+	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 }
 
 // wake makes run look at once.
@@ -117,10 +151,11 @@ func (r *reader) close() {
 			ring.close()
 		}
 	}
-	for _, fd := range []int{r.event, r.epoll} {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
+	if r.epoll != nil {
+		_ = r.epoll.Close()
+	}
+	if r.event >= 0 {
+		_ = unix.Close(r.event)
 	}
 }
 
@@ -133,20 +168,17 @@ func boottime() int64 {
 // run reads until stop is closed, and then what is left.
 func (r *reader) run() {
 	defer close(r.ended)
-	var events [4]unix.EpollEvent
+	look := r.look // once: a method value costs memory
 	var waiting []chan struct{}
 	var counted bool
 	nextSweep, nextLiving := time.Now().Add(sweepInterval), time.Now().Add(livingInterval)
 	for {
-		n, err := unix.EpollWait(r.epoll, events[:], int(pollInterval/time.Millisecond))
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			time.Sleep(pollInterval)
+		err := r.epoll.SetReadDeadline(time.Now().Add(pollInterval))
+		if err == nil {
+			err = r.ready.Read(look)
 		}
-		for _, e := range events[:max(n, 0)] {
-			if int(e.Fd) == r.event {
-				var b [8]byte
-				_, _ = unix.Read(r.event, b[:])
-			}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			time.Sleep(pollInterval)
 		}
 		stopping := false
 		select {
