@@ -51,7 +51,7 @@ const heldMax = 4096
 
 // witnessNap is how long a counting sensor sleeps between two looks: 20,000
 // execs a second fill the buffer no faster than that.
-const witnessNap = 50 * time.Millisecond
+const witnessNap = 200 * time.Millisecond
 
 // patience bounds how long a fork's event may come after the child got its
 // start time; see start.
