@@ -106,37 +106,34 @@ const volatile u8 actions32[CALLS] = {
 #define TS_COMPAT 2		/* arch/x86/include/asm/thread_info.h */
 #define X32_BIT 0x40000000	/* __X32_SYSCALL_BIT */
 
-/* Fills c and returns whether there is something to do. */
-static __always_inline bool system_call(struct pt_regs *regs, struct task_struct *task, struct call *c)
+/*
+ * Fills c and returns whether there is something to do. It runs for every
+ * system call of the machine, so it reads the registers as what they are (a
+ * helper's call costs as much as all the rest) and asks for the task last.
+ */
+static __always_inline bool system_call(struct pt_regs *regs, struct call *c)
 {
-	u64 nr = BPF_CORE_READ(regs, orig_ax);
+	u64 nr = regs->orig_ax & ~(u64)X32_BIT;
 
-	c->compat = (task->thread_info.status & TS_COMPAT) != 0;
-	if (c->compat) {
-		if (nr >= CALLS)
-			return false;
-		c->action = actions32[nr];
-	} else {
-		nr &= ~(u64)X32_BIT;
-		if (nr >= CALLS)
-			return false;
-		c->action = actions[nr];
-	}
+	if (nr >= CALLS || !(actions[nr] | actions32[nr]))
+		return false;
+	c->compat = (bpf_get_current_task_btf()->thread_info.status & TS_COMPAT) != 0;
+	c->action = c->compat ? actions32[nr] : actions[nr];
 	return c->action != A_NONE;
 }
 
 static __always_inline void arguments(struct pt_regs *regs, struct call *c)
 {
 	if (c->compat) {
-		c->arg[0] = (u32)BPF_CORE_READ(regs, bx);
-		c->arg[1] = (u32)BPF_CORE_READ(regs, cx);
-		c->arg[2] = (u32)BPF_CORE_READ(regs, dx);
-		c->arg[3] = (u32)BPF_CORE_READ(regs, si);
+		c->arg[0] = (u32)regs->bx;
+		c->arg[1] = (u32)regs->cx;
+		c->arg[2] = (u32)regs->dx;
+		c->arg[3] = (u32)regs->si;
 	} else {
-		c->arg[0] = BPF_CORE_READ(regs, di);
-		c->arg[1] = BPF_CORE_READ(regs, si);
-		c->arg[2] = BPF_CORE_READ(regs, dx);
-		c->arg[3] = BPF_CORE_READ(regs, r10);
+		c->arg[0] = regs->di;
+		c->arg[1] = regs->si;
+		c->arg[2] = regs->dx;
+		c->arg[3] = regs->r10;
 	}
 }
 

@@ -40,6 +40,32 @@ struct {
 	__type(value, u8);
 } watched_inodes SEC(".maps");
 
+/*
+ * Which numbers may be on the list: a look-up in it costs five reads, and
+ * hardly any open is of one.
+ */
+#define LISTED_BITS 16
+
+struct listed {
+	u64 bits[1 << (LISTED_BITS - 6)];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct listed);
+} listed SEC(".maps");
+
+static __always_inline u64 *listed_word(u64 inode, u64 *bit)
+{
+	u32 zero = 0, at = inode * 0x9e3779b97f4a7c15ULL >> (64 - LISTED_BITS);
+	struct listed *l = bpf_map_lookup_elem(&listed, &zero);
+
+	*bit = 1ULL << (at & 63);
+	return l ? &l->bits[at >> 6 & ((1 << (LISTED_BITS - 6)) - 1)] : 0;
+}
+
 static __always_inline void identify(struct inode_key *key, struct inode *inode)
 {
 	key->inode = BPF_CORE_READ(inode, i_ino);
@@ -51,11 +77,15 @@ static __always_inline void adopt(struct inode *inode)
 {
 	struct inode_key key;
 	struct counters *c;
+	u64 *word, bit;
 	u8 one = 1;
 
 	identify(&key, inode);
-	if (bpf_map_update_elem(&watched_inodes, &key, &one, BPF_ANY) == 0)
+	word = listed_word(key.inode, &bit);
+	if (word && bpf_map_update_elem(&watched_inodes, &key, &one, BPF_ANY) == 0) {
+		__sync_fetch_and_or(word, bit);
 		return;
+	}
 	c = counting();
 	if (c)
 		__sync_fetch_and_add(&c->unadopted, 1);
@@ -71,12 +101,15 @@ enum { S_IFMT = 0170000, S_IFSOCK = 0140000, S_IFREG = 0100000, S_IFDIR = 004000
 static __always_inline u16 watch_of(struct dentry *entry)
 {
 	const unsigned char *name = BPF_CORE_READ(entry, d_name.name);
-	u32 len = BPF_CORE_READ(entry, d_name.len);
 	struct name_key key;
 	u16 *flags;
 	u8 first = 0;
+	u32 len;
 
 	bpf_probe_read_kernel(&first, 1, name);
+	if (!watched_first[first])
+		return 0;
+	len = BPF_CORE_READ(entry, d_name.len);
 	if (!(watched_first[first] >> (len < 63 ? len : 63) & 1))
 		return 0;
 	__builtin_memset(&key, 0, sizeof(key));
@@ -148,7 +181,7 @@ __noinline int on_open(u64 fd, u64 how)
 	struct scratch *s;
 	struct inode_key key;
 	u32 mode, access, slot, size, target = 0;
-	u64 target_start = 0, count;
+	u64 target_start = 0, count, *word, bit;
 	u16 flags;
 	u32 fmode;
 
@@ -158,17 +191,18 @@ __noinline int on_open(u64 fd, u64 how)
 	if (fmode & FMODE_PATH)
 		return 0; /* it can be neither read nor written */
 	inode = BPF_CORE_READ(file, f_inode);
-	mode = BPF_CORE_READ(inode, i_mode);
 	flags = watch_of(BPF_CORE_READ(file, f_path.dentry));
-	if ((mode & S_IFMT) == S_IFREG) {
-		if (flags & F_WATCHED && fmode & FMODE_CREATED)
-			adopt(inode);
+	word = listed_word(BPF_CORE_READ(inode, i_ino), &bit);
+	if (word && *word & bit) {
 		identify(&key, inode);
 		if (bpf_map_lookup_elem(&watched_inodes, &key))
 			flags |= F_WATCHED | F_INODE;
 	}
 	if (!flags && !(fmode & (FMODE_WRITE | FMODE_CREATED)))
 		return 0;
+	mode = BPF_CORE_READ(inode, i_mode);
+	if (flags & F_WATCHED && fmode & FMODE_CREATED && (mode & S_IFMT) == S_IFREG)
+		adopt(inode);
 	if ((mode & S_IFMT) == S_IFDIR || dull(inode, mode))
 		return 0;
 	if (flags & (F_PROC_MEM | F_PROC_MAPS | F_PROC_ENVIRON)) {

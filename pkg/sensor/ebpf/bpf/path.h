@@ -95,12 +95,12 @@ static __always_inline u32 put_path(struct scratch *s, u32 at, u32 offset)
 
 static __always_inline struct file *file_of(u64 fd)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **list = BPF_CORE_READ(table, fd);
+	/* Types that the verifier knows are read without a helper. */
+	struct fdtable *table = bpf_get_current_task_btf()->files->fdt;
+	struct file **list = table->fd;
 	struct file *file = 0;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
+	if (fd >= table->max_fds)
 		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), &list[fd]);
 	return file;

@@ -336,15 +336,16 @@ SEC("tp_btf/sys_exit")
 int on_sys_exit(u64 *ctx)
 {
 	struct pt_regs *regs = (void *)ctx[0];
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task;
 	long ret = ctx[1];
 	struct call c;
 	u32 which[4] = {};
 	u64 err, flags;
 	u32 op;
 
-	if (!system_call(regs, task, &c))
+	if (!system_call(regs, &c))
 		return 0;
+	task = bpf_get_current_task_btf();
 	if (ret < 0 && c.action < A_TELL_FAILURE && !(c.action <= A_LAST_OPEN && (ret == -EACCES || ret == -EPERM)))
 		return 0;
 	/* The monitor's own files are its log; its sockets are told as any. */
