@@ -19,6 +19,19 @@ import (
 // record turns what a sensor said into an event of this recording. It is the
 // one place where bytes of the job become text, by the recording's redactor.
 func (r *recording) record(rec *sensor.Record, p, target *process.Process, via event.Via) {
+	if rec.Proto == event.ProtoTCP {
+		switch {
+		case rec.Kind == event.DNS && rec != &r.part:
+			r.messages(rec, p, via)
+			return
+		case (rec.Kind == event.TLS || rec.Kind == event.HTTP) && rec != &r.part:
+			if rec = r.head(rec); rec == nil {
+				return
+			}
+		case rec.Kind == event.Flow && rec.OK:
+			r.leftover(rec, p, via)
+		}
+	}
 	ev := &r.ev
 	ev.Reset()
 	ev.Kind, ev.Time, ev.Via = rec.Kind, rec.Time, via
@@ -140,11 +153,7 @@ func (r *recording) socket(ev *event.Event, rec *sensor.Record) {
 // resolve decodes a DNS message. One that cannot be decoded is told as what it
 // is: something else on port 53.
 func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
-	message := rec.Payload
-	if rec.Proto == event.ProtoTCP {
-		message, _ = wire.DNSFromStream(message)
-	}
-	if err := wire.ParseDNS(message, &r.dns); err != nil && len(r.dns.Questions) == 0 {
+	if err := wire.ParseDNS(rec.Payload, &r.dns); err != nil && len(r.dns.Questions) == 0 {
 		ev.Detail = redact.Const("not a DNS message")
 		return
 	}

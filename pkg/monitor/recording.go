@@ -45,6 +45,8 @@ type recording struct {
 	ev       event.Event
 	found    []redact.Found
 	dns      wire.DNSMessage
+	streams  *wire.Streams // DNS over TCP, and heads that are still to be whole
+	part     sensor.Record // one message of a stream
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text
@@ -91,9 +93,10 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	}
 	r = &recording{
 		id: id, spool: spool, host: o.Host, home: o.Home,
-		red:   redact.New(key, redact.Options{Masked: o.Masked}),
-		judge: judge.New(in, pack),
-		known: map[event.FileID]redact.Text{},
+		red:     redact.New(key, redact.Options{Masked: o.Masked}),
+		judge:   judge.New(in, pack),
+		streams: wire.NewStreams(maxStreams),
+		known:   map[event.FileID]redact.Text{},
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
@@ -435,6 +438,9 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.witness.disagree)
 	}
 	m.tellUnattributed(r, now)
+	if n := r.streams.Dropped(); n > 0 {
+		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
+	}
 	if err := r.log.Full(); err != nil {
 		m.opt.Logf("the log is not whole: %v", err)
 	}

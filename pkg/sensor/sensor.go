@@ -61,10 +61,13 @@ type Record struct {
 	Count          uint64
 	Err            int
 	OK             bool
-	// Payload is the first bytes of a packet (DNS) or stream (TLS, HTTP);
-	// PayloadLen its length on the wire.
+	// Payload is the first bytes of a packet (DNS, TLS, HTTP); PayloadLen its
+	// length on the wire. Over TCP each record is one segment, and Offset its
+	// place in the stream of its direction: segments may come out of order,
+	// overlap, and come twice.
 	Payload    []byte
 	PayloadLen int
+	Offset     uint32
 
 	// Files.
 	Path, NewPath []byte

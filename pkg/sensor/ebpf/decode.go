@@ -247,6 +247,7 @@ func (d *decoder) socket(t recordType, b []byte) (err error) {
 	}
 	if n > 0 {
 		r.Payload, r.PayloadLen = b[sockSize:sockSize+n:sockSize+n], int(u32(b, sockWire))
+		r.Offset = u32(b, sockOffset)
 	}
 	flags := u16(b, atFlags)
 	r.OK = t == rFlow && flags&fLiving == 0 || flags&fAnswer != 0

@@ -321,7 +321,7 @@ func TestTheLayoutIsThatOfTheObject(t *testing.T) {
 		{"fork_record", forkSize, map[string]int{"parent_start": forkParentStart, "parent": forkParent}},
 		{"number_record", numberSize, map[string]int{"number": numberNumber}},
 		{"exec_record", execSize, map[string]int{"inode": execInode, "argv_bytes": execArgvBytes, "dev": execDev, "argv_sent": execArgvSent, "ns": execNS, "exe": execExe, "filename": execFilename, "interp": execInterp, "cwd": execCwd, "argv": execArgv, "env": execEnv}},
-		{"sock_record", sockSize, map[string]int{"cookie": sockCookie, "sent": sockSent, "received": sockReceived, "count": sockCount, "src": sockSrc, "dst": sockDst, "sport": sockSport, "dport": sockDport, "proto": sockProto, "family": sockFamily, "err": sockErr, "wire": sockWire, "len": sockLen}},
+		{"sock_record", sockSize, map[string]int{"cookie": sockCookie, "sent": sockSent, "received": sockReceived, "count": sockCount, "src": sockSrc, "dst": sockDst, "sport": sockSport, "dport": sockDport, "proto": sockProto, "family": sockFamily, "err": sockErr, "wire": sockWire, "len": sockLen, "offset": sockOffset}},
 		{"file_record", fileSize, map[string]int{"inode": fileInode, "count": fileCount, "target_start": fileTargetStart, "dev": fileDev, "mode": fileMode, "access": fileAccess, "target": fileTarget, "path": filePath, "new_path": fileNewPath}},
 		{"act_record", actSize, map[string]int{"target_start": actTargetStart, "count": actCount, "op": actOp, "arg": actArg, "target": actTarget, "err": actErr, "ns": actNS}},
 	} {

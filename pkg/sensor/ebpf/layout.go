@@ -113,6 +113,7 @@ const (
 	sockErr      = headSize + 72
 	sockWire     = headSize + 76
 	sockLen      = headSize + 80
+	sockOffset   = headSize + 84
 	sockSize     = headSize + 88
 
 	fileInode       = headSize

@@ -116,7 +116,7 @@ struct sock_record {
 	s32 err;
 	u32 wire; /* length of the payload */
 	u32 len;  /* of the bytes that follow */
-	u32 pad;
+	u32 offset; /* of the first of them in its TCP stream */
 };
 
 struct file_record {

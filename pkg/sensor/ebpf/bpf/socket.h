@@ -10,9 +10,12 @@ struct owner {
 	u64 cgroup;
 	u32 pid, tid;
 	u32 uid, gid;
-	u32 first; /* the first bytes of the flow have been looked at */
-	u32 pad;
+	u32 first; /* the first bytes of the flow: enum below */
+	u32 base;  /* sequence number of the first of them */
 };
+
+/* How far the first bytes of a TCP flow have been looked at. */
+enum { UNSEEN, SEEN, FOLLOW_DNS, FOLLOW_TLS, FOLLOW_HTTP };
 
 /* An accepted socket starts with the owner of its listener. */
 struct {
@@ -308,13 +311,15 @@ struct {
 struct packet {
 	u8 src[16], dst[16];
 	u32 payload; /* offset */
+	u32 seq;     /* TCP: of the payload's first byte */
 	u16 sport, dport;
 	u8 proto, v6;
 	u8 icmp; /* type */
 };
 
-#define DNS_BYTES 512
-#define HELLO_BYTES 4096
+#define HELLO_BYTES 4096   /* of a packet: a DNS datagram, a ClientHello, a request */
+#define HEAD_BYTES 8192	   /* of a stream that begins with a ClientHello or a request */
+#define STREAM_BYTES 16384 /* of a direction of DNS over TCP */
 
 static __always_inline bool dissect(struct __sk_buff *skb, struct packet *p)
 {
@@ -365,6 +370,7 @@ static __always_inline bool dissect(struct __sk_buff *skb, struct packet *p)
 		p->sport = b[0] << 8 | b[1];
 		p->dport = b[2] << 8 | b[3];
 		if (p->proto == IPPROTO_TCP) {
+			p->seq = (u32)b[4] << 24 | b[5] << 16 | b[6] << 8 | b[7];
 			if (bpf_skb_load_bytes(skb, at + 12, b, 1))
 				return false;
 			at += (b[0] >> 4) * 4;
@@ -378,9 +384,9 @@ static __always_inline bool dissect(struct __sk_buff *skb, struct packet *p)
 	return at <= skb->len;
 }
 
-/* Tells the first bytes of a packet; limit is DNS_BYTES or HELLO_BYTES. */
+/* Tells the first bytes of a packet, at an offset of its stream; limit is HELLO_BYTES or STREAM_BYTES. */
 static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p, struct owner *o, u64 cookie,
-					 u16 type, u16 flags, u32 limit, bool ingress)
+					 u16 type, u16 flags, u32 limit, u32 offset, bool ingress)
 {
 	struct sock_record *r;
 	struct scratch *s;
@@ -395,7 +401,7 @@ static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p
 	r->cookie = cookie;
 	r->sent = r->received = r->count = 0;
 	r->err = 0;
-	r->pad = 0;
+	r->offset = offset;
 	r->proto = p->proto;
 	r->family = p->v6 ? 6 : 4;
 	r->wire = len;
@@ -417,7 +423,7 @@ static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p
 	/* The verifier of 6.1 does not conclude from this that it is at least 1. */
 	len--;
 	barrier_var(len);
-	len &= HELLO_BYTES - 1;
+	len &= STREAM_BYTES - 1;
 	len++;
 	if (bpf_skb_load_bytes(skb, p->payload, s->out + sizeof(*r), len))
 		goto out;
@@ -434,29 +440,29 @@ static __always_inline struct bpf_sock *full(struct __sk_buff *skb)
 	return sk ? bpf_sk_fullsock(sk) : 0;
 }
 
-/* A whole DNS message in one segment, after its two bytes of length (RFC 1035, 4.2.2). */
-static __always_inline bool dns_in_segment(struct __sk_buff *skb, struct packet *p)
-{
-	u8 b[2];
-	u32 len = skb->len - p->payload;
-
-	if (len < 14 || bpf_skb_load_bytes(skb, p->payload, b, 2))
-		return false;
-	if ((u32)(b[0] << 8 | b[1]) != len - 2)
-		return false;
-	p->payload += 2;
-	return true;
-}
-
+/*
+ * The first bytes of a flow that may be what it begins with. What has fewer
+ * than six of them is not decided yet.
+ */
 static __always_inline u16 first_words(struct __sk_buff *skb, u32 at)
 {
+	u32 len = skb->len - at;
 	u8 b[8] = {};
 
-	if (bpf_skb_load_bytes(skb, at, b, 6))
-		return R_NONE;
+	if (len >= 6) {
+		if (bpf_skb_load_bytes(skb, at, b, 6))
+			return R_NONE;
+	} else {
+#pragma unroll
+		for (int i = 0; i < 5; i++)
+			if (i < len && bpf_skb_load_bytes(skb, at + i, b + i, 1))
+				return R_NONE;
+	}
 	/* A handshake record of TLS 1.x that begins with a ClientHello (RFC 8446, 5.1). */
-	if (b[0] == 0x16 && b[1] == 3 && b[5] == 1)
+	if (b[0] == 0x16 && (b[1] == 3 || len < 2) && (b[5] == 1 || len < 6))
 		return R_TLS;
+	if (len < 4)
+		return b[0] == 'G' || b[0] == 'P' || b[0] == 'H' || b[0] == 'D' || b[0] == 'O' || b[0] == 'C' ? R_HTTP : R_NONE;
 	/* An HTTP method is letters and a space (RFC 9110, 9.1); PRI begins HTTP/2. */
 	if ((b[0] == 'G' && b[1] == 'E' && b[2] == 'T' && b[3] == ' ') ||
 	    (b[0] == 'P' && b[1] == 'U' && b[2] == 'T' && b[3] == ' ') ||
@@ -469,6 +475,28 @@ static __always_inline u16 first_words(struct __sk_buff *skb, u32 at)
 	    (b[0] == 'C' && b[1] == 'O' && b[2] == 'N' && b[3] == 'N'))
 		return R_HTTP;
 	return R_NONE;
+}
+
+/* Whether the first segment holds all of the head, so that none after it need be looked at. */
+static __always_inline bool head_in_segment(struct __sk_buff *skb, u32 at, u16 type)
+{
+	u32 len = skb->len - at, record, hello;
+	u8 b[10];
+
+	if (len >= HELLO_BYTES)
+		return true;
+	if (len < 9)
+		return false;
+	if (type == R_TLS) {
+		if (bpf_skb_load_bytes(skb, at, b, 9))
+			return true;
+		record = b[3] << 8 | b[4];
+		hello = b[6] << 16 | b[7] << 8 | b[8];
+		return hello + 4 <= record && record + 5 <= len;
+	}
+	if (bpf_skb_load_bytes(skb, skb->len - 4, b, 4))
+		return true;
+	return b[0] == '\r' && b[1] == '\n' && b[2] == '\r' && b[3] == '\n';
 }
 
 static __always_inline void count_send(struct __sk_buff *skb, struct packet *p, struct owner *o)
@@ -557,35 +585,54 @@ int on_egress(struct __sk_buff *skb)
 	struct packet p = {};
 	struct bpf_sock *sk = full(skb);
 	struct owner *o = 0;
+	u32 offset, limit;
 	u16 type;
 
 	if (sk)
 		o = bpf_sk_storage_get(&owners, sk, 0, 0);
-	if (o && o->first && sk->protocol == IPPROTO_TCP)
+	if (o && o->first == SEEN && sk->protocol == IPPROTO_TCP)
 		return 1;
 	if (!dissect(skb, &p))
 		return 1;
 	if (p.proto == IPPROTO_TCP) {
 		if (p.payload >= skb->len)
 			return 1;
-		if (p.dport == 53) {
-			if (dns_in_segment(skb, &p))
-				tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, DNS_BYTES, false);
-			return 1;
-		}
 		/* A socket from before arming, or one whose owner found no memory. */
 		if (!o && sk)
 			o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!o)
 			return 1;
-		o->first = 1;
-		type = first_words(skb, p.payload);
-		if (type != R_NONE)
-			tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), type, 0, HELLO_BYTES, false);
+		if (o->first == UNSEEN) {
+			o->base = p.seq;
+			if (p.dport == 53) {
+				type = R_DNS;
+				o->first = FOLLOW_DNS;
+			} else {
+				type = first_words(skb, p.payload);
+				if (type == R_NONE || head_in_segment(skb, p.payload, type))
+					o->first = SEEN;
+				else
+					o->first = type == R_TLS ? FOLLOW_TLS : FOLLOW_HTTP;
+			}
+		} else {
+			type = o->first == FOLLOW_DNS ? R_DNS : o->first == FOLLOW_TLS ? R_TLS : R_HTTP;
+		}
+		if (type == R_NONE)
+			return 1;
+		/* Every byte comes this way in order, but for what is sent again. */
+		offset = p.seq - o->base;
+		limit = type == R_DNS ? STREAM_BYTES : HEAD_BYTES;
+		if (offset >= limit) {
+			if (offset < 1U << 31)
+				o->first = SEEN;
+			return 1;
+		}
+		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), type, 0,
+			     type == R_DNS ? STREAM_BYTES : HELLO_BYTES, offset, false);
 		return 1;
 	}
 	if (p.proto == IPPROTO_UDP && p.dport == 53) {
-		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, DNS_BYTES, false);
+		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, HELLO_BYTES, 0, false);
 		return 1;
 	}
 	/* What the kernel itself says by ICMP has no owner; an echo request has a sender. */
@@ -602,6 +649,8 @@ int on_ingress(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct bpf_sock *sk = full(skb);
+	struct bpf_tcp_sock *tp;
+	u32 limit = HELLO_BYTES, offset = 0;
 
 	if (!sk || (sk->protocol != IPPROTO_UDP && sk->protocol != IPPROTO_TCP))
 		return 1;
@@ -609,8 +658,16 @@ int on_ingress(struct __sk_buff *skb)
 		return 1;
 	if (!dissect(skb, &p) || p.sport != 53 || p.payload >= skb->len)
 		return 1;
-	if (p.proto == IPPROTO_TCP && !dns_in_segment(skb, &p))
-		return 1;
-	tell_payload(skb, &p, bpf_sk_storage_get(&owners, sk, 0, 0), bpf_get_socket_cookie(skb), R_DNS, F_ANSWER, DNS_BYTES, true);
+	if (p.proto == IPPROTO_TCP) {
+		/* Before TCP has put them in order, so by what it has received. */
+		tp = bpf_tcp_sock(sk);
+		if (!tp)
+			return 1;
+		offset = p.seq - tp->rcv_nxt + (u32)tp->bytes_received;
+		limit = STREAM_BYTES;
+		if (offset >= STREAM_BYTES)
+			return 1;
+	}
+	tell_payload(skb, &p, bpf_sk_storage_get(&owners, sk, 0, 0), bpf_get_socket_cookie(skb), R_DNS, F_ANSWER, limit, offset, true);
 	return 1;
 }

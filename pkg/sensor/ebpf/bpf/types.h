@@ -61,6 +61,14 @@ struct bpf_sock {
 	__s32 rx_queue_mapping;
 };
 
+struct bpf_tcp_sock {
+	u32 snd_cwnd, srtt_us, rtt_min, snd_ssthresh;
+	u32 rcv_nxt, snd_nxt, snd_una, mss_cache, ecn_flags;
+	u32 rate_delivered, rate_interval_us, packets_out, retrans_out, total_retrans;
+	u32 segs_in, data_segs_in, segs_out, data_segs_out, lost_out, sacked_out;
+	u64 bytes_received, bytes_acked;
+};
+
 struct bpf_sock_addr {
 	__u32 user_family;
 	__u32 user_ip4;
