@@ -155,10 +155,12 @@ func chat(args []string) error {
 
 func TestAConnectionThatGoesOnTellsWhatItHasCarried(t *testing.T) {
 	s, rec := arm(t, Options{}, nil)
+	over := make(chan struct{})
 	addr := serve(t, "tcp4", "127.0.0.1:0", func(c net.Conn) {
 		for {
 			if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
 				c.Close()
+				close(over)
 				return
 			}
 			_, _ = io.WriteString(c, "hello")
@@ -196,6 +198,7 @@ func TestAConnectionThatGoesOnTellsWhatItHasCarried(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	<-over // the end is when the other side has hung up too
 	drain(t, s)
 	end := rec.only(t, "end", func(r *sensor.Record) bool { return r.Kind == event.Flow && r.PID == pid && r.Dst == dst && r.OK })
 	if end.Sent != 200 || end.Received != 10 {

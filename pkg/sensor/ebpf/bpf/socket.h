@@ -388,6 +388,8 @@ static __always_inline bool dissect(struct __sk_buff *skb, struct packet *p)
 static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p, struct owner *o, u64 cookie,
 					 u16 type, u16 flags, u32 limit, u32 offset, bool ingress)
 {
+	/* Who accepted it, or was handed it, says what is said on it. */
+	struct owner *taker = bpf_map_lookup_elem(&acceptors, &cookie);
 	struct sock_record *r;
 	struct scratch *s;
 	u32 slot, len = skb->len - p->payload;
@@ -396,7 +398,7 @@ static __always_inline void tell_payload(struct __sk_buff *skb, struct packet *p
 	if (!s)
 		return;
 	r = (void *)s->out;
-	owned(&r->h, type, o);
+	owned(&r->h, type, taker ? taker : o);
 	r->h.flags = flags;
 	r->cookie = cookie;
 	r->sent = r->received = r->count = 0;
