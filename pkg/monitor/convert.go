@@ -103,6 +103,9 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		ev.Detail = byWorker
 	}
 	r.append(ev)
+	if rec.Kind == event.Exec {
+		r.container(rec, p, via)
+	}
 }
 
 var (
@@ -128,6 +131,23 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
 	}
 	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
 	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
+	ev.Container = r.containers.of(rec.Cgroup).id
+}
+
+// maxContainers bounds the containers that a recording tells of.
+const maxContainers = 1024
+
+// container tells, once for each container, by whose exec it was first seen.
+func (r *recording) container(rec *sensor.Record, p *process.Process, via event.Via) {
+	c := r.containers.of(rec.Cgroup)
+	if c.id.IsZero() || p == nil || r.inContainer[c.id] || len(r.inContainer) >= maxContainers {
+		return
+	}
+	r.inContainer[c.id] = true
+	ev := r.blank(event.Container, rec.Time)
+	ev.Actor, ev.Via = p.Actor, via
+	ev.Container, ev.Detail = c.id, r.red.String(c.path)
+	r.append(ev)
 }
 
 // argv fills the arguments and what was found in them.

@@ -70,6 +70,7 @@ type Monitor struct {
 	lastLost   uint64
 	wallOffset int64
 	problems   map[string]bool
+	containers *containers
 
 	armed int64
 	stop  chan struct{}
@@ -88,12 +89,17 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if m.opt.Logf == nil {
 		m.opt.Logf = func(string, ...any) {}
 	}
+	var err error
+	if m.containers, err = openContainers(); err != nil {
+		m.opt.Logf("%v", err)
+	}
 	if err := m.arm(ctx); err != nil {
+		m.containers.close()
 		m.canary.close()
 		return nil, err
 	}
 	m.mu.Lock()
-	err := m.table.Seed("/proc")
+	err = m.table.Seed("/proc")
 	m.mu.Unlock()
 	if err != nil {
 		m.disarm()
@@ -179,6 +185,7 @@ func (m *Monitor) disarm() {
 	if m.primary != nil {
 		_ = m.primary.Close()
 	}
+	m.containers.close() // after the sensors: their records ask it
 }
 
 // Close ends every recording that is still open and takes the sensors off the

@@ -55,6 +55,9 @@ type recording struct {
 	first bool // a fork was seen
 	late  bool // see adoptPlaces
 
+	containers  *containers          // the monitor's
+	inContainer map[redact.Text]bool // containers that were told
+
 	// What the monitor could not say whose doing it was, when this was opened.
 	unownedBefore, unresolvedBefore uint64
 }
@@ -97,6 +100,8 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
+
+		containers: m.containers, inContainer: make(map[redact.Text]bool),
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{

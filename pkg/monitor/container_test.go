@@ -1,0 +1,132 @@
+package monitor
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/probe"
+	"github.com/org/edamame-posture/pkg/process"
+)
+
+// cgroup makes a cgroup of that path below the mount, for this test alone, and
+// returns its folder.
+func cgroup(t *testing.T, name string) string {
+	t.Helper()
+	root, err := probe.CgroupRoot()
+	if err != nil {
+		t.Skip(err)
+	}
+	top := filepath.Join(root, fmt.Sprintf("posture-monitor-test-%d", os.Getpid()))
+	dir := filepath.Join(top, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Skipf("cgroups cannot be made: %v", err)
+	}
+	t.Cleanup(func() {
+		for d := dir; d != root; d = filepath.Dir(d) {
+			_ = os.Remove(d)
+		}
+	})
+	return dir
+}
+
+func TestWhatRunsInAContainerHasItsID(t *testing.T) {
+	for _, sensor := range []string{"ebpf", "netlink"} {
+		for _, form := range []string{"system.slice/docker-%s.scope", "docker/%s"} {
+			t.Run(sensor+" "+strings.ReplaceAll(form, "/", "_"), func(t *testing.T) {
+				m := started(t, sensor)
+				defer m.Close()
+				id := strings.Repeat("0123456789abcdef", 4)
+				folder, err := os.Open(cgroup(t, fmt.Sprintf(form, id)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer folder.Close()
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				port := l.Addr().(*net.TCPAddr).Port
+				r, err := m.Open(Opening{Command: []string{"x"}, Cwd: "/", Home: "/root"}, uint32(os.Getpid()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				script := "exec 3<>/dev/tcp/127.0.0.1/" + strconv.Itoa(port) + "; sleep 0.1; sleep 0.1"
+				cmd := exec.Command("bash", "-c", script)
+				cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd())}
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("%v %s", err, out)
+				}
+				if out, err := exec.Command("sh", "-c", "sleep 0.1; : OUTSIDE").CombinedOutput(); err != nil {
+					t.Fatalf("%v %s", err, out)
+				}
+				m.finish(r, Closing{}, "")
+				tree := process.NewTree(1 << 10)
+				told, execs, connects := 0, 0, 0
+				for _, ev := range events(t, r) {
+					n := tree.Apply(&ev)
+					argv := argvOf([]event.Event{ev})
+					switch {
+					case ev.Kind == event.Container:
+						told++
+						if ev.Container.String() != id {
+							t.Errorf("container %q", ev.Container)
+						}
+					case ev.Kind == event.Exec && strings.HasPrefix(argv[0], "bash"):
+						execs++
+						if ev.Container.String() != id {
+							t.Errorf("%s: container %q", argv[0], ev.Container)
+						}
+					case ev.Kind == event.Exec && strings.Contains(argv[0], "OUTSIDE"):
+						execs++
+						if !ev.Container.IsZero() {
+							t.Errorf("%s: container %q", argv[0], ev.Container)
+						}
+					case ev.Kind == event.Connect && int(ev.Dst.Port()) == port:
+						connects++
+						if n == nil || n.Container.String() != id {
+							t.Errorf("the connect's process is not in the container")
+						}
+					}
+				}
+				if told != 1 || execs != 2 || connects == 0 {
+					t.Errorf("%d container events, %d execs, %d connects", told, execs, connects)
+				}
+			})
+		}
+	}
+}
+
+func TestAKnownCgroupCostsNoAllocation(t *testing.T) {
+	c, err := openContainers()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer c.close()
+	var st unix.Stat_t
+	if err := unix.Stat(cgroup(t, "docker/"+strings.Repeat("cd", 32)), &st); err != nil {
+		t.Fatal(err)
+	}
+	if c.of(st.Ino).id.IsZero() {
+		t.Fatal("the container is not found")
+	}
+	if n := testing.AllocsPerRun(100, func() { c.of(st.Ino) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	for i := range uint64(maxCgroups + 64) {
+		c.of(1<<60 + i)
+	}
+	if len(c.known) > maxCgroups {
+		t.Errorf("%d cgroups are remembered", len(c.known))
+	}
+}
