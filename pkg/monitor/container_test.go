@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -61,11 +62,26 @@ func TestWhatRunsInAContainerHasItsID(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				script := "exec 3<>/dev/tcp/127.0.0.1/" + strconv.Itoa(port) + "; sleep 0.1; sleep 0.1"
+				// It holds its socket until the sensor has looked.
+				script := "exec 3<>/dev/tcp/127.0.0.1/" + strconv.Itoa(port) + "; echo; read x"
 				cmd := exec.Command("bash", "-c", script)
 				cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd())}
-				if out, err := cmd.CombinedOutput(); err != nil {
-					t.Fatalf("%v %s", err, out)
+				in, err := cmd.StdinPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				_, err = out.Read(make([]byte, 1))
+				settled := m.settle()
+				_, _ = in.Write([]byte("\n"))
+				if err := errors.Join(err, settled, cmd.Wait()); err != nil {
+					t.Fatal(err)
 				}
 				if out, err := exec.Command("sh", "-c", "sleep 0.1; : OUTSIDE").CombinedOutput(); err != nil {
 					t.Fatalf("%v %s", err, out)
