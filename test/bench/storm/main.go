@@ -3,8 +3,16 @@
 //
 //	storm exec N     runs /bin/true 1, /bin/true 2 ... and waits for each
 //	storm connect N  connects N times to a listener of its own on loopback
+//	storm udp N      sends N datagrams to a port on loopback where nobody answers
+//	storm dns N      asks N distinct names of a responder that is another
+//	                 process, in a network namespace of its own
+//	storm open N F   opens the file F N times
+//	storm all N F    all of these at once
+//	storm flood N M D K  N writes over M files under D, among them K execs and K connects
+//	storm idle       stands there until it is ended
 //	storm now        prints CLOCK_BOOTTIME in nanoseconds
-//	storm time CMD   runs CMD and prints how many nanoseconds it took
+//	storm time CMD   runs CMD and prints what CPU time (user and system) and
+//	                 how many nanoseconds it took
 package main
 
 import (
@@ -12,6 +20,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"time"
 
@@ -41,11 +50,22 @@ func storm(args []string) error {
 		if err := cmd.Run(); err != nil {
 			return err
 		}
-		fmt.Println(time.Since(start).Nanoseconds())
+		wall := time.Since(start)
+		fmt.Println((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Nanoseconds(), wall.Nanoseconds())
 		return nil
 	}
-	if len(args) != 2 {
-		return fmt.Errorf("usage: storm exec|connect N")
+	if len(args) == 1 && args[0] == "idle" {
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, unix.SIGTERM, os.Interrupt)
+		<-end
+		return nil
+	}
+	if len(args) == 1 && args[0] == "dnsd" {
+		return respond()
+	}
+	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5}[first(args)]
+	if !known || len(args) != want {
+		return fmt.Errorf("usage: storm exec|connect|udp|dns N, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil || n < 0 || n > 1_000_000 {
@@ -56,6 +76,34 @@ func storm(args []string) error {
 		return execs(n)
 	case "connect":
 		return connects(n)
+	case "udp":
+		return sends(n)
+	case "dns":
+		return lookups(n)
+	case "open":
+		return opens(n, args[2])
+	case "all":
+		return atOnce(
+			func() error { return execs(n) },
+			func() error { return connects(n) },
+			func() error { return sends(n) },
+			func() error { return lookups(n) },
+			func() error { return opens(n, args[2]) },
+		)
+	case "flood":
+		files, err := strconv.Atoi(args[2])
+		if err != nil || files < 1 {
+			return fmt.Errorf("%q is not a number of files", args[2])
+		}
+		k, err := strconv.Atoi(args[4])
+		if err != nil {
+			return err
+		}
+		return atOnce(
+			func() error { return writes(n, files, args[3]) },
+			func() error { return execs(k) },
+			func() error { return connects(k) },
+		)
 	}
 	return fmt.Errorf("there is no storm %q", args[0])
 }
@@ -105,4 +153,11 @@ func connects(n int) error {
 		c.Close()
 	}
 	return nil
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
 }
