@@ -28,6 +28,7 @@ import (
 var (
 	short  = flag.Bool("short", false, "completeness and few pairs, no file written")
 	pairsN = flag.Int("pairs", 15, "interleaved pairs for each ratio")
+	only   = flag.String("only", "", "parts to run, of completeness,cost; nothing is written then")
 	out    = flag.String("out", "", "write the table to this file")
 )
 
@@ -68,13 +69,30 @@ func bench() error {
 		}
 	}
 	s.header()
-	steps := []func() error{s.size, s.arming, s.execsSeen, s.connectsSeen, s.execCost, s.buildCost}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
+	parts := []struct {
+		name  string
+		steps []func() error
+	}{
+		{"completeness", []func() error{s.execsSeen, s.connectsSeen, s.loadsSeen}},
+		{"cost", []func() error{s.size, s.arming, s.execCost, s.buildCost}},
+	}
+	chosen := strings.Split(*only, ",")
+	for _, name := range chosen {
+		if *only != "" && name != "completeness" && name != "cost" {
+			return fmt.Errorf("-only takes completeness and cost, not %q", name)
 		}
 	}
-	if *out != "" && !*short {
+	for _, part := range parts {
+		if *only != "" && !slices.Contains(chosen, part.name) {
+			continue
+		}
+		for _, step := range part.steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+	}
+	if *out != "" && !*short && *only == "" {
 		if err := os.WriteFile(*out, s.table.Bytes(), 0o644); err != nil {
 			return err
 		}
@@ -107,8 +125,8 @@ func (s *suite) header() {
 
 Made by `+"`make bench`"+` at commit %s.
 Machine: %s, Linux %s, %d cores (%s), %s. Others run on it too: read the ratios, not the times.
-A ratio is the median over %d interleaved pairs, with its bootstrap 95 %% interval; a null pair measures the same thing
-twice and shows what the machine itself scatters.
+A ratio is the median over %d interleaved pairs, with its bootstrap 95 %% interval; in a null pair an idle program stands
+instead of the monitor: it shows what the machine itself scatters.
 
 | what | measured | bound | held |
 |---|---|---|---|
@@ -254,8 +272,9 @@ func (s *suite) execCost() error {
 		execs = 1000
 	}
 	plain := func() (time.Duration, error) { return s.timed(s.storm, "exec", strconv.Itoa(execs)) }
+	idle := s.besideIdle(plain)
 	with := func() (time.Duration, error) { return s.within("exec", strconv.Itoa(execs)) }
-	null, err := pairs(*pairsN, plain, plain)
+	null, err := pairs(*pairsN, plain, idle)
 	if err != nil {
 		return err
 	}
@@ -266,6 +285,21 @@ func (s *suite) execCost() error {
 	}
 	s.row(fmt.Sprintf("exec storm (%d), watched / not", execs), r.String(), bound("≤ 1.10"), *short || r.median <= 1.10)
 	return nil
+}
+
+// besideIdle runs a load while an idle program stands where the monitor would.
+func (s *suite) besideIdle(load func() (time.Duration, error)) func() (time.Duration, error) {
+	return func() (time.Duration, error) {
+		idle := exec.Command(s.storm, "idle")
+		if err := idle.Start(); err != nil {
+			return 0, err
+		}
+		defer func() {
+			_ = idle.Process.Kill()
+			_ = idle.Wait()
+		}()
+		return load()
+	}
 }
 
 func bound(b string) string {
@@ -311,7 +345,7 @@ func (s *suite) buildCost() error {
 	}
 	plain := build()
 	with := build(s.posture, "run", "--quiet", "--out", filepath.Join(s.dir, "out-build"), "--")
-	null, err := pairs(*pairsN, plain, plain)
+	null, err := pairs(*pairsN, plain, s.besideIdle(plain))
 	if err != nil {
 		return err
 	}
@@ -379,6 +413,7 @@ func (s *suite) watched(sensor string, argv ...string) ([]byte, *recorded, error
 	}
 	args := append([]string{"run", "--quiet", "--sensor", sensor, "--out", filepath.Join(dir, "p"), "--"}, argv...)
 	cmd := exec.Command(s.posture, args...)
+	cmd.Env = append(os.Environ(), "HOME="+s.home())
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -460,6 +495,17 @@ func (r *recorded) each(f func(map[string]any)) error {
 		f(e)
 	}
 	return cmd.Wait()
+}
+
+// lost is what the evidence says of its own losses, 0 where it cannot be read.
+func (r *recorded) lost() uint64 {
+	b, err := os.ReadFile(filepath.Join(r.dir, "verdict.json"))
+	if err != nil {
+		return 0
+	}
+	var v struct{ Coverage struct{ Lost uint64 } }
+	_ = json.Unmarshal(b, &v)
+	return v.Coverage.Lost
 }
 
 func (r *recorded) coverage() string {
