@@ -184,6 +184,11 @@ func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
 		ev.Name, r.found = r.red.FindHost(r.dns.Questions[0].Name, r.found[:0])
 		r.secrets(ev, redact.Const("name"))
 		ev.QType = r.dns.Questions[0].Type
+		if q := &r.dns.Questions[0]; !r.dns.Response {
+			r.asked.ask(rec.Sock, q.Name, q.Type)
+		} else if !r.asked.was(rec.Sock, q.Name, q.Type) {
+			ev.Detail = unasked
+		}
 	}
 	for _, a := range r.dns.Answers {
 		ev.Answers = append(ev.Answers, event.Answer{

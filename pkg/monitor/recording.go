@@ -47,6 +47,7 @@ type recording struct {
 	dns      wire.DNSMessage
 	streams  *wire.Streams // DNS over TCP, and heads that are still to be whole
 	part     sensor.Record // one message of a stream
+	asked    asked
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text

@@ -29,7 +29,7 @@ const (
 	Loopback              // no name: the address is this machine's own
 	Hosts                 // an entry of /etc/hosts
 	DNS                   // an answer of a configured resolver
-	ClaimedDNS            // an answer of some other resolver, which may be the job's own
+	ClaimedDNS            // an answer of some other resolver, which may be the job's own, or one that nobody asked for
 	SNI                   // the client's TLS server name on this very socket
 	HTTP                  // the host of a request on this very socket
 
@@ -165,11 +165,15 @@ func (t *Table) Apply(ev *event.Event) {
 	}
 }
 
+// unasked is the detail of an answer that nobody had asked for on its socket:
+// anyone may send one in a resolver's name.
+var unasked = redact.Const("unasked")
+
 // answer takes in the addresses that the question's name leads to. Records
 // about other names are what a hostile resolver would add, and are not read.
 func (t *Table) answer(ev *event.Event) {
 	how := DNS
-	if t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
+	if ev.Detail == unasked || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
 		how = ClaimedDNS
 	}
 	name := Canonical(ev.Name)

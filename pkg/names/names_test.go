@@ -28,6 +28,7 @@ func actor(pid uint32) event.Actor { return event.Actor{PID: pid, Start: int64(p
 //	fork 11 10
 //	dns 10 q.example = q.example/cname/edge.example edge.example/a/192.0.2.1
 //	dns@192.0.2.53 10 q.example = ...   (by that resolver)
+//	unasked 10 q.example = ...          (an answer without a question)
 //	sni 10 7 192.0.2.1 q.example        (on socket 7)
 //	http 10 7 192.0.2.1 q.example:8080
 type script struct {
@@ -67,10 +68,13 @@ func (s *script) run(lines string) {
 			ev.Kind = event.Fork
 			ev.Actor.Image = 0
 			ev.Parent = actor(num(2))
-		case "dns", "refused":
+		case "dns", "refused", "unasked":
 			ev.Kind, ev.OK, ev.Name = event.DNS, true, text(f[2])
 			if verb == "refused" {
 				ev.RCode = 5
+			}
+			if verb == "unasked" {
+				ev.Detail = text("unasked")
 			}
 			ev.Dst = netip.AddrPortFrom(netip.MustParseAddr(resolver), 53)
 			for _, a := range f[4:] {
@@ -157,6 +161,9 @@ func TestLookup(t *testing.T) {
 		{"one's own answer before hosts", `dns 10 b.example = b.example/a/198.51.100.1`, 10, "198.51.100.1", 0, "dns b.example backed"},
 		{"a resolver of the job's own", `dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"a configured resolver before it", "dns 99 evil.example = evil.example/a/192.0.2.1\ndns@192.0.2.53 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
+		{"an answer that nobody asked for", `unasked 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
+		{"a true answer before it", "dns 10 evil.example = evil.example/a/192.0.2.1\nunasked 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
+		{"it backs nothing either", "unasked 10 good.example = good.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example"},
 		{"it backs nothing", "dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example"},
 	}
 	for _, tt := range tests {

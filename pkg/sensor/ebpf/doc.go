@@ -32,9 +32,12 @@
 // Worker.
 //
 // Send holds datagrams (UDP, raw, ICMP) by destination: the first at once, what
-// came after it each second, at Drain and at Close. DNS has up to 512 bytes of
-// the message; over TCP only a message that is whole in one segment. TLS and
-// HTTP have the first bytes that a connection's maker sent.
+// came after it each second, at Drain and at Close. DNS has up to 4,096 bytes
+// of a datagram; over TCP, on port 53, the segments within the first 16 KiB of
+// either direction. TLS and HTTP have the first bytes that a connection's maker
+// sent: up to 4,096 of the first segment, and, where that does not hold the
+// whole head, every segment within the first 8 KiB. Offset places a segment in
+// its stream; putting it together is the reader's (wire.Streams).
 //
 // The path of an opened file is that of the opened file, taken in the kernel,
 // whatever name led to it. For rename, unlink, link, mkdir, chmod, truncate and

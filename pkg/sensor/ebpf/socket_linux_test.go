@@ -234,7 +234,7 @@ func TestADNSMessageOverTCPIsSeen(t *testing.T) {
 	drain(t, s)
 	q := rec.only(t, "question", func(r *sensor.Record) bool { return r.Kind == event.DNS && !r.OK && r.Dst.String() == resolver })
 	a := rec.only(t, "answer", func(r *sensor.Record) bool { return r.Kind == event.DNS && r.OK && r.Dst.String() == resolver })
-	if q.PID != pid || a.PID != pid || !bytes.Equal(q.Payload, msg) || len(a.Payload) != len(msg) || q.Proto != event.ProtoTCP {
+	if q.PID != pid || a.PID != pid || !bytes.Equal(q.Payload, framed) || len(a.Payload) != len(framed) || q.Offset != 0 || a.Offset != 0 || q.Proto != event.ProtoTCP {
 		t.Errorf("question %+v\nanswer %+v", q, a)
 	}
 }

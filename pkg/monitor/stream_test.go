@@ -1,0 +1,328 @@
+package monitor
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/names"
+)
+
+// piecesVariable makes this test's own binary a client: it connects to its
+// first argument and writes each further one, which is hex, by a call of its own.
+const piecesVariable = "POSTURE_TEST_PIECES"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(piecesVariable) != "" {
+		if err := writePieces(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func writePieces(addr string, pieces []string) error {
+	c, err := net.Dial("tcp", addr) // with TCP_NODELAY, as package net has it
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, p := range pieces {
+		b, err := hex.DecodeString(p)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c)
+	return err
+}
+
+// spoken records a client that writes pieces to addr, and returns the events
+// of a kind that it made.
+func spoken(t *testing.T, m *Monitor, kind event.Kind, addr string, pieces [][]byte) []event.Event {
+	t.Helper()
+	r, err := m.Open(Opening{Command: []string{"x"}, Home: "/root"}, uint32(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{addr}
+	for _, p := range pieces {
+		args = append(args, hex.EncodeToString(p))
+	}
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), piecesVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	m.finish(r, Closing{}, "")
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	return slices.DeleteFunc(events(t, r), func(e event.Event) bool {
+		return e.Kind != kind || e.Dst.String() != addr || e.Actor.PID != uint32(cmd.Process.Pid)
+	})
+}
+
+// cut cuts b in pieces of n bytes.
+func cut(b []byte, n int) [][]byte { return slices.Collect(slices.Chunk(b, n)) }
+
+func dnsMessage(name string, answers ...[4]byte) []byte {
+	b := []byte{0, 7, 1, 0, 0, 1, 0, byte(len(answers)), 0, 0, 0, 0}
+	for l := range strings.SplitSeq(name, ".") {
+		b = append(append(b, byte(len(l))), l...)
+	}
+	b = append(b, 0, 0, 1, 0, 1)
+	if len(answers) > 0 {
+		b[2] |= 0x80
+	}
+	for _, a := range answers {
+		b = append(b, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4)
+		b = append(b, a[:]...)
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
+}
+
+func TestDNSOverTCPIsToldByTheMessageHoweverItIsCut(t *testing.T) {
+	m := started(t, "auto")
+	defer m.Close()
+	if m.SensorName() != "ebpf" {
+		t.Skip("the netlink sensor sees no payload")
+	}
+	l, err := net.Listen("tcp4", "127.53.53.54:53")
+	if err != nil {
+		t.Skipf("port 53 of a loopback address: %v", err)
+	}
+	defer l.Close()
+	names := []string{"one.example.com", "two.example.com", "three.example.com"}
+	var questions, answers []byte
+	for i, n := range names {
+		questions = append(questions, dnsMessage(n)...)
+		many := slices.Repeat([][4]byte{{192, 0, 2, byte(i)}}, 60) // more than 512 bytes
+		answers = append(answers, dnsMessage(n, many...)...)
+	}
+	size := len(questions)
+	for _, n := range []int{1, 2, 3, 20, 40, size} {
+		t.Run(fmt.Sprintf("pieces of %d bytes", n), func(t *testing.T) {
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				_, _ = io.Copy(io.Discard, c)
+				for _, p := range cut(answers, n) {
+					_, _ = c.Write(p)
+				}
+			}()
+			var asked, answered []string
+			for _, e := range spoken(t, m, event.DNS, l.Addr().String(), cut(questions, n)) {
+				if !e.Detail.IsZero() || e.QType != 1 || e.Proto != event.ProtoTCP {
+					t.Errorf("%+v", e)
+				}
+				if !e.OK {
+					asked = append(asked, e.Name.String())
+					continue
+				}
+				answered = append(answered, e.Name.String())
+				if len(e.Answers) != 60 || e.Answers[59].Addr.String() != fmt.Sprintf("192.0.2.%d", len(answered)-1) {
+					t.Errorf("%d answers for %v", len(e.Answers), e.Name)
+				}
+			}
+			if !slices.Equal(asked, names) || !slices.Equal(answered, names) {
+				t.Errorf("asked %q, answered %q", asked, answered)
+			}
+		})
+	}
+	t.Run("a message that never is whole is told at the end", func(t *testing.T) {
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				_, _ = io.Copy(io.Discard, c)
+				c.Close()
+			}
+		}()
+		one := dnsMessage("half.example.com")
+		one[1] += 10
+		got := spoken(t, m, event.DNS, l.Addr().String(), cut(one, 5))
+		if len(got) != 1 || got[0].Name.String() != "half.example.com" || got[0].OK {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// clientHello is what crypto/tls says first.
+func clientHello(t *testing.T, name string) []byte {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	go func() {
+		defer ours.Close()
+		_ = tls.Client(ours, &tls.Config{ServerName: name}).HandshakeContext(context.Background())
+	}()
+	head := make([]byte, 5)
+	if _, err := io.ReadFull(theirs, head); err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, binary.BigEndian.Uint16(head[3:]))
+	if _, err := io.ReadFull(theirs, body); err != nil {
+		t.Fatal(err)
+	}
+	return append(head, body...)
+}
+
+// records puts a handshake message in TLS records of n bytes (RFC 8446 §5.1).
+func records(hello []byte, n int) []byte {
+	var out []byte
+	for p := range slices.Chunk(hello[5:], n) {
+		out = append(binary.BigEndian.AppendUint16(append(out, 22, 3, 1), uint16(len(p))), p...)
+	}
+	return out
+}
+
+func TestAHostIsToldOnceHoweverTheHeadOfAConnectionIsCut(t *testing.T) {
+	m := started(t, "auto")
+	defer m.Close()
+	if m.SensorName() != "ebpf" {
+		t.Skip("the netlink sensor sees no payload")
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}()
+	const host = "split.example.com"
+	hello := clientHello(t, host)
+	middle := strings.Index(string(hello), host) + 5
+	after := make([]byte, 3000) // what the client says later
+	get := []byte("GET /path HTTP/1.1\r\nUser-Agent: x\r\nHost: " + host + "\r\n\r\n")
+	post := []byte("POST /path HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 5\r\n\r\nhello")
+	for _, c := range []struct {
+		what   string
+		kind   event.Kind
+		pieces [][]byte
+		name   string
+	}{
+		{"a hello in one", event.TLS, [][]byte{hello, after, after}, host},
+		{"a hello cut in its name", event.TLS, [][]byte{hello[:middle], hello[middle:], after, after}, host},
+		{"a hello cut after its first byte", event.TLS, [][]byte{hello[:1], hello[1:], after}, host},
+		{"a hello cut in its header", event.TLS, [][]byte{hello[:4], hello[4:7], hello[7:]}, host},
+		{"a hello byte by byte", event.TLS, append(cut(hello, 1), after), host},
+		{"a hello in records of 7 bytes", event.TLS, [][]byte{records(hello, 7), after}, host},
+		{"a hello in small records, each by itself", event.TLS, cut(records(hello, 100), 105), host},
+		{"a hello in small records, byte by byte", event.TLS, cut(records(hello, 50), 1), host},
+		{"a request in one", event.HTTP, [][]byte{get, get}, host},
+		{"a request cut in its host", event.HTTP, [][]byte{get[:50], get[50:], get}, host},
+		{"a request byte by byte", event.HTTP, cut(get, 1), host},
+		{"a request with a body", event.HTTP, [][]byte{post, after}, host},
+		{"a request with a body, byte by byte", event.HTTP, append(cut(post, 1), after), host},
+		{"a request without an end", event.HTTP, [][]byte{[]byte("GET /path HT"), []byte("TP/1.1\r\nA: b\r\n")}, ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			got := spoken(t, m, c.kind, l.Addr().String(), c.pieces)
+			if len(got) != 1 || got[0].Name.String() != c.name || c.kind == event.HTTP && got[0].Path.String() != "/path" {
+				t.Fatalf("%d events: %+v", len(got), got)
+			}
+		})
+	}
+	for _, c := range []struct {
+		what   string
+		pieces [][]byte
+	}{
+		{"a P that is no request", [][]byte{[]byte("P"), []byte("roto\x00col of its own")}},
+		{"something else byte by byte", cut([]byte("SSH-2.0-x\r\n"), 1)},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			if got := spoken(t, m, event.HTTP, l.Addr().String(), c.pieces); len(got) != 0 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// An answer in the resolver's name is a claim unless its socket asked for it.
+func TestAnAnswerThatNobodyAskedForIsToldAsSuch(t *testing.T) {
+	m := started(t, "auto")
+	defer m.Close()
+	if m.SensorName() != "ebpf" {
+		t.Skip("the netlink sensor sees no payload")
+	}
+	l, err := net.Listen("tcp4", "127.53.53.55:53")
+	if err != nil {
+		t.Skipf("port 53 of a loopback address: %v", err)
+	}
+	defer l.Close()
+	asked, other := "asked.example.com", "allowed.example.com"
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(io.Discard, c)
+		_, _ = c.Write(dnsMessage(other, [4]byte{192, 0, 2, 66}))
+		_, _ = c.Write(dnsMessage(strings.ToUpper(asked), [4]byte{192, 0, 2, 1}))
+	}()
+	var got []string
+	table := names.New(100)
+	table.AddResolver(netip.MustParseAddr("127.53.53.55"))
+	for _, e := range spoken(t, m, event.DNS, l.Addr().String(), [][]byte{dnsMessage(asked)}) {
+		got = append(got, strings.TrimSpace(fmt.Sprint(e.OK, " ", e.Name, " ", e.Detail)))
+		table.Apply(&e)
+	}
+	want := []string{"false " + asked, "true " + other + " unasked", "true " + asked}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if n := table.Lookup(event.Actor{}, netip.MustParseAddr("192.0.2.66"), 0); n.How != names.ClaimedDNS || n.Backed {
+		t.Errorf("the forged answer is believed: %+v", n)
+	}
+	if n := table.Lookup(event.Actor{}, netip.MustParseAddr("192.0.2.1"), 0); n.How != names.DNS {
+		t.Errorf("the true answer is not: %+v", n)
+	}
+}
+
+func TestOldQuestionsAreForgottenAndNewOnesAreNot(t *testing.T) {
+	var a asked
+	name := []byte("a.example")
+	if a.was(1, name, 1) {
+		t.Error("asked before anything was")
+	}
+	for i := range uint64(3 * maxAsked) {
+		a.ask(i, name, 1)
+		if !a.was(i, name, 1) || a.was(i, name, 28) || a.was(i+1, name, 1) || a.was(i, name[1:], 1) {
+			t.Fatalf("question %d", i)
+		}
+	}
+	if len(a.seen) != maxAsked || a.was(0, name, 1) || !a.was(2*maxAsked, name, 1) {
+		t.Errorf("%d are remembered", len(a.seen))
+	}
+	if n := testing.AllocsPerRun(1000, func() { a.ask(uint64(a.next), name, 1) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
