@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -119,6 +120,12 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	}
 
 	r.adoptPlaces(o.Home, o.Cwd)
+	// What happened before is no part of it, also where it is not yet read.
+	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
+	defer cancel()
+	if err := m.primary.Drain(ctx); err != nil {
+		return nil, fmt.Errorf("sensor %s does not answer: %w", m.primary.Name(), err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r.bit = -1
@@ -150,6 +157,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	m.recs[r.bit] = r
 	return r, nil
 }
+
+// drainWithin is how long a sensor may take to hand over what it has.
+const drainWithin = 5 * time.Second
 
 // adoptWithin is how long credential files are looked for before a recording
 // begins. A folder on a network that does not answer must not hold it up.
