@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/names"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
@@ -101,6 +102,15 @@ type Fact struct {
 func (f *Fact) Loopback() bool {
 	a := f.Addr.Addr().Unmap()
 	return a.IsValid() && a.IsLoopback()
+}
+
+// EncryptedDNS returns doh, dot or doq where a Connect fact's destination is
+// known as a resolver that hides the question; see [names.EncryptedDNS].
+func (f *Fact) EncryptedDNS() redact.Text {
+	if f.Verb != Connect {
+		return redact.Text{}
+	}
+	return names.EncryptedDNS(f.Host, f.Addr, f.Proto)
 }
 
 // Scratch reports whether a Write or Delete fact lies in a folder for temporary

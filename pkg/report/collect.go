@@ -263,7 +263,7 @@ func (c *collector) destinations(facts []*fact.Fact, s standingMap) {
 		if d == nil {
 			d = &Destination{
 				Host: f.Host.String(), How: f.How.String(), Port: f.Addr.Port(), Proto: protocol(f.Proto),
-				Verb: f.Verb.String(), Local: f.Loopback(), First: f.First, Leaf: f.Leaf,
+				Verb: f.Verb.String(), Encrypted: f.EncryptedDNS().String(), Local: f.Loopback(), First: f.First, Leaf: f.Leaf,
 			}
 			if a := f.Addr.Addr(); a.IsValid() {
 				d.Addr = a.String()

@@ -95,7 +95,8 @@ type Destination struct {
 	Proto string
 	// Verb is connect, or resolve where another resolver was asked.
 	Verb           string
-	Local          bool // stays on this machine
+	Encrypted      string // doh, dot or doq: a resolver that hides the question
+	Local          bool   // stays on this machine
 	Count          uint64
 	Sent, Received uint64
 	By             []Lineage // most bytes sent first, 8 at most

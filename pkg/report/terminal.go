@@ -302,8 +302,11 @@ func (t *terminal) destinations() section {
 		if d.Verb == "resolve" {
 			l += "  as a resolver"
 		}
+		if d.Encrypted != "" {
+			l += "  " + d.resolver()
+		}
 		if d.Host != "" && d.How != "dns" {
-			l += "  " + t.show(d.known())
+			l += "  " + t.show(d.named())
 		}
 		if d.Standing != Unlisted {
 			l += "  " + string(d.Standing)

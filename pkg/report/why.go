@@ -103,8 +103,28 @@ func (d *Destination) name() string {
 	return host + ":" + strconv.Itoa(int(d.Port))
 }
 
-// known says how the name is known, or that there is none.
+// known says how the name is known, or that there is none, and whether the
+// place is a resolver that hides the question.
 func (d *Destination) known() string {
+	if d.Encrypted == "" {
+		return d.named()
+	}
+	return d.named() + ", " + d.resolver()
+}
+
+// resolver says what an encrypted resolver speaks.
+func (d *Destination) resolver() string {
+	switch d.Encrypted {
+	case "doh":
+		return "DNS over HTTPS"
+	case "dot":
+		return "DNS over TLS"
+	}
+	return "DNS over QUIC"
+}
+
+// named says how the name is known, or that there is none.
+func (d *Destination) named() string {
 	switch d.How {
 	case "dns":
 		return "name from DNS"
