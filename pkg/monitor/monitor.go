@@ -271,7 +271,18 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	if rec.Kind == event.Unix {
 		if kind := process.KindOfSocket(rec.Path); kind != process.NoKind {
 			m.table.Request(p, kind, rec.Time)
+			if kind == process.Services {
+				// systemd-resolved answers over D-Bus too.
+				m.table.Request(p, process.Resolver, rec.Time)
+			}
 		}
+	}
+	var resolves process.Set
+	if rec.Kind == event.DNS {
+		if !rec.OK && rec.Dst.Addr().IsLoopback() {
+			m.table.Request(p, process.Resolver, rec.Time) // a stub, whose owner will ask another
+		}
+		resolves = m.table.Resolves(p, rec.Time)
 	}
 	var target *process.Process
 	if rec.TargetPID != 0 {
@@ -286,6 +297,8 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			r.record(rec, p, target, p.Via(bit))
 		case r.host:
 			r.record(rec, p, target, event.ViaHost)
+		case resolves.Has(bit):
+			r.record(rec, p, nil, event.ViaRequest)
 		case target != nil && target.Tags.Has(bit) && outsideMatters(rec):
 			r.record(rec, p, target, event.ViaOutside)
 		}

@@ -24,6 +24,10 @@ import (
 const piecesVariable = "POSTURE_TEST_PIECES"
 
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(resolvedVariable); socket != "" {
+		fmt.Fprintln(os.Stderr, resolveFor(socket, os.Args[1]))
+		os.Exit(1)
+	}
 	if os.Getenv(piecesVariable) != "" {
 		if err := writePieces(os.Args[1], os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -35,7 +39,11 @@ func TestMain(m *testing.M) {
 }
 
 func writePieces(addr string, pieces []string) error {
-	c, err := net.Dial("tcp", addr) // with TCP_NODELAY, as package net has it
+	network := "tcp" // with TCP_NODELAY, as package net has it
+	if addr[0] == '/' {
+		network = "unix"
+	}
+	c, err := net.Dial(network, addr)
 	if err != nil {
 		return err
 	}
@@ -49,7 +57,7 @@ func writePieces(addr string, pieces []string) error {
 			return err
 		}
 	}
-	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, c)

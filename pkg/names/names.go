@@ -186,17 +186,19 @@ func (t *Table) answer(ev *event.Event) {
 		}
 	}
 	for _, a := range ev.Answers {
-		if (a.Type == typeA || a.Type == typeAAAA) && a.Addr.IsValid() && t.inChain(Canonical(a.Name)) {
+		if (a.Type == typeA || a.Type == typeAAAA || a.Type == typeHTTPS) && a.Addr.IsValid() && t.inChain(Canonical(a.Name)) {
 			t.add(claim{addr: plain(a.Addr), name: name, asker: ev.Actor, leaf: ev.Seq, how: how})
 		}
 	}
 }
 
-// DNS record types of RFC 1035 and RFC 3596, and how many aliases are followed.
+// DNS record types of RFC 1035, RFC 3596 and RFC 9460 (whose addresses are
+// hints, to which a client may connect without asking further), and how many aliases are followed.
 const (
 	typeA     = 1
 	typeCNAME = 5
 	typeAAAA  = 28
+	typeHTTPS = 65
 	maxChain  = 16
 )
 

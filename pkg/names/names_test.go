@@ -81,8 +81,8 @@ func (s *script) run(lines string) {
 				p := strings.Split(a, "/")
 				r := event.Answer{Name: text(p[0])}
 				switch p[1] {
-				case "a", "aaaa":
-					r.Type = map[string]uint16{"a": 1, "aaaa": 28}[p[1]]
+				case "a", "aaaa", "https":
+					r.Type = map[string]uint16{"a": 1, "aaaa": 28, "https": 65}[p[1]]
 					r.Addr = netip.MustParseAddr(p[2])
 				case "cname":
 					r.Type, r.Target = 5, text(p[2])
@@ -128,6 +128,9 @@ func TestLookup(t *testing.T) {
 		{"an answer with IPv6", `dns 10 a.example = a.example/aaaa/2001:db8::1`, 10, "2001:db8::1", 0, "dns a.example backed"},
 		{"a mapped address is the address", `dns 10 a.example = a.example/a/192.0.2.1`, 10, "::ffff:192.0.2.1", 0, "dns a.example backed"},
 		{"aliases lead back to the question", `dns 10 a.example = a.example/cname/b.example b.example/cname/c.example c.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"the hint of an HTTPS record", `dns 10 a.example = a.example/https/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"the hint of an HTTPS record behind an alias", `dns 10 a.example = a.example/cname/b.example b.example/https/2001:db8::1`, 10, "2001:db8::1", 0, "dns a.example backed"},
+		{"the hint of another name's HTTPS record", `dns 10 evil.example = good.example/https/192.0.2.1`, 10, "192.0.2.1", 0, "literal"},
 		{"aliases in another order", `dns 10 a.example = c.example/a/192.0.2.1 b.example/cname/c.example a.example/cname/b.example`, 10, "192.0.2.1", 0, "dns a.example backed"},
 		{"aliases in a circle", `dns 10 a.example = a.example/cname/b.example b.example/cname/a.example b.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "dns a.example backed"},
 		{"a record about another name is not believed", `dns 10 evil.example = good.example/a/192.0.2.1 evil.example/a/192.0.2.2`, 10, "192.0.2.1", 0, "literal"},

@@ -18,6 +18,10 @@ const (
 	// KernelHelper is the kernel itself, which runs programs of its own
 	// accord: the handler in /proc/sys/kernel/core_pattern, modprobe, hotplug.
 	KernelHelper
+	// Resolver looks names up: systemd-resolved, nscd, dnsmasq. It starts
+	// nothing; what it asks other resolvers is its clients' doing, see
+	// [Table.Resolves].
+	Resolver
 
 	kindCount
 )
@@ -43,6 +47,7 @@ const (
 	serviceDaemon
 	atDaemon
 	atClient
+	resolverDaemon
 )
 
 func (r role) kind() Kind {
@@ -66,6 +71,8 @@ var roles = map[string]role{
 	"systemd": serviceDaemon, "systemd-executor": serviceDaemon, "dbus-daemon": serviceDaemon, "dbus-broker-launch": serviceDaemon,
 	"atd": atDaemon,
 	"at":  atClient, "batch": atClient,
+	"systemd-resolved": resolverDaemon, "nscd": resolverDaemon, "dnsmasq": resolverDaemon, "unbound": resolverDaemon,
+	"sssd": resolverDaemon, "sssd_be": resolverDaemon, "sssd_nss": resolverDaemon, "avahi-daemon": resolverDaemon,
 }
 
 // KindOfSocket tells which kind of daemon listens at the path of a Unix
@@ -80,6 +87,16 @@ func KindOfSocket(path []byte) Kind {
 	case "bus":
 		if bytes.HasPrefix(path, []byte("/run/user/")) || bytes.HasPrefix(path, []byte("/var/run/user/")) {
 			return Services
+		}
+	case "io.systemd.Resolve", "io.systemd.Resolve.Monitor": // nss-resolve(8), by Varlink
+		return Resolver
+	case "socket":
+		if bytes.HasSuffix(path, []byte("/nscd/socket")) || bytes.HasSuffix(path, []byte("/avahi-daemon/socket")) {
+			return Resolver
+		}
+	case "nss":
+		if bytes.HasSuffix(path, []byte("/sss/pipes/nss")) {
+			return Resolver
 		}
 	case "private":
 		if bytes.HasSuffix(path, []byte("/systemd/private")) {
@@ -164,6 +181,23 @@ func (t *Table) Request(client *Process, kind Kind, time int64) {
 	}
 	t.asked.each(1<<kind, client.Tags, func(a *asking) { a.until = max(a.until, time+window) })
 	t.ask(client, 1<<kind)
+}
+
+// Resolves returns the recordings that p, a daemon that looks names up, may be
+// asking other resolvers for: those of which a process has asked it, as
+// [Table.Request] has it. It is empty for any other process. The recordings of
+// which p is part itself are not among them.
+func (t *Table) Resolves(p *Process, time int64) Set {
+	if p.role != resolverDaemon {
+		return 0
+	}
+	var tags Set
+	for bit := range MaxTags {
+		if t.asked[Resolver][bit].isOpen(time) {
+			tags |= bitSet(bit)
+		}
+	}
+	return tags &^ p.Tags
 }
 
 // ask notes that a living process holds connections to daemons.

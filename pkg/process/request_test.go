@@ -118,12 +118,51 @@ func TestSocketsOfDaemons(t *testing.T) {
 		"/var/run/docker.sock": Containers, "/run/user/1000/podman/podman.sock": Containers, "/run/containerd/containerd.sock": Containers,
 		"/run/systemd/private": Services, "/run/user/1000/systemd/private": Services, "/run/dbus/system_bus_socket": Services,
 		"/run/user/1000/bus": Services, "/var/snap/lxd/common/lxd/unix.socket": Containers,
-		"/tmp/bus": NoKind, "/run/systemd/journal/socket": NoKind, "": NoKind, "private": NoKind,
+		"/run/systemd/resolve/io.systemd.Resolve": Resolver, "/run/nscd/socket": Resolver, "/var/lib/sss/pipes/nss": Resolver, "/run/avahi-daemon/socket": Resolver,
+		"/tmp/bus": NoKind, "/tmp/nss": NoKind, "/run/systemd/journal/socket": NoKind, "": NoKind, "private": NoKind,
 	}
 	for path, want := range tests {
 		if got := KindOfSocket([]byte(path)); got != want {
 			t.Errorf("%q is of kind %d, want %d", path, got, want)
 		}
+	}
+}
+
+func TestAResolverAsksForWhoAskedItAndOnlySoLong(t *testing.T) {
+	const at = 10 * second
+	table := machine()
+	fork(table, 20, 7, 1, 7)
+	exec(table, 20, 7, 7, "/usr/lib/systemd/systemd-resolved")
+	resolved := table.Find(20, 0)
+	if got := table.Resolves(resolved, at); got != 0 {
+		t.Errorf("before anyone asked: %b", got)
+	}
+	table.Request(table.Find(300, 0), Resolver, at)
+	if got := table.Resolves(resolved, at); got != 0 {
+		t.Errorf("for a stranger: %b", got)
+	}
+	table.Request(table.Find(100, 0), Resolver, at)
+	if got := table.Resolves(resolved, at+second); got != 1 {
+		t.Errorf("for one recording: %b", got)
+	}
+	if got := table.Resolves(table.Find(11, 0), at+second); got != 0 {
+		t.Errorf("by a daemon that is no resolver: %b", got)
+	}
+	table.Request(table.Find(200, 0), Resolver, at)
+	if got := table.Resolves(resolved, at+second); got != 3 {
+		t.Errorf("for both: %b", got)
+	}
+	table.Tag(resolved, 0, event.ViaLineage)
+	if got := table.Resolves(resolved, at+second); got != 2 {
+		t.Errorf("a resolver of the job's own: %b", got)
+	}
+	child := fork(table, 21, 2*second+7, 20, 7)
+	if child.Tags.Has(1) {
+		t.Error("what a resolver starts is its client's")
+	}
+	table.Untag(1)
+	if got := table.Resolves(resolved, at+second); got != 0 {
+		t.Errorf("after the recording: %b", got)
 	}
 }
 
