@@ -30,6 +30,19 @@ func TestJobSummaryOfAnInstall(t *testing.T) {
 	golden(t, "install.md", b.Bytes())
 }
 
+func TestSummaryNamesAResolverThatHidesTheQuestion(t *testing.T) {
+	s := newScene(t, "curl")
+	c := s.run(shell, "/usr/bin/curl", "curl")
+	s.send(c, "", "1.1.1.1:443", 10, 10)
+	s.send(c, "", "192.0.2.1:853", 10, 10)
+	s.send(c, "", "192.0.2.1:443", 10, 10)
+	s.exit(c, 0)
+	got := terminalText(t, s.end(0), TerminalOptions{})
+	if strings.Count(got, "DNS over HTTPS") != 1 || strings.Count(got, "DNS over TLS") != 1 {
+		t.Errorf("summary is\n%s", got)
+	}
+}
+
 func TestSummaryOfWhatStaysOnTheMachine(t *testing.T) {
 	s := newScene(t, "curl")
 	c := s.run(shell, "/usr/bin/env", "env", "curl")

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -164,7 +163,7 @@ func FuzzStreams(f *testing.F) {
 			ready, _ := s.Add(k, uint32(at), segment)
 			for j, b := range ready {
 				if b != byte(taken[k]+j) {
-					t.Fatal(fmt.Sprintf("byte %d of %v is %d", taken[k]+j, k, b))
+					t.Fatalf("byte %d of %v is %d", taken[k]+j, k, b)
 				}
 			}
 			m := len(ready) - len(ready)*int(in[i+2]>>6)/3
