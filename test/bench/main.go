@@ -180,6 +180,9 @@ func (s *suite) arming() error {
 
 func (s *suite) execsSeen() error {
 	n := 20000
+	if *short {
+		n = 2000
+	}
 	for _, sensor := range []string{"ebpf", "netlink"} {
 		_, run, err := s.watched(sensor, s.storm, "exec", strconv.Itoa(n))
 		if err != nil {
@@ -240,6 +243,9 @@ func actorPID(e map[string]any) string {
 
 func (s *suite) connectsSeen() error {
 	n := 20000
+	if *short {
+		n = 2000
+	}
 	for _, sensor := range []string{"ebpf", "netlink"} {
 		_, run, err := s.watched(sensor, s.storm, "connect", strconv.Itoa(n))
 		if err != nil {
