@@ -42,6 +42,7 @@ func deliverCommand() *cobra.Command {
 				return errors.New("no folder of a recording is given")
 			}
 			surviveBrokenPipe()
+			endPreference()
 			return d.deliver(cmd.Context(), args[0])
 		},
 	}

@@ -38,7 +38,10 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func exit(code int, err error) error { return &exitError{code, err} }
 
-func main() { os.Exit(Main(os.Args[1:])) }
+func main() {
+	sealMonitor()
+	os.Exit(Main(os.Args[1:]))
+}
 
 // Main runs the command line and returns its exit code.
 func Main(args []string) int {

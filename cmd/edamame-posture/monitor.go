@@ -49,7 +49,7 @@ func monitorCommand() *cobra.Command {
 			}{os.Stdout, io.NopCloser(nil)}
 			err := monitor.Serve(ctx, monitor.ServeOptions{
 				Options: monitor.Options{
-					Sensor: sensor, Tool: toolVersion(),
+					Sensor: sensor, Tool: toolVersion(), Unsealed: unsealed,
 					Logf: func(format string, args ...any) {
 						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
 					},

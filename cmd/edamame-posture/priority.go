@@ -51,6 +51,19 @@ func forgetProgram() {
 	}
 }
 
+// notFirst is the score of the monitor for the kernel's choice of what to kill
+// where memory runs out: -1000 would be never.
+const notFirst = "-900"
+
+// endPreference gives back what a process has from the monitor that started
+// it: writing results is no reason to be spared.
+func endPreference() {
+	const score = "/proc/self/oom_score_adj"
+	if b, err := os.ReadFile(score); err == nil && strings.TrimSpace(string(b)) == notFirst {
+		_ = os.WriteFile(score, []byte("0"), 0)
+	}
+}
+
 // preferMonitor lets the monitor go on where the job takes all there is: a
 // starved monitor loses records, and one that is killed for want of memory
 // sees nothing. What cannot be had is done without.
@@ -59,7 +72,7 @@ func preferMonitor() {
 	// once: collecting it meanwhile would cost more than it is worth.
 	debug.SetGCPercent(400)
 	// The runner gives its steps 500, which we inherited.
-	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-900"), 0)
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(notFirst), 0)
 	// setpriority(2) is of one thread in Linux; threads to come inherit it.
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {

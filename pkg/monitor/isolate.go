@@ -17,6 +17,10 @@ const openFiles = 4096
 // missing is told where it is needed.
 func Isolate() {
 	unix.Umask(0o022)
+	// What is in its memory is nobody's to read: not in a core file, and by
+	// nobody without power over every process (ptrace(2), PR_SET_DUMPABLE).
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	for _, what := range []int{unix.RLIMIT_FSIZE, unix.RLIMIT_CPU, unix.RLIMIT_NPROC, unix.RLIMIT_AS, unix.RLIMIT_DATA} {
 		_ = unix.Setrlimit(what, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 	}

@@ -44,6 +44,9 @@ type Options struct {
 	Sensor string
 	// Tool is the version of the command, for the log.
 	Tool string
+	// Unsealed says why the monitor's own program can be changed while it runs;
+	// nil where it cannot.
+	Unsealed error
 	// Logf says what a person should know while it runs; nil for silence.
 	Logf func(format string, args ...any)
 }
@@ -61,13 +64,15 @@ type Monitor struct {
 	table   *process.Table
 	primary sensor.Sensor
 	second  sensor.Sensor // the witness; nil where there is none
+	without []string      // what is done without, and why
 	canary  *canary
 	witness witness
 	recs    [process.MaxTags]*recording
 	unowned uint64 // socket records without a process
 
-	lastTick   int64
-	lastLost   uint64
+	lastTick   int64 // CLOCK_BOOTTIME
+	lastMono   int64 // CLOCK_MONOTONIC
+	lastLost   lossTotals
 	wallOffset int64
 	problems   map[string]bool
 	containers *containers
@@ -93,6 +98,9 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if m.containers, err = openContainers(); err != nil {
 		m.opt.Logf("%v", err)
 	}
+	if opt.Unsealed != nil {
+		m.doWithout(fmt.Sprintf("changes of the monitor's own program while it runs: %v", opt.Unsealed))
+	}
 	if err := m.arm(ctx); err != nil {
 		m.containers.close()
 		m.canary.close()
@@ -110,8 +118,8 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if m.second != nil {
 		m.level(ctx)
 	}
-	m.lastTick = m.armed
-	m.lastLost = losses(m.primary.Stats())
+	m.lastTick, m.lastMono = m.armed, monotonic()
+	m.lastLost = lossesOf(m.primary.Stats())
 	m.wallOffset = wallOffset()
 	go m.tick()
 	return m, nil
@@ -154,13 +162,15 @@ func (m *Monitor) arm(ctx context.Context) error {
 		}
 	}
 	if m.primary != nil {
-		if err := probe.CanNetlink(); err == nil {
+		err := probe.CanNetlink()
+		if err == nil {
 			s := netlink.New(netlink.Options{WitnessOnly: true})
-			if err := s.Start(ctx, m.handleWitness); err == nil {
+			if err = s.Start(ctx, m.handleWitness); err == nil {
 				m.second = s
-			} else {
-				m.opt.Logf("no second witness: %v", err)
 			}
+		}
+		if err != nil {
+			m.doWithout(fmt.Sprintf("what the eBPF sensor alone misses: there is no second witness: %v", err))
 		}
 		return nil
 	}
@@ -173,9 +183,16 @@ func (m *Monitor) arm(ctx context.Context) error {
 	}
 	if refused != nil {
 		m.opt.Logf("watching with netlink and /proc, which see less: %v", refused)
+		m.without = append(m.without, fmt.Sprintf("what only the eBPF sensor sees: it cannot be used: %v", refused))
 	}
 	m.primary = s
 	return nil
+}
+
+// doWithout notes what each recording says is not seen, and why.
+func (m *Monitor) doWithout(what string) {
+	m.without = append(m.without, what)
+	m.opt.Logf("not seen: %s", what)
 }
 
 func (m *Monitor) disarm() {
@@ -299,7 +316,7 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			r.record(rec, p, target, event.ViaHost)
 		case resolves.Has(bit):
 			r.record(rec, p, nil, event.ViaRequest)
-		case target != nil && target.Tags.Has(bit) && outsideMatters(rec):
+		case (rec.TargetPID == m.self || target != nil && target.Tags.Has(bit)) && outsideMatters(rec):
 			r.record(rec, p, target, event.ViaOutside)
 		}
 	}
@@ -318,9 +335,15 @@ func outsideMatters(rec *sensor.Record) bool {
 }
 
 // boottime returns CLOCK_BOOTTIME in nanoseconds.
-func boottime() int64 {
+func boottime() int64 { return clock(unix.CLOCK_BOOTTIME) }
+
+// monotonic returns CLOCK_MONOTONIC in nanoseconds, which stands still while
+// the machine is suspended.
+func monotonic() int64 { return clock(unix.CLOCK_MONOTONIC) }
+
+func clock(id int32) int64 {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+	if err := unix.ClockGettime(id, &ts); err != nil {
 		return 0
 	}
 	return ts.Nano()
@@ -328,8 +351,6 @@ func boottime() int64 {
 
 // wallOffset returns how far the wall clock is ahead of the boot clock.
 func wallOffset() int64 { return time.Now().UnixNano() - boottime() }
-
-func losses(s sensor.Stats) uint64 { return s.Lost + s.Missed + s.Undecoded }
 
 // alive reports whether a process is still there.
 func (m *Monitor) alive(a event.Actor) bool {

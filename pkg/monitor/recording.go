@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -245,9 +246,9 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if p := m.table.Find(m.self, 0); p != nil {
 		monitor = p.Actor
 	}
-	r.sensorUp(now, m.primary, redact.Const("primary"), monitor)
+	r.sensorUp(now, m.primary, redact.Const("primary"), monitor, m.without)
 	if m.second != nil {
-		r.sensorUp(now, m.second, redact.Const("witness"), monitor)
+		r.sensorUp(now, m.second, redact.Const("witness"), monitor, nil)
 	}
 	for p := range m.problems {
 		r.gap(m.primary.Name(), p, now, now, 0)
@@ -262,11 +263,11 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 }
 
-func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text, monitor event.Actor) {
+func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text, monitor event.Actor, without []string) {
 	ev := r.blank(event.SensorUp, now)
 	ev.Actor = monitor
 	ev.Sensor, ev.Detail = sensorText(s.Name()), role
-	for _, missing := range s.Stats().Missing {
+	for _, missing := range slices.Concat(s.Stats().Missing, without) {
 		ev.Argv = append(ev.Argv, r.red.String(missing))
 	}
 	r.append(ev)

@@ -3,9 +3,11 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/sensor"
 )
 
 // lateAfter is how late a tick may come before it is told: the monitor was
@@ -14,6 +16,61 @@ const lateAfter = 2 * Interval
 
 // clockStepAfter is the least jump of the wall clock that is told.
 const clockStepAfter = int64(500 * time.Millisecond)
+
+// loss is one way in which a sensor loses what it should tell.
+type loss struct {
+	what  string
+	total func(sensor.Stats) uint64
+}
+
+// losses are told apart, since they call for different things: a larger ring,
+// a look at what runs on the machine, or a bug report.
+var losses = [...]loss{
+	{"records lost: the ring had no room", func(s sensor.Stats) uint64 { return s.Lost }},
+	{"records stolen: somebody else reads the ring", func(s sensor.Stats) uint64 { return s.Stolen }},
+	{"runs of a program skipped by the kernel, which was in one already", func(s sensor.Stats) uint64 { return s.Missed }},
+	{"records that could not be read", func(s sensor.Stats) uint64 { return s.Undecoded }},
+}
+
+// lossTotals are the totals of losses, in their order.
+type lossTotals [len(losses)]uint64
+
+func lossesOf(s sensor.Stats) (t lossTotals) {
+	for i := range losses {
+		t[i] = losses[i].total(s)
+	}
+	return t
+}
+
+// since takes what grew from the totals of before.
+func (t lossTotals) since(before lossTotals) (n lossTotals) {
+	for i := range t {
+		n[i] = t[i] - min(t[i], before[i])
+	}
+	return n
+}
+
+// pause is why a round came late.
+type pause struct {
+	what     string
+	from, to int64 // CLOCK_BOOTTIME
+}
+
+// pauseOf tells what a round that was due an interval after the last one was
+// late for: ran and slept are how far CLOCK_MONOTONIC went and how much further
+// CLOCK_BOOTTIME did, which goes on while the machine is suspended.
+func pauseOf(from, to, ran int64) (ps []pause) {
+	if slept := to - from - ran; slept > int64(Interval/2) {
+		ps = append(ps, pause{"the machine was suspended for " + span(slept), from, to})
+	}
+	if ran > int64(lateAfter) {
+		ps = append(ps, pause{"the monitor did not run for " + span(ran-int64(Interval)) + ": it was stopped, or the machine had no time for it", from, to})
+	}
+	return ps
+}
+
+// span is a time as a person reads it.
+func span(ns int64) string { return time.Duration(ns).Round(100 * time.Millisecond).String() }
 
 // tick runs the round of each interval: canary, losses, witnesses, clocks,
 // checkpoint.
@@ -52,15 +109,15 @@ func (m *Monitor) round(checkpoint bool) {
 			m.problem("second witness: " + s)
 		}
 	}
-	first, lost := m.primary.Stats(), uint64(0)
-	now := boottime()
+	first := m.primary.Stats()
+	totals := lossesOf(first)
+	now, mono := boottime(), monotonic()
 	m.mu.Lock()
-	if l := losses(first); l > m.lastLost {
-		lost, m.lastLost = l-m.lastLost, l
-	}
+	lost := totals.since(m.lastLost)
+	m.lastLost = totals
 	from := m.lastTick
-	late := now - from
-	m.lastTick = now
+	pauses := pauseOf(from, now, mono-m.lastMono)
+	m.lastTick, m.lastMono = now, mono
 	step := wallOffset() - m.wallOffset
 	if step > clockStepAfter || step < -clockStepAfter {
 		m.wallOffset += step
@@ -79,11 +136,13 @@ func (m *Monitor) round(checkpoint bool) {
 		default:
 			r.canary(m.primary.Name(), false, redact.Const("the monitor's own connect was not seen"), from, now)
 		}
-		if lost > 0 {
-			r.gap(m.primary.Name(), "records lost", from, now, lost)
+		for i, n := range lost {
+			if n > 0 {
+				r.gap(m.primary.Name(), losses[i].what, from, now, n)
+			}
 		}
-		if late > int64(lateAfter) {
-			r.gap(m.primary.Name(), "the monitor did not run", from, now, 0)
+		for _, p := range pauses {
+			r.gap(m.primary.Name(), p.what, p.from, p.to, 0)
 		}
 		if step != 0 {
 			r.clockStep(step)
@@ -99,15 +158,18 @@ func (m *Monitor) round(checkpoint bool) {
 	m.canary.run(m.locked)
 }
 
-// problem tells each open recording, once, of something that is not as it was
-// armed. Recordings that are opened later hear of it at their start.
+// problem tells each open recording of something that is not as it was armed:
+// once where it stays so, for recordings that are opened later at their start
+// too; and each time where it was put right again.
 func (m *Monitor) problem(what string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.problems[what] {
 		return
 	}
-	m.problems[what] = true
+	if !strings.HasSuffix(what, sensor.ArmedAgain) {
+		m.problems[what] = true
+	}
 	m.opt.Logf("%s", what)
 	for _, r := range m.open() {
 		r.gap(m.primary.Name(), what, m.lastTick, boottime(), 0)

@@ -123,11 +123,16 @@ type Adopter interface {
 	Adopt(root int, path string, cached bool) (event.FileID, error)
 }
 
+// ArmedAgain ends what Check says of a thing that was not as it was armed and
+// now is again: it counts each time, from the Check before to this one.
+const ArmedAgain = "; armed again"
+
 // Stats are running totals since Start.
 type Stats struct {
 	Forks, Execs, Exits uint64 // thread group leaders only
 	Records             uint64
 	Lost                uint64 // records that the kernel could not hand over
+	Stolen              uint64 // records that somebody else took out of the ring
 	Missed              uint64 // runs of a program that the kernel skipped
 	Folded              uint64 // file events that stand in another's Count
 	Undecoded           uint64

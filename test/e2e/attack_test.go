@@ -21,6 +21,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/judge"
 )
 
 // canaries are made-up secrets of known shapes, put together here so that no
@@ -188,7 +189,6 @@ func TestDetachedProgramsGivePartialCoverage(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd, stderr, in := begin(t, options{flags: []string{"--intent", policy}}, "sh", "-c", "echo ready; sleep 3")
-	mon := monitorOf(t, cmd.Process.Pid)
 	detached := 0
 	for _, l := range cgroupLinks(t) {
 		if out, err := exec.Command("bpftool", "link", "detach", "id", l).CombinedOutput(); err == nil {
@@ -200,7 +200,6 @@ func TestDetachedProgramsGivePartialCoverage(t *testing.T) {
 	if detached == 0 {
 		t.Fatal("no link could be detached: the test shows nothing")
 	}
-	_ = mon
 	code := wait(t, cmd)
 	w := loaded(t, in)
 	w.stderr, w.code = stderr.String(), code
@@ -209,6 +208,14 @@ func TestDetachedProgramsGivePartialCoverage(t *testing.T) {
 	}
 	w.must(w.verdict.Coverage.State == "partial", "coverage is %s after %d links were detached", w.verdict.Coverage.State, detached)
 	w.must(w.verdict.Verdict != "pass", "the verdict is pass")
+	var egress []judge.Gap
+	for _, g := range w.verdict.Coverage.Gaps {
+		if strings.Contains(g.What, "on_egress was detached") {
+			egress = append(egress, g)
+		}
+	}
+	w.must(len(egress) == 1 && egress[0].To > egress[0].From && strings.HasSuffix(egress[0].What, "armed again"),
+		"one gap with its span should say what was blind and that it was armed again: %+v", egress)
 }
 
 // cgroupLinks returns the ids of the cgroup links there are.
@@ -246,7 +253,15 @@ func TestAMonitorThatWasStoppedSaysSo(t *testing.T) {
 	if w.verdict == nil {
 		t.Fatalf("no verdict: %s", w.stderr)
 	}
-	w.must(w.verdict.Coverage.State == "partial" && len(w.verdict.Coverage.Gaps) > 0, "coverage is %+v", w.verdict.Coverage)
+	var stopped, said bool
+	for _, g := range w.verdict.Coverage.Gaps {
+		stopped = stopped || strings.Contains(g.What, "the monitor did not run for ") && g.To-g.From >= int64(2*time.Second)
+	}
+	for _, o := range w.verdict.Coverage.Outside {
+		said = said || strings.Contains(o.What, "signal 19")
+	}
+	w.must(w.verdict.Coverage.State == "partial" && stopped, "no gap says how long it was stopped: %+v", w.verdict.Coverage)
+	w.must(said && w.finding("monitor-attack") != nil, "who stopped it from outside is not told: %+v", w.verdict.Findings)
 }
 
 func TestTheNetlinkSensorSeesLessAndSaysWhat(t *testing.T) {

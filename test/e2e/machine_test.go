@@ -28,6 +28,7 @@ func TestAMachineThatRefusesBPFIsWatchedWithNetlink(t *testing.T) {
 	w.must(w.verdict.Coverage.State == "partial" && w.verdict.Verdict != "pass", "coverage %s, verdict %s", w.verdict.Coverage.State, w.verdict.Verdict)
 	w.must(anyContains(w.execs(), "sleep 0.1"), "the execs are %q", w.execs())
 	w.must(strings.Contains(w.stderr, "netlink"), "it does not say that it sees less")
+	w.must(anyContains(w.verdict.Coverage.Unseen, "eBPF sensor sees: it cannot be used: "), "why is not in the verdict: %q", w.verdict.Coverage.Unseen)
 }
 
 func TestWhereEBPFIsAskedForAndRefusedNothingIsStarted(t *testing.T) {
@@ -50,9 +51,49 @@ func TestInAnotherNetworkNamespaceThereIsNoSecondWitness(t *testing.T) {
 		t.Fatalf("no verdict; exit code %d, stderr:\n%s", w.code, w.stderr)
 	}
 	w.must(w.verdict.Coverage.Sensor == "ebpf" && w.verdict.Coverage.Witness == "none", "sensor %s, witness %s", w.verdict.Coverage.Sensor, w.verdict.Coverage.Witness)
+	w.must(anyContains(w.verdict.Coverage.Unseen, "no second witness: "), "why there is none is not in the verdict: %q", w.verdict.Coverage.Unseen)
 	w = run(t, options{argv0: []string{"unshare", "-n"}, flags: []string{"--sensor", "netlink"}}, "echo", "started")
 	w.must(w.code == 125 && w.stdout == "", "exit code %d, stdout %q", w.code, w.stdout)
 	w.must(strings.Contains(w.stderr, "network namespace"), "it does not say why")
+}
+
+// hiding gives a command line that runs the rest where a folder is empty.
+func hiding(t *testing.T, script string) []string {
+	t.Helper()
+	need(t, "unshare", "mount", "umount")
+	return []string{"unshare", "-m", "sh", "-c", script + " && exec \"$@\"", "sh"}
+}
+
+func TestWithoutTypeInformationItIsWatchedWithNetlinkAndSaysWhy(t *testing.T) {
+	// The kernel's types are looked for in files of /boot and /lib too.
+	if m, _ := filepath.Glob("/boot/vmlinux*"); len(m) > 0 {
+		t.Skip("the kernel's types are in /boot too")
+	}
+	hide := "mount -t tmpfs tmpfs /sys/kernel/btf"
+	w := run(t, options{argv0: hiding(t, hide)}, "sleep", "0.1")
+	if w.verdict == nil {
+		t.Fatalf("no verdict; exit code %d, stderr:\n%s", w.code, w.stderr)
+	}
+	c := w.verdict.Coverage
+	w.must(c.Sensor == "netlink" && c.State == "partial", "sensor %s, coverage %s", c.Sensor, c.State)
+	w.must(anyContains(c.Unseen, "BTF"), "what is missing is not named: %q", c.Unseen)
+	w = run(t, options{argv0: hiding(t, hide), flags: []string{"--sensor", "ebpf"}}, "echo", "started")
+	w.must(w.code == 125 && w.stdout == "" && strings.Contains(w.stderr, "BTF"), "exit code %d, stdout %q", w.code, w.stdout)
+}
+
+func TestWithoutCgroup2WhatIsNotSeenIsNamed(t *testing.T) {
+	w := run(t, options{argv0: hiding(t, "for m in $(awk '$3 == \"cgroup2\" {print $2}' /proc/mounts); do umount -l $m || exit 1; done")}, "true")
+	if w.verdict == nil {
+		t.Fatalf("no verdict; exit code %d, stderr:\n%s", w.code, w.stderr)
+	}
+	c := w.verdict.Coverage
+	w.must(c.Sensor != "ebpf" || anyContains(c.Unseen, "DNS answers (cgroup2 is not mounted)"), "sensor %s, not seen: %q", c.Sensor, c.Unseen)
+	w.must(c.State == "partial", "coverage is %s: nothing of DNS and UDP was seen", c.State)
+}
+
+// Nothing is asked of tracefs: the programs are typed by the kernel's own types.
+func TestWithoutTracefsEverythingIsSeen(t *testing.T) {
+	run(t, options{argv0: hiding(t, "mount -t tmpfs tmpfs /sys/kernel/debug && { test ! -d /sys/kernel/tracing || mount -t tmpfs tmpfs /sys/kernel/tracing; }")}, "true").complete()
 }
 
 func TestAFullDiskIsToldAndDoesNotDisturbTheCommand(t *testing.T) {

@@ -121,7 +121,7 @@ func TestCloseLeavesNothingInTheKernel(t *testing.T) {
 	}
 }
 
-func TestCheckFindsALinkThatWasDetachedByForce(t *testing.T) {
+func TestALinkThatWasDetachedByForceIsFoundAndArmedAgain(t *testing.T) {
 	s, _ := arm(t, Options{}, nil)
 	if lines := s.Check(); len(lines) != 0 {
 		t.Fatalf("%q", lines)
@@ -140,8 +140,11 @@ func TestCheckFindsALinkThatWasDetachedByForce(t *testing.T) {
 		l.Close()
 	}
 	lines := s.Check()
-	if len(lines) != 1 || !strings.Contains(lines[0], "on_egress was detached") {
+	if len(lines) != 1 || !strings.Contains(lines[0], "on_egress was detached") || !strings.HasSuffix(lines[0], sensor.ArmedAgain) {
 		t.Errorf("%q", lines)
+	}
+	if lines := s.Check(); len(lines) != 0 {
+		t.Errorf("after it was armed again: %q", lines)
 	}
 }
 
@@ -218,6 +221,9 @@ func TestARingThatIsTooSmallLosesNothingUncounted(t *testing.T) {
 	drain(t, s)
 	st := s.Stats()
 	after := numbered()
+	if st.Stolen != 0 {
+		t.Errorf("%d records count as stolen: nobody else reads the ring", st.Stolen)
+	}
 	if st.Lost == 0 || st.Records+st.Lost < before || st.Records+st.Lost > after {
 		t.Errorf("%d to %d numbered, %d came, %d lost", before, after, st.Records, st.Lost)
 	}

@@ -322,6 +322,27 @@ func (l *loaded) attach() error {
 	return nil
 }
 
+// rearm attaches a program again whose cgroup link was detached by force. The
+// old link is closed only then: its id must not be used for another meanwhile.
+func (l *loaded) rearm(a *attached) error {
+	root, err := cgroupRoot("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	lk, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: a.hook.attach, Program: l.coll.Programs[a.hook.program]})
+	if err != nil {
+		return err
+	}
+	info, err := lk.Info()
+	if err != nil {
+		_ = lk.Close()
+		return fmt.Errorf("reading what holds it: %w", err)
+	}
+	_ = a.link.Close()
+	a.link, a.id, a.prog = lk, info.ID, info.Program
+	return nil
+}
+
 // cgroupRoot finds where the version 2 hierarchy is mounted (proc(5),
 // mountinfo): at /sys/fs/cgroup, or below it beside version 1.
 func cgroupRoot(mountinfo string) (string, error) {

@@ -167,7 +167,7 @@ func (s *Sensor) stats(missed uint64) sensor.Stats {
 			st.Lost += c.Failed[0] + c.Failed[1] + c.Busy
 		}
 	}
-	st.Lost += s.reader.stolen.Load()
+	st.Stolen = s.reader.stolen.Load()
 	st.Records = s.reader.records.Load()
 	st.Undecoded = s.reader.undecoded.Load()
 	return st
@@ -183,8 +183,8 @@ type counters struct {
 }
 
 // Check looks whether all that was armed still is. A cgroup link that root
-// detached by force says so; a tracing link cannot be, and a second witness
-// would show it.
+// detached by force says so, and its program is attached again; a tracing link
+// cannot be, and a second witness would show it.
 func (s *Sensor) Check() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +192,8 @@ func (s *Sensor) Check() []string {
 		return []string{errNotRunning.Error()}
 	}
 	var lines []string
-	for _, a := range s.l.links {
+	for i := range s.l.links {
+		a := &s.l.links[i]
 		info, err := a.link.Info()
 		switch {
 		case err != nil:
@@ -202,7 +203,11 @@ func (s *Sensor) Check() []string {
 			lines = append(lines, fmt.Sprintf("program %s was replaced", a.hook.program))
 		}
 		if cg := info.Cgroup(); cg != nil && cg.CgroupId == 0 {
-			lines = append(lines, fmt.Sprintf("program %s was detached: %s not seen", a.hook.program, a.hook.without))
+			how := sensor.ArmedAgain
+			if err := s.l.rearm(a); err != nil {
+				how = fmt.Sprintf("; it could not be armed again: %v", err)
+			}
+			lines = append(lines, fmt.Sprintf("program %s was detached: %s not seen%s", a.hook.program, a.hook.without, how))
 		}
 	}
 	for _, name := range s.l.frozen {

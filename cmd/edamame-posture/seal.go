@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sealedName is what the monitor's program is called in /proc/PID/exe.
+const sealedName = "edamame-posture"
+
+// seals are those that nobody can take off again, root neither: fcntl(2).
+const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+
+// unsealed says why the monitor runs from a file; nil where it does not.
+var unsealed error
+
+// sealMonitor starts the monitor again from a sealed copy of its program in
+// memory: the file may lie where the job can write, and pages of a program
+// that runs come from its file. It is called before anything else, since what
+// was set up is lost, and returns only where the program is sealed, is no
+// monitor, or cannot be sealed.
+func sealMonitor() {
+	if len(os.Args) < 2 || os.Args[1] != "monitor" || slices.Contains(os.Args, "--leave") {
+		return
+	}
+	if err := execSealed(); err != nil {
+		unsealed = fmt.Errorf("it runs from its file: %w", err)
+	}
+}
+
+// execSealed returns nil in a program that is sealed already.
+func execSealed() error {
+	file, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if have, err := unix.FcntlInt(file.Fd(), unix.F_GET_SEALS, 0); err == nil && have&seals == seals {
+		// By the file's name, or ps shows the number of a descriptor.
+		_ = os.WriteFile("/proc/self/comm", []byte(sealedName), 0)
+		return nil
+	}
+	if exe, err := os.Readlink("/proc/self/exe"); err == nil && strings.HasPrefix(exe, "/memfd:") {
+		return errors.New("the copy in memory is not sealed") // else it would start itself for ever
+	}
+	fd, err := unix.MemfdCreate(sealedName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // before 6.3
+		fd, err = unix.MemfdCreate(sealedName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return fmt.Errorf("memfd_create: %w", err)
+	}
+	sealed := os.NewFile(uintptr(fd), sealedName)
+	defer sealed.Close()
+	if _, err := io.Copy(sealed, file); err != nil {
+		return fmt.Errorf("copying it into memory: %w", err)
+	}
+	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		return fmt.Errorf("sealing the copy: %w", err)
+	}
+	if err := same(file, sealed); err != nil {
+		return err
+	}
+	err = unix.Exec("/proc/self/fd/"+strconv.Itoa(int(sealed.Fd())), os.Args, os.Environ())
+	return fmt.Errorf("starting the sealed copy: %w", err)
+}
+
+// same compares what was copied with what runs.
+func same(a, b *os.File) error {
+	st, err := a.Stat()
+	if err != nil {
+		return err
+	}
+	copied, err := b.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Size() != copied.Size() || st.Size() == 0 {
+		return errors.New("its file changed while it was copied")
+	}
+	var maps [2][]byte
+	for i, f := range []*os.File{a, b} {
+		m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_POPULATE)
+		if err != nil {
+			return fmt.Errorf("comparing the copy: %w", err)
+		}
+		defer func() { _ = unix.Munmap(m) }()
+		maps[i] = m
+	}
+	if !bytes.Equal(maps[0], maps[1]) {
+		return errors.New("its file changed while it was copied")
+	}
+	return nil
+}
