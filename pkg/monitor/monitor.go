@@ -121,6 +121,8 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m.lastTick, m.lastMono = m.armed, monotonic()
 	m.lastLost = lossesOf(m.primary.Stats())
 	m.wallOffset = wallOffset()
+	// A recording may be shorter than the first round.
+	m.check()
 	go m.tick()
 	return m, nil
 }

@@ -101,14 +101,7 @@ func (m *Monitor) locked(f func()) {
 func (m *Monitor) round(checkpoint bool) {
 	m.rounds.Lock()
 	defer m.rounds.Unlock()
-	for _, s := range m.primary.Check() {
-		m.problem("sensor " + m.primary.Name() + ": " + s)
-	}
-	if m.second != nil {
-		for _, s := range m.second.Check() {
-			m.problem("second witness: " + s)
-		}
-	}
+	m.check()
 	first := m.primary.Stats()
 	totals := lossesOf(first)
 	now, mono := boottime(), monotonic()
@@ -156,6 +149,18 @@ func (m *Monitor) round(checkpoint bool) {
 	}
 	m.mu.Unlock()
 	m.canary.run(m.locked)
+}
+
+// check asks the sensors whether they still are as they were armed.
+func (m *Monitor) check() {
+	for _, s := range m.primary.Check() {
+		m.problem("sensor " + m.primary.Name() + ": " + s)
+	}
+	if m.second != nil {
+		for _, s := range m.second.Check() {
+			m.problem("second witness: " + s)
+		}
+	}
 }
 
 // problem tells each open recording of something that is not as it was armed:

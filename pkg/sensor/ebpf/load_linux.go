@@ -73,6 +73,9 @@ type loaded struct {
 	coll    *bpf.Collection
 	links   []attached
 	missing []string
+	// refused says which programs the kernel or the machine did not let be
+	// armed, though it has what they are for.
+	refused []string
 	living  *link.Iter // over the sockets; nil where the kernel has none
 	rodata  []byte     // what was written before the map was frozen
 	frozen  []string
@@ -188,7 +191,7 @@ func (l *loaded) loadWhatLoads(spec *bpf.CollectionSpec, opts bpf.CollectionOpti
 			return nil, fmt.Errorf("loading the programs: %w", err)
 		}
 		delete(spec.Programs, h.program)
-		l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
+		l.refuse(h, err)
 	}
 	coll, err := bpf.NewCollectionWithOptions(spec, opts)
 	if err != nil {
@@ -301,7 +304,7 @@ func (l *loaded) attach() error {
 				if h.required {
 					return fmt.Errorf("attaching to %s: %w", h.tracepoint, err)
 				}
-				l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
+				l.refuse(h, err)
 				continue
 			}
 			a := attached{hook: h, link: lk}
@@ -320,6 +323,15 @@ func (l *loaded) attach() error {
 		}
 	}
 	return nil
+}
+
+// refuse notes a program that is done without.
+func (l *loaded) refuse(h hook, err error) {
+	if h.without == "" {
+		return // the other of two that serve as well
+	}
+	l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
+	l.refused = append(l.refused, fmt.Sprintf("program %s could not be armed: %s not seen: %v", h.program, h.without, err))
 }
 
 // rearm attaches a program again whose cgroup link was detached by force. The

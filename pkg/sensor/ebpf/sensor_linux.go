@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	bpf "github.com/cilium/ebpf"
@@ -191,7 +192,7 @@ func (s *Sensor) Check() []string {
 	if s.reader == nil {
 		return []string{errNotRunning.Error()}
 	}
-	var lines []string
+	lines := slices.Clone(s.l.refused)
 	for i := range s.l.links {
 		a := &s.l.links[i]
 		info, err := a.link.Info()
