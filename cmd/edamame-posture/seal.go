@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -60,43 +59,31 @@ func execSealed() error {
 	}
 	sealed := os.NewFile(uintptr(fd), sealedName)
 	defer sealed.Close()
-	if _, err := io.Copy(sealed, file); err != nil {
+	if err := copyWhole(sealed, file); err != nil {
 		return fmt.Errorf("copying it into memory: %w", err)
 	}
 	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		return fmt.Errorf("sealing the copy: %w", err)
 	}
-	if err := same(file, sealed); err != nil {
-		return err
-	}
 	err = unix.Exec("/proc/self/fd/"+strconv.Itoa(int(sealed.Fd())), os.Args, os.Environ())
 	return fmt.Errorf("starting the sealed copy: %w", err)
 }
 
-// same compares what was copied with what runs.
-func same(a, b *os.File) error {
-	st, err := a.Stat()
+// copyWhole writes all of a program into its copy. Nobody can change the file
+// meanwhile: what is executed cannot be opened for writing (ETXTBSY).
+func copyWhole(to, from *os.File) error {
+	st, err := from.Stat()
 	if err != nil {
 		return err
 	}
-	copied, err := b.Stat()
+	m, err := unix.Mmap(int(from.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		return err
 	}
-	if st.Size() != copied.Size() || st.Size() == 0 {
-		return errors.New("its file changed while it was copied")
+	defer func() { _ = unix.Munmap(m) }()
+	n, err := to.Write(m) // one call where a loop of small ones takes twice the time
+	if err == nil && n != len(m) {
+		err = io.ErrShortWrite
 	}
-	var maps [2][]byte
-	for i, f := range []*os.File{a, b} {
-		m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_POPULATE)
-		if err != nil {
-			return fmt.Errorf("comparing the copy: %w", err)
-		}
-		defer func() { _ = unix.Munmap(m) }()
-		maps[i] = m
-	}
-	if !bytes.Equal(maps[0], maps[1]) {
-		return errors.New("its file changed while it was copied")
-	}
-	return nil
+	return err
 }
