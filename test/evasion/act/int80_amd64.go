@@ -1,0 +1,5 @@
+//go:build linux
+
+package main
+
+func int80(nr, a, b, c uint32) int32

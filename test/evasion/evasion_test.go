@@ -1,0 +1,278 @@
+// Package evasion tries, for real, what is done to hide from a monitor, and
+// holds what the evidence tells of it against a table. RESULTS.md is the table
+// with what was seen; go test ./test/evasion -update writes it.
+package evasion
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
+)
+
+var (
+	update      = flag.Bool("update", false, "write RESULTS.md")
+	dump        = flag.Bool("dump", false, "log every event of the cases that differ from the table")
+	binary, act string
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Geteuid() != 0 {
+		fmt.Println("SKIP test/evasion: watching from the kernel needs root: sudo -E go test ./test/evasion")
+		os.Exit(0)
+	}
+	dir, err := os.MkdirTemp("", "posture-evasion-")
+	if err != nil {
+		panic(err)
+	}
+	binary, act = filepath.Join(dir, "edamame-posture"), filepath.Join(dir, "act")
+	for to, pkg := range map[string]string{binary: "../../cmd/edamame-posture", act: "./act"} {
+		build := exec.Command("go", "build", "-o", to, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("%v\n%s", err, out))
+		}
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// scene is what the evidence tells of one case.
+type scene struct {
+	dir    string // of the act
+	truth  string // what the act wrote about itself
+	all    []event.Event
+	mine   []event.Event // by the act and what descends from it
+	gap    string        // coverage that is not complete, in the log's words
+	closed bool          // the log has an end
+	valid  bool          // the evidence verifies
+}
+
+// has reports whether an event of the act is such.
+func (s *scene) has(kind event.Kind, ok func(*event.Event) bool) bool { return s.count(kind, ok) > 0 }
+
+func (s *scene) count(kind event.Kind, ok func(*event.Event) bool) (n int) {
+	for i := range s.mine {
+		if e := &s.mine[i]; e.Kind == kind && ok(e) {
+			n++
+		}
+	}
+	return n
+}
+
+// watch runs acts under one monitor and gives their scenes.
+func watch(t *testing.T, sensor string, acts ...string) map[string]*scene {
+	t.Helper()
+	dir, home := t.TempDir(), t.TempDir()
+	for _, name := range acts {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if before[name] != nil {
+			before[name](t, filepath.Join(dir, name))
+		}
+	}
+	cmd := exec.Command(binary, append([]string{"run", "--sensor", sensor, "--", act, "all", dir}, acts...)...)
+	cmd.Dir, cmd.Env = home, append(os.Environ(), "HOME="+home)
+	cmd.WaitDelay = 10 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if stdout.Len() > 0 {
+		t.Errorf("acts failed: %s", &stdout)
+	}
+	path := filepath.Join(home, ".posture", "evidence")
+	ev, err := evidence.OpenPartial(path)
+	if err != nil {
+		t.Fatalf("evidence: %v; stderr: %s", err, &stderr)
+	}
+	defer ev.Close()
+	var all []event.Event
+	if err := ev.Each(func(_ []byte, e *event.Event) error { all = append(all, *e.Clone()); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	valid := false
+	if whole, err := evidence.Open(path); err == nil {
+		valid = whole.Verify() == nil
+		whole.Close()
+	}
+	scenes := map[string]*scene{}
+	for _, name := range acts {
+		s := &scene{dir: filepath.Join(dir, name), all: all, valid: valid}
+		b, _ := os.ReadFile(filepath.Join(s.dir, "truth"))
+		s.truth = string(b)
+		s.pick(name)
+		scenes[name] = s
+	}
+	return scenes
+}
+
+// pick takes the events of the act's process and of what descends from it.
+func (s *scene) pick(name string) {
+	type process struct {
+		pid   uint32
+		start int64
+	}
+	mine := map[process]bool{}
+	for i := range s.all {
+		e := &s.all[i]
+		p := process{e.Actor.PID, e.Actor.Start}
+		switch e.Kind {
+		case event.Exec:
+			if len(e.Argv) == 3 && e.Argv[1].Is(name) && e.Argv[2].Is(s.dir) {
+				mine[p] = true
+			}
+		case event.Fork:
+			if mine[process{e.Parent.PID, e.Parent.Start}] {
+				mine[p] = true
+			}
+		case event.End:
+			s.closed = true
+		case event.SensorGap:
+			s.gap += e.Sensor.String() + ": " + e.Detail.String() + "\n"
+		case event.Canary:
+			if !e.OK {
+				s.gap += "canary: " + e.Detail.String() + "\n"
+			}
+		}
+		if mine[p] {
+			s.mine = append(s.mine, *e)
+		}
+	}
+}
+
+// before prepares what is there before the monitor.
+var before = map[string]func(t *testing.T, dir string){
+	"ask-daemon": func(t *testing.T, dir string) {
+		cmd := exec.Command(act, "daemon", filepath.Join(dir, "daemon.sock"))
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+			t.Fatalf("the daemon says %q, %v", line, err)
+		}
+	},
+	"ask-tmux": func(t *testing.T, dir string) {
+		sock := filepath.Join(dir, "daemon.sock")
+		if out, err := exec.Command("tmux", "-f", "/dev/null", "-S", sock, "new-session", "-d", "sleep 60").CombinedOutput(); err != nil {
+			t.Fatalf("tmux: %v: %s", err, out)
+		}
+		t.Cleanup(func() { _ = exec.Command("tmux", "-S", sock, "kill-server").Run() })
+	},
+}
+
+func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
+	for _, p := range []string{"ip", "tmux", "gcore"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+	var together []string
+	for _, c := range cases {
+		if !c.alone {
+			together = append(together, c.name)
+		}
+	}
+	got := map[string]map[string]string{}
+	for _, sensor := range []string{"ebpf", "netlink"} {
+		scenes := watch(t, sensor, together...)
+		for _, c := range cases {
+			if c.alone {
+				scenes[c.name] = watch(t, sensor, c.name)[c.name]
+			}
+		}
+		got[sensor] = map[string]string{}
+		for _, c := range cases {
+			s, how := scenes[c.name], "missed"
+			switch {
+			case len(s.mine) > 0 && c.event != nil && c.event(s):
+				how = "event"
+			case c.covered != nil && c.covered(s):
+				how = "gap"
+			}
+			got[sensor][c.name] = how
+			want := c.ebpf
+			if sensor == "netlink" {
+				want = c.netlink
+			}
+			if want.luck {
+				continue
+			}
+			if seen := how != "missed"; seen != (want.reason == "") {
+				t.Errorf("%s on %s: %s, and the table says %q", c.name, sensor, how, want.reason)
+				if *dump {
+					for i := range s.mine {
+						t.Logf("%s", s.mine[i].AppendJSON(nil))
+					}
+					t.Logf("gap %q closed %v valid %v truth %q", s.gap, s.closed, s.valid, s.truth)
+				}
+			}
+		}
+	}
+	seen := 0
+	for _, c := range cases {
+		if got["ebpf"][c.name] != "missed" {
+			seen++
+		}
+	}
+	if seen*100 < len(cases)*95 {
+		t.Errorf("%d of %d are seen on eBPF, want 95 %%", seen, len(cases))
+	}
+	text := results()
+	if *update {
+		if err := os.WriteFile("RESULTS.md", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if b, _ := os.ReadFile("RESULTS.md"); string(b) != text {
+		t.Error("RESULTS.md is not what the table says: go test ./test/evasion -update")
+	}
+}
+
+func results() string {
+	var b strings.Builder
+	seen, netlink := 0, 0
+	for _, c := range cases {
+		if c.ebpf.reason == "" {
+			seen++
+		}
+		if c.netlink.reason == "" {
+			netlink++
+		}
+	}
+	fmt.Fprintf(&b, "# Evasions\n\nWritten by `go test ./test/evasion -update`, which does each of them for real and fails where this is not true.\n"+
+		"Seen: an event with the right actor and object is in the evidence, or a gap that covers the moment.\n\n"+
+		"eBPF sees %d of %d. netlink sees %d for certain.\n\n| case | what it tries | eBPF | netlink |\n|---|---|---|---|\n", seen, len(cases), netlink)
+	for _, c := range cases {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.name, c.tries, c.ebpf, c.netlink)
+	}
+	return b.String()
+}
+
+func (s *scene) pid() uint32 { n, _ := strconv.ParseUint(s.truth, 10, 32); return uint32(n) }
+
+var _ = syscall.SIGKILL

@@ -1,0 +1,321 @@
+package evasion
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/org/edamame-posture/pkg/event"
+)
+
+// outcome is what the table says of one sensor: seen, or the reason of a miss.
+type outcome struct {
+	reason string
+	luck   bool // it depends on the moment: not asserted
+}
+
+func (o outcome) String() string {
+	switch {
+	case o.luck:
+		return "by luck: " + o.reason
+	case o.reason != "":
+		return "missed: " + o.reason
+	}
+	return "seen"
+}
+
+var (
+	seen     = outcome{}
+	polled   = outcome{"sockets are read from tables now and then", true}
+	noSocket = outcome{reason: "no table holds it"}
+	noPower  = outcome{reason: "no source tells this system call"}
+	noWords  = outcome{reason: "it reads no traffic"}
+	noFile   = outcome{"files are told by fanotify for watched places, by the name they were found under", true}
+)
+
+type evasion struct {
+	name, tries   string
+	event         func(*scene) bool // the right actor and object are in the evidence
+	covered       func(*scene) bool // or a gap or tamper event covers the moment
+	ebpf, netlink outcome
+	alone         bool // disturbs others: a run of its own
+}
+
+func any(*event.Event) bool { return true }
+
+func to(addr string) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(event.Connect, func(e *event.Event) bool { return e.Dst.String() == addr })
+	}
+}
+
+func sends(n int, proto event.Proto, prefix string) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.count(event.Send, func(e *event.Event) bool { return e.Proto == proto && strings.HasPrefix(e.Dst.String(), prefix) }) >= n
+	}
+}
+
+func executes(n int, args ...string) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.count(event.Exec, func(e *event.Event) bool {
+			if len(e.Argv) < 1+len(args) {
+				return false
+			}
+			for i, a := range args {
+				if !e.Argv[i+1].Is(a) {
+					return false
+				}
+			}
+			return true
+		}) >= n
+	}
+}
+
+func both(a, b func(*scene) bool) func(*scene) bool {
+	return func(s *scene) bool { return a(s) && b(s) }
+}
+
+func image(bit event.Image) func(*scene) bool {
+	return func(s *scene) bool { return s.has(event.Exec, func(e *event.Event) bool { return e.Image&bit != 0 }) }
+}
+
+// credential: the canary was read by the act's own reader.
+func credential(s *scene) bool {
+	return s.has(event.Open, func(e *event.Event) bool { return e.Class.Is("npm") && e.Access&event.Read != 0 })
+}
+
+func onTarget(kind event.Kind, ops ...event.Op) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(kind, func(e *event.Event) bool {
+			for _, op := range ops {
+				if e.Op == op && e.Target.PID == s.pid() {
+					return true
+				}
+			}
+			return len(ops) == 0 && e.Target.PID == s.pid()
+		})
+	}
+}
+
+func opens(name string, access event.Access) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(event.Open, func(e *event.Event) bool { return strings.HasSuffix(e.Path.String(), name) && e.Access&access != 0 })
+	}
+}
+
+func unixTo(name string) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(event.Unix, func(e *event.Event) bool { return strings.HasSuffix(e.Path.String(), name) })
+	}
+}
+
+func asks(n int, suffix string) func(*scene) bool {
+	return func(s *scene) bool {
+		names := map[string]bool{}
+		for i := range s.mine {
+			if e := &s.mine[i]; e.Kind == event.DNS && strings.HasSuffix(e.Name.String(), suffix) {
+				names[e.Name.String()] = true
+			}
+		}
+		return len(names) >= n
+	}
+}
+
+func hello(dst, name string) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(event.TLS, func(e *event.Event) bool { return e.Dst.String() == dst && e.Name.Is(name) })
+	}
+}
+
+func power(kind event.Kind, op event.Op) func(*scene) bool {
+	return func(s *scene) bool { return s.has(kind, func(e *event.Event) bool { return e.Op == op }) }
+}
+
+// heldBy: at least the bytes went over the connection, counted for the image
+// whose first argument is role.
+func heldBy(role string) func(*scene) bool {
+	return func(s *scene) bool {
+		actors := map[event.Actor]bool{}
+		for i := range s.mine {
+			if e := &s.mine[i]; e.Kind == event.Exec && len(e.Argv) > 1 && e.Argv[1].Is(role) {
+				actors[e.Actor] = true
+			}
+		}
+		return s.has(event.Connect, func(e *event.Event) bool { return actors[e.Actor] && e.Dst.String() == peer })
+	}
+}
+
+func moved(bytes uint64) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(event.Flow, func(e *event.Event) bool { return e.Dst.String() == peer && e.Sent >= bytes })
+	}
+}
+
+func gapped(s *scene) bool { return s.gap != "" || !s.closed }
+
+func killed(signal int) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(event.Kill, func(e *event.Event) bool { return e.Target.PID == s.pid() && e.Signal == signal })
+	}
+}
+
+const peer = "198.51.100.7:7001"
+
+var cases = []evasion{
+	// Processes.
+	{name: "double-fork", tries: "fork, setsid, fork, parent gone; then connect", event: to(peer), netlink: polled},
+	{name: "pid-reuse", tries: "a pid given out again at once (ns_last_pid), another program in it", event: func(s *scene) bool {
+		starts := map[int64]string{}
+		for i := range s.mine {
+			if e := &s.mine[i]; e.Kind == event.Exec && e.Actor.PID == s.pid() && len(e.Argv) == 3 {
+				starts[e.Actor.Start] = e.Argv[2].String()
+			}
+		}
+		first, second := false, false
+		for _, a := range starts {
+			first, second = first || a == "first", second || a == "second"
+		}
+		return first && second
+	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "argv-rewrite", tries: "own argv overwritten, comm set to npm by prctl, PR_SET_MM; then connect", event: func(s *scene) bool { return executes(1, "masked", peer)(s) && to(peer)(s) }, netlink: polled},
+	{name: "argv0-forged", tries: "argv[0] says npm", event: func(s *scene) bool {
+		return s.has(event.Exec, func(e *event.Event) bool {
+			return len(e.Argv) > 0 && e.Argv[0].Is("npm") && strings.HasSuffix(e.Exe.String(), "/act")
+		})
+	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "memfd-exec", tries: "a program in a memfd executed", event: image(event.Memfd), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "fexecve-deleted", tries: "execveat of an open file whose name is gone", event: image(event.Deleted), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "mark", "from-stdin"), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: both(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
+	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: noPower},
+	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer), netlink: polled},
+	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "mark", "forged"), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "setuid", tries: "becomes nobody, then executes", event: func(s *scene) bool {
+		return s.has(event.Exec, func(e *event.Event) bool { return e.UID == 65534 })
+	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "long-argv", tries: "an argument of nearly 128 KiB before the one that matters", event: func(s *scene) bool {
+		return s.has(event.Exec, func(e *event.Event) bool { return e.ArgvBytes > 128<<10-200 })
+	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "odd-names", tries: "invalid UTF-8, terminal escapes, Markdown and newlines in names and arguments", event: func(s *scene) bool {
+		for _, n := range []string{"bad-", "esc-", "md-", "line-"} {
+			if !s.has(event.Exec, func(e *event.Event) bool { return len(e.Argv) > 2 && strings.HasPrefix(e.Argv[2].String(), n) }) ||
+				!s.has(event.Open, func(e *event.Event) bool { return strings.Contains(e.Path.String(), "/"+n) }) {
+				return false
+			}
+		}
+		return true
+	}, netlink: noFile},
+
+	// Network.
+	{name: "short-connection", tries: "connect and close at once", event: to(peer), netlink: polled},
+	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: polled},
+	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
+	{name: "uring-connect", tries: "connect by io_uring", event: to(peer), netlink: polled},
+	{name: "uring-send", tries: "a datagram by io_uring, without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
+	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: noSocket},
+	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer), netlink: polled},
+	{name: "private-range", tries: "a peer in 10.0.0.0/8", event: to("10.9.8.7:7001"), netlink: polled},
+	{name: "metadata-address", tries: "the cloud's metadata address 169.254.169.254", event: to("169.254.169.254:80"), netlink: polled},
+	{name: "ipv6", tries: "IPv6", event: to("[2001:db8::7]:7001"), netlink: polled},
+	{name: "ipv6-link-local", tries: "a link-local IPv6 peer", event: to("[fe80::7]:7001"), netlink: polled},
+	{name: "v4-mapped", tries: "an IPv4 peer through an IPv6 socket", event: func(s *scene) bool { return to(peer)(s) || to("[::ffff:198.51.100.7]:7001")(s) }, netlink: polled},
+	{name: "udp-sendto", tries: "sendto without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
+	{name: "udp-sendmsg", tries: "sendmsg without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
+	{name: "udp-sendmmsg", tries: "one sendmmsg to 20 peers", event: sends(20, event.ProtoUDP, "192.0.2."), netlink: noSocket},
+	{name: "raw-ipv4", tries: "a raw socket of protocol 253", event: func(s *scene) bool {
+		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
+	}, netlink: noSocket},
+	{name: "raw-own-header", tries: "a raw socket with an IP header of its own", event: func(s *scene) bool {
+		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
+	}, netlink: noSocket},
+	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, any) }, netlink: noSocket},
+	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, any) }, netlink: noSocket},
+	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, any) }, netlink: noSocket},
+	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
+	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
+	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker"), netlink: polled},
+	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: both(to(peer), moved(5000)), netlink: polled},
+	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: polled},
+	{name: "address-rewritten", tries: "the address rewritten by another thread during connect", event: func(s *scene) bool {
+		want, _ := strconv.Atoi(s.truth)
+		return s.count(event.Connect, func(e *event.Event) bool { return e.Dst.String() == "203.0.113.9:7002" }) >= want
+	}, netlink: polled},
+	{name: "bridge", tries: "a second namespace on a bridge of its own, as compose makes", event: to("10.88.0.1:7001"), netlink: polled},
+
+	// Names.
+	{name: "dns-label-tunnel", tries: "200 lookups with data in their labels", event: asks(200, ".tunnel.test"), netlink: noWords},
+	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own", event: func(s *scene) bool {
+		return s.has(event.DNS, func(e *event.Event) bool {
+			return e.Name.Is("allowed.test") && (e.Dst.Addr().String() == "203.0.113.9" || e.Src.Addr().String() == "203.0.113.9")
+		})
+	}, netlink: noWords},
+	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
+	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: func(s *scene) bool {
+		return asks(1, "split-dns.test")(s) || to("198.51.100.7:53")(s)
+	}, netlink: polled},
+	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
+	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853"), netlink: polled},
+	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
+	{name: "domain-fronting", tries: "one name in the ClientHello, another in the request inside", event: func(s *scene) bool {
+		return s.has(event.HTTP, func(e *event.Event) bool { return e.Name.Is("hidden.test") })
+	}, ebpf: outcome{reason: "the second name is inside the encryption; the connection and its first name are told"}, netlink: noWords},
+	{name: "http-other-host", tries: "an allowed name as Host of cleartext HTTP, to another address", event: func(s *scene) bool {
+		return s.has(event.HTTP, func(e *event.Event) bool { return e.Name.Is("allowed.test") && e.Dst.String() == peer })
+	}, netlink: noWords},
+
+	// Files: a canary .npmrc is read.
+	{name: "hard-link", tries: "a credential read through a hard link", event: credential, netlink: noFile},
+	{name: "symlink", tries: "through a symbolic link", event: credential, netlink: noFile},
+	{name: "bind-mount", tries: "through a bind mount in a mount namespace of its own", event: credential, netlink: noFile},
+	{name: "renamed", tries: "renamed first", event: credential, netlink: noFile},
+	{name: "proc-root", tries: "through /proc/self/root", event: credential, netlink: noFile},
+	{name: "proc-cwd", tries: "through /proc/self/cwd", event: credential, netlink: noFile},
+	{name: "chroot", tries: "after chroot", event: credential, netlink: noFile},
+	{name: "openat2", tries: "by openat2", event: credential, netlink: noFile},
+	{name: "open-by-handle", tries: "by open_by_handle_at", event: credential, netlink: noFile},
+	{name: "opath-reopened", tries: "by O_PATH and /proc/self/fd", event: credential, netlink: noFile},
+	{name: "mmap", tries: "by mmap", event: credential, netlink: noFile},
+	{name: "sendfile", tries: "by sendfile", event: credential, netlink: noFile},
+	{name: "copy-file-range", tries: "by copy_file_range", event: credential, netlink: noFile},
+	{name: "inherited-fd", tries: "opened by the parent, read by the child", event: credential, netlink: noFile},
+	{name: "uring-openat", tries: "opened by io_uring", event: credential, netlink: noFile},
+	{name: "uring-direct", tries: "opened by io_uring as a direct descriptor", event: credential, netlink: noFile},
+	{name: "path-rewritten", tries: "the path rewritten by another thread during open", event: credential, netlink: noFile},
+	{name: "deep-path", tries: "a file 5,000 bytes deep", event: opens("/deep-file", event.Create), netlink: noFile},
+	{name: "mmap-write", tries: "a source changed through mmap", event: opens("source.go", event.Write), netlink: noFile},
+	{name: "rename-over", tries: "a source replaced by rename", event: func(s *scene) bool {
+		return s.has(event.Rename, func(e *event.Event) bool { return strings.HasSuffix(e.NewPath.String(), "/source.go") })
+	}, netlink: noFile},
+
+	// Power over others.
+	{name: "ptrace", tries: "another process's memory by ptrace", event: onTarget(event.Ptrace, event.OpAttach, event.OpPeek), netlink: noPower},
+	{name: "process-vm-readv", tries: "by process_vm_readv", event: onTarget(event.MemAccess, event.OpRead), netlink: noPower},
+	{name: "process-vm-writev", tries: "written by process_vm_writev", event: onTarget(event.MemAccess, event.OpWrite), netlink: noPower},
+	{name: "proc-mem", tries: "by /proc/PID/mem", event: onTarget(event.MemAccess, event.OpRead), netlink: noFile},
+	{name: "proc-environ", tries: "another's environment by /proc/PID/environ", event: onTarget(event.MemAccess, event.OpRead), netlink: noFile},
+	{name: "proc-maps", tries: "another's memory map by /proc/PID/maps", event: func(s *scene) bool { return onTarget(event.MemAccess)(s) || opens("/maps", event.Read)(s) }, netlink: noFile},
+	{name: "gcore", tries: "gcore", event: func(s *scene) bool { return onTarget(event.Ptrace)(s) || onTarget(event.MemAccess)(s) }, netlink: noPower},
+	{name: "core-dump", tries: "another process made to dump its core (SIGQUIT)", event: killed(3), netlink: noPower},
+	{name: "pidfd-getfd", tries: "another's descriptor by pidfd_getfd", event: func(s *scene) bool {
+		return onTarget(event.MemAccess)(s) || onTarget(event.Ptrace)(s)
+	}, netlink: noPower},
+
+	// Handed to another, who was there before.
+	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: noSocket},
+	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, any) }), netlink: noSocket},
+	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
+
+	// Against the monitor.
+	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: gapped, netlink: noFile, alone: true},
+	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: gapped, netlink: polled, alone: true},
+	{name: "unmount-tracing", tries: "bpffs and tracefs unmounted in a mount namespace of its own", event: both(executes(1, "mark", "after-unmount"), power(event.Mount, event.OpUnmount)), netlink: noPower, alone: true},
+	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: both(killed(19), executes(1, "mark", "while-stopped")), covered: gapped, alone: true},
+	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: gapped, alone: true},
+	{name: "ptrace-monitor", tries: "ptrace of the monitor", event: onTarget(event.Ptrace, event.OpAttach), covered: gapped, netlink: noPower, alone: true},
+	{name: "read-monitor", tries: "the monitor's memory opened", event: onTarget(event.MemAccess), covered: gapped, netlink: noPower, alone: true},
+	{name: "detach-links", tries: "the monitor's BPF links detached by force", event: func(s *scene) bool { return s.has(event.BPF, any) }, covered: gapped, netlink: outcome{reason: "it has no links to detach"}, alone: true},
+	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted", event: func(s *scene) bool { return s.has(event.BPF, any) }, covered: gapped, netlink: outcome{reason: "it has no maps"}, alone: true},
+	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced", event: func(s *scene) bool { return s.has(event.BPF, any) }, covered: gapped, netlink: outcome{reason: "it has no rings"}, alone: true},
+	{name: "forge-log", tries: "root writes into the open log", covered: func(s *scene) bool { return !s.valid || gapped(s) }, event: opens(".jsonl.zst", event.Write), alone: true},
+}
