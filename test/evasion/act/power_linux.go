@@ -53,29 +53,38 @@ func victim(f func(pid int, addr uintptr) error) error {
 
 var secret = []byte("canary in memory")
 
+// monitorPID finds the monitor: a child of `run`, which is above us.
 func monitorPID() (int, error) {
-	// `run` is an ancestor, the monitor its other child.
-	for pid := os.Getppid(); pid > 1; {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	above := map[int]bool{}
+	for pid := os.Getppid(); pid > 1; pid = parent(pid) {
+		above[pid] = true
+	}
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range names {
+		pid, err := strconv.Atoi(n.Name())
 		if err != nil {
-			return 0, err
+			continue
 		}
-		for _, c := range strings.Fields(string(b)) {
-			cmdline, _ := os.ReadFile("/proc/" + c + "/cmdline")
-			if strings.Contains(string(cmdline), "\x00monitor\x00") {
-				return strconv.Atoi(c)
-			}
-		}
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, err
-		}
-		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if pid, err = strconv.Atoi(f[1]); err != nil {
-			return 0, err
+		cmdline, _ := os.ReadFile(filepath.Join("/proc", n.Name(), "cmdline"))
+		if strings.Contains(string(cmdline), "\x00monitor\x00") && above[parent(pid)] {
+			return pid, nil
 		}
 	}
 	return 0, fmt.Errorf("no monitor above")
+}
+
+// parent reads the fourth field of proc_pid_stat(5), or 0.
+func parent(pid int) int {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(f) < 2 {
+		return 0
+	}
+	ppid, _ := strconv.Atoi(f[1])
+	return ppid
 }
 
 // held gives the ids of BPF objects that a process holds, by the field's name
