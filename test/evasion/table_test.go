@@ -281,6 +281,9 @@ var cases = []evasion{
 	{name: "inherited-fd", tries: "opened by the parent, read by the child", event: credential, netlink: noFile},
 	{name: "uring-openat", tries: "opened by io_uring", event: credential, netlink: noFile},
 	{name: "uring-direct", tries: "opened by io_uring as a direct descriptor", event: credential, netlink: noFile},
+	{name: "int80-open", tries: "opened by the 32-bit call, int $0x80; where the kernel has none, its fault ends the process", event: func(s *scene) bool {
+		return credential(s) || s.truth == "no entry" && s.has(event.Exit, func(e *event.Event) bool { return e.Signal != 0 })
+	}, netlink: noFile},
 	{name: "path-rewritten", tries: "the path rewritten by another thread during open", event: credential, netlink: noFile},
 	{name: "deep-path", tries: "a file 5,000 bytes deep", event: opens("/deep-file", event.Create), netlink: noFile},
 	{name: "mmap-write", tries: "a source changed through mmap", event: opens("source.go", event.Write), netlink: noFile},
@@ -289,13 +292,13 @@ var cases = []evasion{
 	}, netlink: noFile},
 
 	// Power over others.
-	{name: "ptrace", tries: "another process's memory by ptrace", event: onTarget(event.Ptrace, event.OpAttach, event.OpPeek), netlink: noPower},
+	{name: "ptrace", tries: "another process's memory by ptrace", event: onTarget(event.Ptrace, event.OpAttach, event.OpPeek)},
 	{name: "process-vm-readv", tries: "by process_vm_readv", event: onTarget(event.MemAccess, event.OpRead), netlink: noPower},
 	{name: "process-vm-writev", tries: "written by process_vm_writev", event: onTarget(event.MemAccess, event.OpWrite), netlink: noPower},
 	{name: "proc-mem", tries: "by /proc/PID/mem", event: onTarget(event.MemAccess, event.OpRead), netlink: noFile},
 	{name: "proc-environ", tries: "another's environment by /proc/PID/environ", event: onTarget(event.MemAccess, event.OpRead), netlink: noFile},
 	{name: "proc-maps", tries: "another's memory map by /proc/PID/maps", event: func(s *scene) bool { return onTarget(event.MemAccess)(s) || opens("/maps", event.Read)(s) }, netlink: noFile},
-	{name: "gcore", tries: "gcore", event: func(s *scene) bool { return onTarget(event.Ptrace)(s) || onTarget(event.MemAccess)(s) }, netlink: noPower},
+	{name: "gcore", tries: "gcore", event: func(s *scene) bool { return onTarget(event.Ptrace)(s) || onTarget(event.MemAccess)(s) }},
 	{name: "core-dump", tries: "another process made to dump its core (SIGQUIT)", event: killed(3), netlink: noPower},
 	{name: "pidfd-getfd", tries: "another's descriptor by pidfd_getfd", event: func(s *scene) bool {
 		return onTarget(event.MemAccess)(s) || onTarget(event.Ptrace)(s)

@@ -149,7 +149,20 @@ func init() {
 		}
 		return u.must(18, unix.AT_FDCWD, cstr(filepath.Join(dir, ".npmrc")), 0, 0, unix.O_RDONLY, 1)
 	})
-	withCanary("int80-open", func(dir string) error {
+	acts["int80-open"] = func(dir string) error {
+		if err := canary(); err != nil {
+			return err
+		}
+		// A kernel without the entry ends the process by a fault.
+		cmd := self("files", "int80-open", dir)
+		cmd.Env, cmd.Stderr = append(os.Environ(), "GOTRACEBACK=crash"), nil
+		err := cmd.Run()
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return os.WriteFile("truth", []byte("no entry"), 0o600)
+		}
+		return err
+	}
+	readers["int80-open"] = func(dir string) error {
 		low, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_32BIT)
 		if err != nil {
 			return err
@@ -159,7 +172,7 @@ func init() {
 			return unix.Errno(-r)
 		}
 		return nil
-	})
+	}
 	withCanary("path-rewritten", func(dir string) error { return rewrittenPath(dir) })
 	acts["deep-path"] = func(string) error {
 		// A path of more than 4,096 bytes is made folder by folder.

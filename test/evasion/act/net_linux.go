@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -99,6 +100,15 @@ func raw4(addr string) []byte {
 	binary.BigEndian.PutUint16(b[2:], uint16(sa.Port))
 	copy(b[4:], sa.Addr[:])
 	return b
+}
+
+// drained ends a connection when the peer has read all of it.
+func drained(c net.Conn) error {
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, c)
+	return err
 }
 
 func dial(network, addr string) func(string) error {
@@ -330,7 +340,7 @@ func init() {
 				return err
 			}
 		}
-		return c.Close()
+		return drained(c)
 	})
 	onLoopback("dns-label-tunnel", func(string) error {
 		resolver("198.51.100.7:53")
@@ -512,8 +522,10 @@ func askTCP(name string, split bool) error {
 		q = q[9:]
 		time.Sleep(20 * time.Millisecond)
 	}
-	_, err = c.Write(q)
-	return err
+	if _, err = c.Write(q); err != nil {
+		return err
+	}
+	return drained(c)
 }
 
 // hello sends a ClientHello that names a server.

@@ -197,14 +197,6 @@ func init() {
 			return err
 		})
 	}
-	acts["int80-kill"] = func(string) error {
-		return victim(func(pid int, _ uintptr) error {
-			if r := int80(37, uint32(pid), uint32(unix.SIGUSR1), 0); r < 0 {
-				return unix.Errno(-r)
-			}
-			return nil
-		})
-	}
 	onMonitor("stop-monitor", func(pid int) error {
 		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 			return err
@@ -312,8 +304,11 @@ func init() {
 	})
 	acts["unmount-tracing"] = func(string) error {
 		return ownMounts(func() error {
-			for _, m := range []string{"/sys/fs/bpf", "/sys/kernel/tracing"} {
-				_ = unix.Unmount(m, unix.MNT_DETACH) // where it is not mounted the attempt counts
+			for kind, at := range map[string]string{"bpf": "/sys/fs/bpf", "tracefs": "/sys/kernel/tracing"} {
+				_ = unix.Mount(kind, at, kind, 0, "") // where it is not there yet
+				if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+					return err
+				}
 			}
 			return self("mark", "after-unmount").Run()
 		})
