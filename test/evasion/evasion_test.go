@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -274,5 +273,3 @@ func results() string {
 }
 
 func (s *scene) pid() uint32 { n, _ := strconv.ParseUint(s.truth, 10, 32); return uint32(n) }
-
-var _ = syscall.SIGKILL

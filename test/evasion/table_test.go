@@ -40,7 +40,7 @@ type evasion struct {
 	alone         bool // disturbs others: a run of its own
 }
 
-func any(*event.Event) bool { return true }
+func anyEvent(*event.Event) bool { return true }
 
 func to(addr string) func(*scene) bool {
 	return func(s *scene) bool {
@@ -130,8 +130,7 @@ func power(kind event.Kind, op event.Op) func(*scene) bool {
 	return func(s *scene) bool { return s.has(kind, func(e *event.Event) bool { return e.Op == op }) }
 }
 
-// heldBy: at least the bytes went over the connection, counted for the image
-// whose first argument is role.
+// heldBy: the connection is told as that of the image in this role.
 func heldBy(role string) func(*scene) bool {
 	return func(s *scene) bool {
 		actors := map[event.Actor]bool{}
@@ -150,7 +149,19 @@ func moved(bytes uint64) func(*scene) bool {
 	}
 }
 
-func gapped(s *scene) bool { return s.gap != "" || !s.closed }
+// told: a gap in the log says so in one of these words.
+func told(words ...string) func(*scene) bool {
+	return func(s *scene) bool {
+		for _, w := range words {
+			if strings.Contains(s.gap, w) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func unclosed(s *scene) bool { return !s.closed }
 
 func killed(signal int) func(*scene) bool {
 	return func(s *scene) bool {
@@ -229,9 +240,9 @@ var cases = []evasion{
 	{name: "raw-own-header", tries: "a raw socket with an IP header of its own", event: func(s *scene) bool {
 		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
 	}, netlink: noSocket},
-	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, any) }, netlink: noSocket},
-	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, any) }, netlink: noSocket},
-	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, any) }, netlink: noSocket},
+	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: noSocket},
+	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: noSocket},
+	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, anyEvent) }, netlink: noSocket},
 	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
 	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
 	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker"), netlink: polled},
@@ -306,19 +317,19 @@ var cases = []evasion{
 
 	// Handed to another, who was there before.
 	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: noSocket},
-	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, any) }), netlink: noSocket},
+	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.
-	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: gapped, netlink: noFile, alone: true},
-	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: gapped, netlink: polled, alone: true},
+	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: told("lost"), netlink: noFile, alone: true},
+	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: told("lost"), netlink: polled, alone: true},
 	{name: "unmount-tracing", tries: "bpffs and tracefs unmounted in a mount namespace of its own", event: both(executes(1, "mark", "after-unmount"), power(event.Mount, event.OpUnmount)), netlink: noPower, alone: true},
-	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: both(killed(19), executes(1, "mark", "while-stopped")), covered: gapped, alone: true},
-	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: gapped, alone: true},
-	{name: "ptrace-monitor", tries: "ptrace of the monitor", event: onTarget(event.Ptrace, event.OpAttach), covered: gapped, netlink: noPower, alone: true},
-	{name: "read-monitor", tries: "the monitor's memory opened", event: onTarget(event.MemAccess), covered: gapped, netlink: noPower, alone: true},
-	{name: "detach-links", tries: "the monitor's BPF links detached by force", event: func(s *scene) bool { return s.has(event.BPF, any) }, covered: gapped, netlink: outcome{reason: "it has no links to detach"}, alone: true},
-	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted", event: func(s *scene) bool { return s.has(event.BPF, any) }, covered: gapped, netlink: outcome{reason: "it has no maps"}, alone: true},
-	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced", event: func(s *scene) bool { return s.has(event.BPF, any) }, covered: gapped, netlink: outcome{reason: "it has no rings"}, alone: true},
-	{name: "forge-log", tries: "root writes into the open log", covered: func(s *scene) bool { return !s.valid || gapped(s) }, event: opens(".jsonl.zst", event.Write), alone: true},
+	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: both(killed(19), executes(1, "mark", "while-stopped")), covered: told("did not run", "stopped", "starved"), alone: true},
+	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: unclosed, alone: true},
+	{name: "ptrace-monitor", tries: "ptrace of the monitor", event: onTarget(event.Ptrace, event.OpAttach), alone: true},
+	{name: "read-monitor", tries: "the monitor's memory opened", event: onTarget(event.MemAccess), netlink: noPower, alone: true},
+	{name: "detach-links", tries: "the monitor's BPF links detached by force", event: power(event.BPF, event.OpDetach), covered: told("detached"), netlink: outcome{reason: "it has no links to detach"}, alone: true},
+	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted", event: power(event.BPF, event.OpMapUpdate), covered: told("map"), netlink: outcome{reason: "it has no maps"}, alone: true},
+	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced", event: power(event.BPF, event.OpObject), covered: told("ring"), netlink: outcome{reason: "it has no rings"}, alone: true},
+	{name: "forge-log", tries: "root writes into the open log", event: opens(".jsonl.zst", event.Write), covered: func(s *scene) bool { return !s.valid }, netlink: outcome{reason: "the monitor writes over it at its own place: the evidence is whole"}, alone: true},
 }

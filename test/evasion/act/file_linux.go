@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canary makes the credential file that is to be read, and its look-alike to
-// read it by.
+// canary makes the credential file that is to be read.
 func canary() error { return os.WriteFile(".npmrc", []byte("token=canary\n"), 0o600) }
 
 func read(path string) error { _, err := os.ReadFile(path); return err }
