@@ -160,20 +160,9 @@ func (s *scene) pick(name string) {
 
 // before prepares what is there before the monitor.
 var before = map[string]func(t *testing.T, dir string){
-	"ask-daemon": func(t *testing.T, dir string) {
-		cmd := exec.Command(act, "daemon", filepath.Join(dir, "daemon.sock"))
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-			t.Fatalf("the daemon says %q, %v", line, err)
-		}
-	},
+	"ask-daemon":   startDaemon,
+	"daemon-works": startDaemon,
+
 	"ask-tmux": func(t *testing.T, dir string) {
 		sock := filepath.Join(dir, "daemon.sock")
 		if out, err := exec.Command("tmux", "-f", "/dev/null", "-S", sock, "new-session", "-d", "sleep 60").CombinedOutput(); err != nil {
@@ -181,6 +170,22 @@ var before = map[string]func(t *testing.T, dir string){
 		}
 		t.Cleanup(func() { _ = exec.Command("tmux", "-S", sock, "kill-server").Run() })
 	},
+}
+
+func startDaemon(t *testing.T, dir string) {
+	t.Helper()
+	cmd := exec.Command(act, "daemon", filepath.Join(dir, "daemon.sock"))
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the daemon says %q, %v", line, err)
+	}
 }
 
 func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
@@ -216,6 +221,9 @@ func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
 			want := c.ebpf
 			if sensor == "netlink" {
 				want = c.netlink
+			}
+			if *dump && sensor == "netlink" {
+				t.Logf("netlink %s %s", c.name, how)
 			}
 			if want.luck {
 				continue

@@ -24,12 +24,11 @@ func (o outcome) String() string {
 }
 
 var (
-	seen     = outcome{}
-	polled   = outcome{"sockets are read from tables now and then", true}
+	polled   = outcome{"sockets are read from tables now and then, in the namespaces that it knows of", true}
 	noSocket = outcome{reason: "no table holds it"}
 	noPower  = outcome{reason: "no source tells this system call"}
 	noWords  = outcome{reason: "it reads no traffic"}
-	noFile   = outcome{"files are told by fanotify for watched places, by the name they were found under", true}
+	noFile   = outcome{reason: "it tells no opening of files"}
 )
 
 type evasion struct {
@@ -262,9 +261,7 @@ var cases = []evasion{
 		})
 	}, netlink: noWords},
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
-	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: func(s *scene) bool {
-		return asks(1, "split-dns.test")(s) || to("198.51.100.7:53")(s)
-	}, netlink: polled},
+	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
 	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
 	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853"), netlink: polled},
 	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
@@ -294,7 +291,7 @@ var cases = []evasion{
 	{name: "uring-direct", tries: "opened by io_uring as a direct descriptor", event: credential, netlink: noFile},
 	{name: "int80-open", tries: "opened by the 32-bit call, int $0x80; where the kernel has none, its fault ends the process", event: func(s *scene) bool {
 		return credential(s) || s.truth == "no entry" && s.has(event.Exit, func(e *event.Event) bool { return e.Signal != 0 })
-	}, netlink: noFile},
+	}, netlink: outcome{"the fault is told where the kernel has no such call, the opening is not", true}},
 	{name: "path-rewritten", tries: "the path rewritten by another thread during open", event: credential, netlink: noFile},
 	{name: "deep-path", tries: "a file 5,000 bytes deep", event: opens("/deep-file", event.Create), netlink: noFile},
 	{name: "mmap-write", tries: "a source changed through mmap", event: opens("source.go", event.Write), netlink: noFile},
@@ -317,6 +314,14 @@ var cases = []evasion{
 
 	// Handed to another, who was there before.
 	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: noSocket},
+	{name: "daemon-works", tries: "what that daemon then starts", event: func(s *scene) bool {
+		for i := range s.all {
+			if e := &s.all[i]; e.Kind == event.Exec && len(e.Argv) == 3 && e.Argv[2].Is("by-daemon") {
+				return true
+			}
+		}
+		return false
+	}, ebpf: outcome{reason: "it is not of the watched lineage: `run --host` tells it, and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage"}},
 	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 

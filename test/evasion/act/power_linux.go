@@ -380,6 +380,7 @@ func init() {
 		_, err = bufio.NewReader(c).ReadString('\n')
 		return err
 	}
+	acts["daemon-works"] = acts["ask-daemon"]
 	acts["ask-tmux"] = func(dir string) error {
 		return exec.Command("tmux", "-S", filepath.Join(dir, "daemon.sock"), "new-window", "-d", "true").Run()
 	}
