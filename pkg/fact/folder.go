@@ -331,8 +331,8 @@ func (f *Folder) absolute(name, cwd redact.Text) redact.Text {
 }
 
 func (f *Folder) open(ev *event.Event, n *process.Node) *Fact {
-	if ev.Err != 0 {
-		return nil // it was refused: nothing was read or written
+	if ev.Err != 0 || ev.Path.IsZero() {
+		return nil // it was refused; or more of an open that was told before
 	}
 	var fact *Fact
 	if ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {

@@ -472,3 +472,42 @@ func TestWhoTriedToEndTheMonitorIsRemembered(t *testing.T) {
 		t.Errorf("% x", b)
 	}
 }
+
+func init() {
+	roles["read-often"] = func(a []string) error {
+		n, err := strconv.Atoi(a[1])
+		for range n {
+			if _, err := os.ReadFile(a[0]); err != nil {
+				return err
+			}
+		}
+		return err
+	}
+}
+
+func TestEveryOpenOfAWatchedFileIsCounted(t *testing.T) {
+	s, rec := arm(t, Options{Watch: sensor.Watch{Names: []string{"credentials"}}}, nil)
+	path := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(path, []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const n = 5000
+	pid, _ := perform(t, "read-often", path, strconv.Itoa(n))
+	drain(t, s)
+	var count uint64
+	named := 0
+	for _, r := range rec.find(func(r *sensor.Record) bool {
+		return r.Kind == event.Open && r.PID == pid && r.Watched && r.Access == event.Read
+	}) {
+		count += max(r.Count, 1)
+		if string(r.Path) == path {
+			named++
+		}
+		if r.File.Inode == 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if count != n || named == 0 {
+		t.Errorf("%d opens are told, %d of them with the name, want %d", count, named, n)
+	}
+}

@@ -44,7 +44,7 @@ var hooks = []hook{
 	{program: "on_uring_sqe", tracepoint: "io_uring_submit_sqe", or: "io_uring_submit_req", without: "file operations by io_uring"},
 	{program: "on_signal", tracepoint: "signal_generate", without: "signals to other processes"},
 	{program: "on_send_length", tracepoint: "sock_send_length", without: "packets of AF_PACKET sockets"},
-	{program: "on_living", iterator: "task_file", without: "bytes of a connection before its end"},
+	{program: "on_living", iterator: "task_file", without: "bytes of a connection before its end, and how often an act came that was folded and did not come again"},
 	{program: "on_create", attach: bpf.AttachCGroupInetSockCreate, without: "makers of UDP sockets"},
 	{program: "on_connect4", attach: bpf.AttachCGroupInet4Connect, without: "users of IPv4 sockets made by others"},
 	{program: "on_connect6", attach: bpf.AttachCGroupInet6Connect, without: "users of IPv6 sockets made by others"},

@@ -200,7 +200,7 @@ func (r *reader) run() {
 				r.disturbed[i].Store(true)
 			}
 		}
-		if len(waiting) > 0 && !stopping {
+		if len(waiting) > 0 || stopping {
 			r.askLiving()
 		}
 		cut := boottime()
@@ -284,7 +284,8 @@ func (r *reader) pass(cut int64) bool {
 }
 
 // askLiving has each connection that goes on tell what it has carried since it
-// was last asked. The records come through the ring.
+// was last asked, and every act that was folded how often it was. The records
+// come through the rings.
 func (r *reader) askLiving() {
 	if r.living == nil {
 		return

@@ -186,7 +186,8 @@ static __always_inline void namespaces(struct task_struct *task, u32 ns[4])
 
 /*
  * Folding: what one actor does to one object again and again is told at first
- * and then at most once a second, with how often it was.
+ * and then at most once a second, with how often it was. What is held back when
+ * nothing follows is told when the reader asks.
  */
 struct fold_key {
 	u64 object;
@@ -199,7 +200,8 @@ struct fold_key {
 
 struct fold {
 	u64 told;
-	u64 count;
+	u64 count; /* what is held back */
+	u64 inode;
 };
 
 struct {
@@ -212,7 +214,7 @@ struct {
 #define FOLD_NS 1000000000ULL
 
 /* Returns how many times it is to be told as, 0 for not now. */
-static __always_inline u64 folding(u64 object, u32 part, u32 verb)
+static __always_inline u64 folding(u64 object, u32 part, u32 verb, u64 inode)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct fold_key key = {
@@ -224,7 +226,7 @@ static __always_inline u64 folding(u64 object, u32 part, u32 verb)
 		.image = task->self_exec_id,
 	};
 	struct fold *f = bpf_map_lookup_elem(&folds, &key);
-	struct fold first = { .told = bpf_ktime_get_boot_ns() };
+	struct fold first = { .told = bpf_ktime_get_boot_ns(), .inode = inode };
 	struct counters *c;
 
 	if (!f) {

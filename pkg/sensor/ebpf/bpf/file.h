@@ -233,7 +233,7 @@ __noinline int on_open(u64 fd, u64 how)
 	count = 1;
 	if (!(fmode & FMODE_CREATED))
 		count = folding(BPF_CORE_READ(inode, i_ino) ^ (u64)BPF_CORE_READ(inode, i_generation) << 32,
-				BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | access);
+				BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | access, BPF_CORE_READ(inode, i_ino));
 	if (!count)
 		return 0;
 	s = take(&slot);

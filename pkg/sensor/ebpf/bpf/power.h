@@ -13,7 +13,7 @@ __noinline int on_act(u64 type, u64 op, u64 target, u64 arg, u64 err)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct act_record r = {};
 
-	r.count = folding(target, op, type << 8);
+	r.count = folding(target, op, type << 8, 0);
 	if (!r.count)
 		return 0;
 	begin(&r.h, type);
@@ -524,7 +524,7 @@ int on_signal(u64 *ctx)
 	}
 	if (target->tgid == self && (ctx[0] == SIGKILL || ctx[0] == SIGTERM || ctx[0] == SIGSTOP))
 		remember(task, ctx[0]);
-	r.count = folding(start_of(target), target->tgid, R_KILL << 8 | (u8)ctx[0]);
+	r.count = folding(start_of(target), target->tgid, R_KILL << 8 | (u8)ctx[0], 0);
 	if (!r.count)
 		return 0;
 	begin(&r.h, R_KILL);

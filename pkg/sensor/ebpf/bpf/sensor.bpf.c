@@ -14,6 +14,7 @@
 #include "process.h"
 #include "socket.h"
 #include "file.h"
+#include "living.h"
 #include "power.h"
 #include "uring.h"
 
