@@ -32,6 +32,9 @@ var losses = [...]loss{
 	{"records that could not be read", func(s sensor.Stats) uint64 { return s.Undecoded }},
 }
 
+// skippedRuns is the place in losses of what Stats.MissedOf tells more of.
+const skippedRuns = 2
+
 // lossTotals are the totals of losses, in their order.
 type lossTotals [len(losses)]uint64
 
@@ -131,7 +134,11 @@ func (m *Monitor) round(checkpoint bool) {
 		}
 		for i, n := range lost {
 			if n > 0 {
-				r.gap(m.primary.Name(), losses[i].what, from, now, n)
+				what := losses[i].what
+				if i == skippedRuns && len(first.MissedOf) > 0 {
+					what += " (" + strings.Join(first.MissedOf, ", ") + ")"
+				}
+				r.gap(m.primary.Name(), what, from, now, n)
 			}
 		}
 		for _, p := range pauses {

@@ -131,10 +131,11 @@ const ArmedAgain = "; armed again"
 type Stats struct {
 	Forks, Execs, Exits uint64 // thread group leaders only
 	Records             uint64
-	Lost                uint64 // records that the kernel could not hand over
-	Stolen              uint64 // records that somebody else took out of the ring
-	Missed              uint64 // runs of a program that the kernel skipped
-	Folded              uint64 // file events that stand in another's Count
+	Lost                uint64   // records that the kernel could not hand over
+	Stolen              uint64   // records that somebody else took out of the ring
+	Missed              uint64   // runs of a program that the kernel skipped
+	MissedOf            []string // the programs
+	Folded              uint64   // file events that stand in another's Count
 	Undecoded           uint64
 	// Missing names what this sensor cannot see on this kernel.
 	Missing []string

@@ -24,7 +24,7 @@ type Sensor struct {
 	last   sensor.Stats // after Close
 
 	missing []string
-	progs   []*bpf.Program
+	progs   map[string]*bpf.Program
 	counts  *bpf.Map
 }
 
@@ -66,9 +66,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	}
 	r.living = l.living
 	s.l, s.reader, s.missing, s.counts = l, r, l.missing, l.coll.Maps["counts"]
-	for _, p := range l.coll.Programs {
-		s.progs = append(s.progs, p)
-	}
+	s.progs = l.coll.Programs
 	go r.run()
 	// The kernel's type information is mapped until it is collected, and
 	// nobody needs it again.
@@ -124,12 +122,12 @@ func (s *Sensor) Close() error {
 		s.closed = true
 		return nil
 	}
-	missed := s.misses()
+	missed, of := s.misses()
 	s.l.detach()
 	close(s.reader.stop)
 	s.reader.wake()
 	<-s.reader.ended
-	s.last = s.stats(missed)
+	s.last = s.stats(missed, of)
 	s.reader.close()
 	s.l.close()
 	s.closed, s.reader, s.progs, s.counts = true, nil, nil, nil
@@ -147,17 +145,20 @@ func (s *Sensor) Stats() sensor.Stats {
 	return s.stats(s.misses())
 }
 
-func (s *Sensor) misses() (n uint64) {
-	for _, p := range s.progs {
-		if st, err := p.Stats(); err == nil {
+// misses returns how many runs of programs the kernel skipped, and of which.
+func (s *Sensor) misses() (n uint64, of []string) {
+	for name, p := range s.progs {
+		if st, err := p.Stats(); err == nil && st.RecursionMisses > 0 {
 			n += st.RecursionMisses
+			of = append(of, name)
 		}
 	}
-	return n
+	slices.Sort(of)
+	return n, of
 }
 
-func (s *Sensor) stats(missed uint64) sensor.Stats {
-	st := sensor.Stats{Missing: s.missing, Missed: missed}
+func (s *Sensor) stats(missed uint64, of []string) sensor.Stats {
+	st := sensor.Stats{Missing: s.missing, Missed: missed, MissedOf: of}
 	var all []counters
 	if err := s.counts.Lookup(uint32(0), &all); err == nil {
 		for _, c := range all {
