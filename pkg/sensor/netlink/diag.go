@@ -239,3 +239,11 @@ func listRequest(family, proto byte, states uint32) []byte {
 	ne.PutUint32(p[4:], states)
 	return b
 }
+
+// cookieRequest is listRequest for TCP, without struct tcp_info: the kernel
+// takes the lock of each socket to fill it.
+func cookieRequest(family byte, states uint32) []byte {
+	b := listRequest(family, protoTCP, states)
+	b[nlHeaderSize+2] = 0
+	return b
+}

@@ -26,8 +26,8 @@ import (
 
 // Options are the settings of a sensor. The zero value is good.
 type Options struct {
-	// WitnessOnly makes a sensor that only counts forks, execs and exits. It
-	// reads nothing of /proc and gives no record but [event.SensorGap], so
+	// WitnessOnly makes a sensor that only counts forks, execs and exits, and
+	// lists TCP sockets when asked to. It reads nothing of /proc and gives no record but [event.SensorGap], so
 	// that it costs next to nothing beside another sensor.
 	WitnessOnly bool
 	// Watch is not used: this sensor sees no file. It is here so that both
@@ -63,6 +63,22 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// TCPSocket is one line of the list that [Sensor.TCPSockets] reads.
+type TCPSocket struct {
+	Cookie uint64 // the kernel's own number for it, never given twice
+	// Port is its local port.
+	Port uint16
+	// Listening: it takes connections. Connecting: its SYN has no answer yet.
+	// Neither: the connection stands, or the peer has closed its direction.
+	Listening, Connecting bool
+	// Held: a descriptor leads to it. One that waits to be accepted has none,
+	// nor has one that its process has closed.
+	Held bool
+}
+
+// socketsMax bounds the list of [Sensor.TCPSockets].
+const socketsMax = 4096
+
 // blind is what this sensor cannot see on any kernel.
 var blind = []string{
 	"arguments, path and environment of a process that ends, or executes another program, within about half a millisecond",
@@ -77,4 +93,4 @@ var blind = []string{
 	"tampering but for ptrace attaches: no kill, bpf, module, mount, io_uring",
 }
 
-var blindWitness = []string{"everything but the number of forks, execs and exits"}
+var blindWitness = []string{"everything but the number of forks, execs and exits, and which TCP sockets are open"}

@@ -35,6 +35,7 @@ type Sensor struct {
 	reader   *reader
 	dispatch *dispatcher
 	watcher  *watcher // nil for a witness
+	lister   lister
 
 	readerDone, dispatchDone, watcherDone chan struct{}
 }
@@ -42,7 +43,9 @@ type Sensor struct {
 var _ sensor.Sensor = (*Sensor)(nil)
 
 // New returns a sensor that sees nothing before Start.
-func New(opt Options) *Sensor { return &Sensor{opt: opt.withDefaults()} }
+func New(opt Options) *Sensor {
+	return &Sensor{opt: opt.withDefaults(), lister: lister{most: socketsMax}}
+}
 
 // Name returns "netlink".
 func (s *Sensor) Name() string { return "netlink" }
@@ -245,5 +248,8 @@ func (s *Sensor) close() {
 	close(s.dispatch.stop)
 	<-s.dispatchDone
 	s.queue.close()
+	s.lister.mu.Lock()
+	s.lister.close()
+	s.lister.mu.Unlock()
 	s.hangUp()
 }

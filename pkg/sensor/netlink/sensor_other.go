@@ -30,5 +30,8 @@ func (s *Sensor) Check() []string { return []string{"netlink: not started"} }
 // Stats returns zeroes.
 func (s *Sensor) Stats() sensor.Stats { return sensor.Stats{} }
 
+// TCPSockets returns an error.
+func (s *Sensor) TCPSockets(func(TCPSocket)) (cut bool, err error) { return false, probe.CanNetlink() }
+
 // Close does nothing.
 func (s *Sensor) Close() error { return nil }

@@ -220,3 +220,90 @@ func TestSocketsInAnotherNetworkNamespaceAreTold(t *testing.T) {
 		t.Errorf("end: %+v", ends)
 	}
 }
+
+func TestAWitnessListsWhatIsConnectedAndWhoHoldsIt(t *testing.T) {
+	s := start(t, Options{WitnessOnly: true}, func(*sensor.Record) {})
+	for _, network := range []string{"tcp4", "tcp6"} {
+		t.Run(network, func(t *testing.T) {
+			ln, err := net.Listen(network, map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"}[network])
+			if err != nil {
+				t.Skip(err) // a machine without IPv6
+			}
+			defer ln.Close()
+			raw, err := net.Dial(network, ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer raw.Close()
+			port := func(a net.Addr) uint16 { return uint16(a.(*net.TCPAddr).Port) }
+			var cookie uint64
+			conn, _ := raw.(*net.TCPConn).SyscallConn()
+			_ = conn.Control(func(fd uintptr) { cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			look := func() (all []TCPSocket) {
+				t.Helper()
+				cut, err := s.TCPSockets(func(k TCPSocket) {
+					if k.Port == port(ln.Addr()) || k.Cookie == cookie {
+						all = append(all, k)
+					}
+				})
+				if cut || err != nil {
+					t.Fatal(cut, err)
+				}
+				return all
+			}
+			has := func(all []TCPSocket, what string, want func(TCPSocket) bool) {
+				t.Helper()
+				for _, k := range all {
+					if want(k) {
+						return
+					}
+				}
+				t.Errorf("no %s: %+v", what, all)
+			}
+			// Nobody accepts before the list is read.
+			all := look()
+			has(all, "listener", func(k TCPSocket) bool { return k.Listening })
+			has(all, "client", func(k TCPSocket) bool {
+				return k.Cookie == cookie && k.Held && !k.Listening && !k.Connecting && k.Port == port(raw.LocalAddr())
+			})
+			has(all, "connection in the listener's queue", func(k TCPSocket) bool { return !k.Listening && !k.Held && k.Port == port(ln.Addr()) })
+			accepted, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer accepted.Close()
+			has(look(), "accepted connection", func(k TCPSocket) bool { return !k.Listening && k.Held && k.Port == port(ln.Addr()) })
+		})
+	}
+}
+
+func TestAListThatIsTooLongIsCutAndTheNextOneIsReadFromItsBeginning(t *testing.T) {
+	s := start(t, Options{WitnessOnly: true}, func(*sensor.Record) {})
+	s.lister.most = 1
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n := 0
+	count := func(k TCPSocket) {
+		if !k.Listening {
+			n++
+		}
+	}
+	if cut, err := s.TCPSockets(count); !cut || err != nil || n != 1 {
+		t.Fatalf("%d sockets, cut %v, %v; want 1 and a cut list", n, cut, err)
+	}
+	n, s.lister.most = 0, socketsMax
+	if cut, err := s.TCPSockets(count); cut || err != nil || n < 2 {
+		t.Fatalf("%d sockets, cut %v, %v; want both ends of a connection", n, cut, err)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	nl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -295,56 +294,7 @@ func (w *watcher) listAll(ns *namespace, now int64) {
 
 // dump asks for a list and calls f with each entry.
 func (w *watcher) dump(ns *namespace, family, proto byte, states uint32, f func([]byte)) error {
-	if err := unix.Sendto(ns.listFD, listRequest(family, proto, states), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	for {
-		n, from, err := w.read(ns.listFD)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if from != 0 {
-			w.counts.forged.Add(1)
-			continue
-		}
-		done, errno, err := messages(w.buf[:n], func(kind uint16, p []byte) {
-			if kind == sockDiagByFamily {
-				f(p)
-			}
-		})
-		switch {
-		case err != nil:
-			w.counts.undecoded.Add(1)
-			return err
-		case errno != 0:
-			return unix.Errno(errno)
-		case done:
-			return nil
-		}
-	}
-}
-
-// read takes one datagram of a list. The kernel makes the next one while it
-// is asked, so there is hardly anything to wait for.
-func (w *watcher) read(fd int) (n int, from uint32, err error) {
-	var sa unix.RawSockaddrNetlink
-	size := uint32(unix.SizeofSockaddrNetlink)
-	for range 2 {
-		r, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&w.buf[0])), uintptr(len(w.buf)),
-			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
-		if errno == 0 {
-			return int(r), sa.Pid, nil
-		}
-		if errno != unix.EAGAIN {
-			return 0, 0, errno
-		}
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		_, _ = unix.Poll(fds, 200)
-	}
-	return 0, 0, unix.EAGAIN
+	return dump(ns.listFD, w.buf, w.counts, listRequest(family, proto, states), func(p []byte) bool { f(p); return true })
 }
 
 // sweep reads which namespace each process is in, opens the new ones and
