@@ -59,6 +59,7 @@ type Monitor struct {
 
 	// rounds lets one round of tick run at a time; taken before mu.
 	rounds sync.Mutex
+	list   []netlink.TCPSocket // of the last round; guarded by rounds
 	// mu guards everything below. The sensors' sink holds it for one record.
 	mu      sync.Mutex
 	table   *process.Table
@@ -67,6 +68,7 @@ type Monitor struct {
 	without []string      // what is done without, and why
 	canary  *canary
 	witness witness
+	sockets *sockets
 	recs    [process.MaxTags]*recording
 	unowned uint64 // socket records without a process
 
@@ -88,7 +90,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m := &Monitor{
 		opt: opt, self: uint32(os.Getpid()), started: boottime(),
 		table:    process.NewTable(tableLimit),
-		problems: map[string]bool{}, canary: newCanary(),
+		problems: map[string]bool{}, canary: newCanary(), sockets: newSockets(),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if m.opt.Logf == nil {
@@ -117,6 +119,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m.armed = boottime()
 	if m.second != nil {
 		m.level(ctx)
+		m.compareSockets(lossesOf(m.primary.Stats()))
 	}
 	m.lastTick, m.lastMono = m.armed, monotonic()
 	m.lastLost = lossesOf(m.primary.Stats())
@@ -256,6 +259,7 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.canary.see(rec, m.self)
+	m.sockets.see(rec)
 	var p *process.Process
 	switch rec.Kind {
 	case event.Fork:

@@ -253,6 +253,9 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	for p := range m.problems {
 		r.gap(m.primary.Name(), p, now, now, 0)
 	}
+	if why := m.sockets.whyNot; why != "" {
+		r.note(r.red.String("second witness: "+why), 0)
+	}
 	r.existing(now, client)
 	r.resolvers(now, client.Actor.PID)
 	if r.late {
@@ -411,15 +414,22 @@ func (r *recording) clockStep(step int64) {
 	r.append(ev)
 }
 
-var witnessedText = [3]redact.Text{redact.Const("fork"), redact.Const("exec"), redact.Const("exit")}
+var (
+	witnessedText = [3]redact.Text{redact.Const("fork"), redact.Const("exec"), redact.Const("exit")}
+	socketText    = redact.Const("socket")
+)
 
 // witness writes what both witnesses counted, with the difference that was
-// there at arming taken out.
-func (r *recording) witness(first, second sensor.Stats, base [3]int64, disagree bool) {
+// there at arming taken out, and how many of the connected sockets that one of
+// them lists the other has told of.
+func (r *recording) witness(first, second sensor.Stats, base [3]int64, open *sockets, disagree bool) {
 	ev := r.blank(event.Witness, boottime())
 	a, b := counts(first), counts(second)
 	for i := range a {
 		ev.Counts = append(ev.Counts, event.Count{What: witnessedText[i], EBPF: a[i], Netlink: uint64(int64(b[i]) - base[i])})
+	}
+	if open.compared {
+		ev.Counts = append(ev.Counts, event.Count{What: socketText, EBPF: open.both, Netlink: open.both + uint64(len(open.missed))})
 	}
 	ev.OK = !disagree
 	r.append(ev)
@@ -452,7 +462,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec or connect was not seen at the end"), m.lastTick, now)
 	}
 	if m.second != nil {
-		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.witness.disagree)
+		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.sockets, m.witness.disagree)
 	}
 	m.tellUnattributed(r, now)
 	if n := r.streams.Dropped(); n > 0 {

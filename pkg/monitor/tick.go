@@ -107,6 +107,7 @@ func (m *Monitor) round(checkpoint bool) {
 	m.check()
 	first := m.primary.Stats()
 	totals := lossesOf(first)
+	m.compareSockets(totals)
 	now, mono := boottime(), monotonic()
 	m.mu.Lock()
 	lost := totals.since(m.lastLost)
@@ -148,7 +149,7 @@ func (m *Monitor) round(checkpoint bool) {
 			r.clockStep(step)
 		}
 		if m.second != nil {
-			r.witness(first, m.second.Stats(), m.witness.base, disagree || m.witness.disagree)
+			r.witness(first, m.second.Stats(), m.witness.base, m.sockets, disagree || m.witness.disagree)
 		}
 		if checkpoint {
 			r.checkpoint(now)
