@@ -193,7 +193,7 @@ type Secret struct {
 
 // Count is what the two witnesses counted of one thing.
 type Count struct {
-	What    redact.Text `json:"what"` // fork, exec, exit
+	What    redact.Text `json:"what"` // fork, exec, exit, socket
 	EBPF    uint64      `json:"ebpf"`
 	Netlink uint64      `json:"netlink"`
 }

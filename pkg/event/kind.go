@@ -18,7 +18,7 @@ const (
 	SensorUp  // Sensor, Detail: what was armed; Actor is the monitor, Argv what it cannot see
 	SensorGap // Sensor, Detail, From, To, Lost: what was not seen, and for how long
 	Canary    // Sensor, Detail, OK: whether the monitor saw its own exec and connect
-	Witness   // Counts: what each sensor counted since the witness event before
+	Witness   // Counts: what each sensor has counted; OK: whether they agree
 	ClockStep // Wall, Step: the wall clock was set
 	End       // Wall, Code, Signal, Survivors: the root process has ended and the log is closed
 

@@ -219,8 +219,8 @@ func (c *coverage) coverageFindings() []Finding {
 		out = append(out, f)
 	}
 	add(&c.disagree, Finding{
-		Rule: "sensor-disagreement", Title: "Two sensors counted different numbers of processes", Severity: High,
-		Technique: []string{"T1562.001"}, Object: "fork, exec and exit counts",
+		Rule: "sensor-disagreement", Title: "Two sensors counted different numbers of processes or sockets", Severity: High,
+		Technique: []string{"T1562.001"}, Object: "fork, exec, exit and socket counts",
 		Do: "Take this record as incomplete: a program may have been detached, or records stolen. Run the job again on a machine you trust.",
 	})
 	severity := Medium
