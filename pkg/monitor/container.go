@@ -12,6 +12,7 @@ import (
 type containers struct {
 	cgroups *process.Cgroups // nil where cgroup v2 is not mounted
 	known   map[uint64]container
+	old     oldContainers
 }
 
 // container is the answer for one cgroup; the zero value is that of a cgroup
@@ -19,6 +20,9 @@ type containers struct {
 type container struct {
 	id   redact.Text
 	path string // of the cgroup, below the mount
+	// silent: the cgroup is the root or is not known, so that a hierarchy of
+	// cgroup v1 may say more.
+	silent bool
 }
 
 // maxCgroups bounds the cgroups that are remembered.
@@ -27,6 +31,7 @@ const maxCgroups = 4096
 // openContainers never fails: the error says why no container will be known.
 func openContainers() (*containers, error) {
 	c := &containers{known: make(map[uint64]container)}
+	c.old.open()
 	var err error
 	c.cgroups, err = process.OpenCgroups(maxCgroups)
 	return c, err
@@ -41,7 +46,7 @@ func (c *containers) close() {
 // of returns the container of the cgroup with that id.
 func (c *containers) of(cgroup uint64) container {
 	if cgroup == 0 || c.cgroups == nil {
-		return container{}
+		return container{silent: true}
 	}
 	if found, ok := c.known[cgroup]; ok {
 		return found
@@ -50,7 +55,9 @@ func (c *containers) of(cgroup uint64) container {
 		clear(c.known)
 	}
 	var found container
-	if path, ok := c.cgroups.Path(cgroup); ok {
+	path, ok := c.cgroups.Path(cgroup)
+	found.silent = !ok || path == "/"
+	if ok {
 		// The id is hex alone, so it is not the job's text.
 		if id, ok := redact.HexID(process.ContainerID(path)); ok {
 			found = container{id: id, path: path}

@@ -51,7 +51,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			r.first, r.root = true, ev.Actor
 		}
 	case event.Exec:
-		r.exec(ev, rec)
+		r.exec(ev, rec, p)
 	case event.Exit:
 		ev.Code, ev.Signal = rec.Code, rec.Signal
 		if ev.Actor.PID == r.root.PID && ev.Actor.Start == r.root.Start {
@@ -113,7 +113,7 @@ var (
 	byWorker = redact.Const("by a worker of io_uring")
 )
 
-func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
+func (r *recording) exec(ev *event.Event, rec *sensor.Record, p *process.Process) {
 	ev.Exe = r.red.Path(rec.Exe)
 	ev.Filename = r.red.Path(rec.Filename)
 	ev.Interp = r.red.Path(rec.Interp)
@@ -131,7 +131,7 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record) {
 	}
 	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
 	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
-	ev.Container = r.containers.of(rec.Cgroup).id
+	ev.Container = r.containers.ofExec(rec, p).id
 }
 
 // maxContainers bounds the containers that a recording tells of.
@@ -139,7 +139,7 @@ const maxContainers = 1024
 
 // container tells, once for each container, by whose exec it was first seen.
 func (r *recording) container(rec *sensor.Record, p *process.Process, via event.Via) {
-	c := r.containers.of(rec.Cgroup)
+	c := r.containers.ofExec(rec, p)
 	if c.id.IsZero() || p == nil || r.inContainer[c.id] || len(r.inContainer) >= maxContainers {
 		return
 	}
