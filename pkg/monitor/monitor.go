@@ -59,7 +59,10 @@ type Monitor struct {
 
 	// rounds lets one round of tick run at a time; taken before mu.
 	rounds sync.Mutex
-	list   []netlink.TCPSocket // of the last round; guarded by rounds
+	// list is the last list of sockets, nextList when the next one is due; both
+	// are guarded by rounds.
+	list     []netlink.TCPSocket
+	nextList time.Time
 	// mu guards everything below. The sensors' sink holds it for one record.
 	mu      sync.Mutex
 	table   *process.Table

@@ -75,6 +75,14 @@ func pauseOf(from, to, ran int64) (ps []pause) {
 // span is a time as a person reads it.
 func span(ns int64) string { return time.Duration(ns).Round(100 * time.Millisecond).String() }
 
+// The kernel goes through its whole table of connections for a list, which may
+// take some milliseconds where it has much memory: one thousandth of the time
+// is for that. At the end of a recording a list is always read.
+const (
+	listShare = 1000
+	listPause = 10 * time.Second // at most
+)
+
 // tick runs the round of each interval: canary, losses, witnesses, clocks,
 // checkpoint.
 func (m *Monitor) tick() {
@@ -107,7 +115,11 @@ func (m *Monitor) round(checkpoint bool) {
 	m.check()
 	first := m.primary.Stats()
 	totals := lossesOf(first)
-	m.compareSockets(totals)
+	if !checkpoint || time.Now().After(m.nextList) {
+		began := time.Now()
+		m.compareSockets(totals)
+		m.nextList = time.Now().Add(min(listShare*time.Since(began), listPause))
+	}
 	now, mono := boottime(), monotonic()
 	m.mu.Lock()
 	lost := totals.since(m.lastLost)

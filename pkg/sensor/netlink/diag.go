@@ -240,10 +240,23 @@ func listRequest(family, proto byte, states uint32) []byte {
 	return b
 }
 
-// cookieRequest is listRequest for TCP, without struct tcp_info: the kernel
-// takes the lock of each socket to fill it.
-func cookieRequest(family byte, states uint32) []byte {
-	b := listRequest(family, protoTCP, states)
-	b[nlHeaderSize+2] = 0
+// tcpDiagGetSock is TCPDIAG_GETSOCK of include/uapi/linux/inet_diag.h.
+const tcpDiagGetSock = 18
+
+// cookieRequest returns a whole netlink message that asks for the TCP sockets
+// in the given states, by the older of the two requests that sock_diag knows
+// (struct inet_diag_req): it answers for IPv4 and IPv6 in one walk of the
+// kernel's table, which is long however few the sockets are
+// (inet_diag_dump_compat, net/ipv4/inet_diag.c). It asks for no struct
+// tcp_info: the kernel takes the lock of each socket to fill it.
+func cookieRequest(states uint32) []byte {
+	const requestDump, size, statesAt = 0x301, 60, 52 // NLM_F_REQUEST | NLM_F_DUMP
+	ne := binary.NativeEndian
+	b := make([]byte, nlHeaderSize+size)
+	ne.PutUint32(b, uint32(len(b)))
+	ne.PutUint16(b[4:], tcpDiagGetSock)
+	ne.PutUint16(b[6:], requestDump)
+	b[nlHeaderSize] = familyInet
+	ne.PutUint32(b[nlHeaderSize+statesAt:], states)
 	return b
 }

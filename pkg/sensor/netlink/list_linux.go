@@ -51,39 +51,33 @@ func (s *Sensor) TCPSockets(f func(TCPSocket)) (cut bool, err error) {
 	l := &s.lister
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for _, family := range []byte{familyInet, familyInet6} {
-		if err := l.open(); err != nil {
-			return false, fmt.Errorf("netlink: sock_diag: %w", err)
-		}
-		err := dump(l.fd, l.buf, &s.counts, cookieRequest(family, 1<<tcpEstablished|1<<tcpSynSent|1<<tcpCloseWait|1<<tcpListen), func(p []byte) bool {
-			var sk socket
-			if err := decodeSocket(p, event.ProtoTCP, &sk); err != nil {
-				s.counts.undecoded.Add(1)
-				return true
-			}
-			listening := sk.state == tcpListen
-			if !listening {
-				if n++; n > l.most {
-					return false
-				}
-			}
-			f(TCPSocket{Cookie: sk.cookie, Port: sk.src.Port(), Listening: listening, Connecting: sk.state == tcpSynSent, Held: sk.inode != 0})
-			return true
-		})
-		switch {
-		case err == nil:
-		case errors.Is(err, errEnough):
-			// What the kernel would still say goes with the socket.
-			l.close()
-			return true, nil
-		case errors.Is(err, unix.ENOENT) && family == familyInet6: // a kernel without IPv6
-		default:
-			l.close()
-			return false, fmt.Errorf("netlink: sock_diag: %w", err)
-		}
+	if err := l.open(); err != nil {
+		return false, fmt.Errorf("netlink: sock_diag: %w", err)
 	}
-	return false, nil
+	n := 0
+	err = dump(l.fd, l.buf, &s.counts, cookieRequest(1<<tcpEstablished|1<<tcpSynSent|1<<tcpCloseWait|1<<tcpListen), func(p []byte) bool {
+		var sk socket
+		if err := decodeSocket(p, event.ProtoTCP, &sk); err != nil {
+			s.counts.undecoded.Add(1)
+			return true
+		}
+		listening := sk.state == tcpListen
+		if !listening {
+			if n++; n > l.most {
+				return false
+			}
+		}
+		f(TCPSocket{Cookie: sk.cookie, Port: sk.src.Port(), Listening: listening, Connecting: sk.state == tcpSynSent, Held: sk.inode != 0})
+		return true
+	})
+	if err == nil {
+		return false, nil
+	}
+	l.close() // what the kernel would still say goes with the socket
+	if errors.Is(err, errEnough) {
+		return true, nil
+	}
+	return false, fmt.Errorf("netlink: sock_diag: %w", err)
 }
 
 // errEnough ends a list whose reader wants no more of it.
@@ -108,7 +102,7 @@ func dump(fd int, buf []byte, c *counts, request []byte, f func([]byte) bool) er
 			continue
 		}
 		done, errno, err := messages(buf[:n], func(kind uint16, p []byte) {
-			if kind == sockDiagByFamily && !enough {
+			if (kind == sockDiagByFamily || kind == tcpDiagGetSock) && !enough {
 				enough = !f(p)
 			}
 		})
