@@ -206,12 +206,13 @@ type lister interface {
 }
 
 // compareSockets reads the list of sockets and holds it against what the
-// sensor in use told. lost are the records that were lost until now. It is
-// called with rounds held, and without mu.
-func (m *Monitor) compareSockets(lost lossTotals) {
+// sensor in use told. lost are the records that were lost until now. It
+// reports whether there are suspects, which the next list may prove missed. It
+// is called with rounds held, and without mu.
+func (m *Monitor) compareSockets(lost lossTotals) (suspects bool) {
 	l, ok := m.second.(lister)
 	if !ok {
-		return
+		return false
 	}
 	m.list = m.list[:0]
 	cut, err := l.TCPSockets(func(k netlink.TCPSocket) { m.list = append(m.list, k) })
@@ -233,13 +234,14 @@ func (m *Monitor) compareSockets(lost lossTotals) {
 			}
 		}
 		m.mu.Unlock()
-		return
+		return false
 	}
 	m.sockets.whyNot = ""
 	missed := m.sockets.compare(m.list, lost)
+	suspects = len(m.sockets.suspects) > 0
 	m.mu.Unlock()
 	if !missed {
-		return
+		return suspects
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -247,9 +249,10 @@ func (m *Monitor) compareSockets(lost lossTotals) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
-		return // the suspects stay; that a sensor does not answer its check tells
+		return false // the suspects stay; that a sensor does not answer its check tells
 	}
 	if m.sockets.judge(lossesOf(m.primary.Stats())) > 0 {
 		m.witness.disagree = true
 	}
+	return len(m.sockets.suspects) > 0
 }

@@ -267,15 +267,13 @@ func TestAConnectionThatTheSensorDidNotTellMakesTheWitnessesDisagree(t *testing.
 		delete(m.sockets.told, cookie)
 	}
 	m.mu.Unlock()
-	m.listRound()
-	m.listRound()
+	m.finish(r, Closing{}, "")
 	m.mu.Lock()
 	_, missed := m.sockets.missed[cookieOf(t, c)]
 	if n := len(m.sockets.missed); !missed || n != 1 || !m.witness.disagree {
 		t.Errorf("%d sockets missed, the one that was not told among them: %v; disagree: %v", n, missed, m.witness.disagree)
 	}
 	m.mu.Unlock()
-	m.finish(r, Closing{}, "")
 	said := false
 	for _, ev := range events(t, r) {
 		for _, n := range ev.Counts {

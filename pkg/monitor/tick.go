@@ -117,7 +117,9 @@ func (m *Monitor) round(checkpoint bool) {
 	totals := lossesOf(first)
 	if !checkpoint || time.Now().After(m.nextList) {
 		began := time.Now()
-		m.compareSockets(totals)
+		if m.compareSockets(totals) && !checkpoint {
+			m.compareSockets(totals) // there is no later list for this recording
+		}
 		m.nextList = time.Now().Add(min(listShare*time.Since(began), listPause))
 	}
 	now, mono := boottime(), monotonic()
