@@ -99,9 +99,11 @@ func run(f runFlags, argv []string) error {
 	if err := asCaller(caller, "deliver", "--prepare", "--out", out); err != nil {
 		return exit(exitMonitor, quietly(err, "the folder for the results, %s, cannot be used (%s was not started)", out, argv[0]))
 	}
+	program := sealedProgram()
 	client, err := monitor.Launch(monitor.LaunchOptions{
-		Sensor: f.sensor, Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"},
+		Sensor: f.sensor, Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
 	})
+	program.Close() // nil too
 	if err != nil {
 		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
 	}

@@ -50,23 +50,54 @@ func execSealed() error {
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil && strings.HasPrefix(exe, "/memfd:") {
 		return errors.New("the copy in memory is not sealed") // else it would start itself for ever
 	}
+	sealed, err := sealedCopy(file)
+	if err != nil {
+		return err
+	}
+	defer sealed.Close()
+	err = unix.Exec("/proc/self/fd/"+strconv.Itoa(int(sealed.Fd())), os.Args, os.Environ())
+	return fmt.Errorf("starting the sealed copy: %w", err)
+}
+
+// sealedProgram is what `run` and `start` start the monitor from where they are
+// root: the sealed copy at once, which saves starting the program twice. It is
+// nil where they are not, or where it cannot be made: the monitor then sees to
+// it itself, or says why not.
+func sealedProgram() *os.File {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	file, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	sealed, err := sealedCopy(file)
+	if err != nil {
+		return nil
+	}
+	return sealed
+}
+
+// sealedCopy copies a program into memory and seals it.
+func sealedCopy(file *os.File) (*os.File, error) {
 	fd, err := unix.MemfdCreate(sealedName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // before 6.3
 		fd, err = unix.MemfdCreate(sealedName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
 	if err != nil {
-		return fmt.Errorf("memfd_create: %w", err)
+		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
 	sealed := os.NewFile(uintptr(fd), sealedName)
-	defer sealed.Close()
 	if err := copyWhole(sealed, file); err != nil {
-		return fmt.Errorf("copying it into memory: %w", err)
+		sealed.Close()
+		return nil, fmt.Errorf("copying it into memory: %w", err)
 	}
 	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return fmt.Errorf("sealing the copy: %w", err)
+		sealed.Close()
+		return nil, fmt.Errorf("sealing the copy: %w", err)
 	}
-	err = unix.Exec("/proc/self/fd/"+strconv.Itoa(int(sealed.Fd())), os.Args, os.Environ())
-	return fmt.Errorf("starting the sealed copy: %w", err)
+	return sealed, nil
 }
 
 // copyWhole writes all of a program into its copy. Nobody can change the file

@@ -39,6 +39,9 @@ type LaunchOptions struct {
 	Stderr io.Writer
 	// Args is how this program runs a monitor: its subcommand and flags.
 	Args []string
+	// Program is what is started instead of this program's file, where the
+	// process is root; nil for the file. It may be closed after.
+	Program *os.File
 }
 
 // Launch starts a monitor, through sudo where the process is not root, and
@@ -56,6 +59,9 @@ func Launch(opt LaunchOptions) (*Client, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	root := os.Geteuid() == 0
 	if root {
+		if opt.Program != nil {
+			cmd.Path = "/proc/self/fd/" + strconv.Itoa(int(opt.Program.Fd()))
+		}
 		// Out of the terminal's reach: Ctrl-C is for the watched command.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	} else if cmd, err = underSudo(argv); err != nil {
