@@ -83,6 +83,11 @@ type loaded struct {
 
 func (l *loaded) close() {
 	l.detach()
+	// Not with the others: the reader asks by it to the last.
+	if l.living != nil {
+		_ = l.living.Close()
+		l.living = nil
+	}
 	if l.coll != nil {
 		l.coll.Close()
 	}
@@ -93,10 +98,6 @@ func (l *loaded) detach() {
 		_ = a.link.Close()
 	}
 	l.links = nil
-	if l.living != nil {
-		_ = l.living.Close()
-		l.living = nil
-	}
 }
 
 // load puts the programs into the kernel; attach arms them.
