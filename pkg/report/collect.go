@@ -120,7 +120,8 @@ func (c *collector) apply(ev *event.Event) {
 			d.Ran.Failed++
 		}
 	case event.Open:
-		if ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
+		// Without a path it is more of an open that was told before.
+		if !ev.Path.IsZero() && ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
 			c.files.wrote(ev.Path.String())
 		}
 	case event.Rename, event.Link:
