@@ -11,8 +11,11 @@
 //	storm flood N M D K  N writes over M files under D, among them K execs and K connects
 //	storm idle       stands there until it is ended
 //	storm now        prints CLOCK_BOOTTIME in nanoseconds
-//	storm time CMD   runs CMD and prints what CPU time (user and system) and
-//	                 how many nanoseconds it took
+//	storm http S     serves HTTP on loopback to wrk for S seconds, and prints how
+//	                 many requests were answered
+//	storm time CMD   runs CMD and prints, after its output, the nanoseconds it
+//	                 took by the clock and of the processors, and from when to
+//	                 when on CLOCK_BOOTTIME
 package main
 
 import (
@@ -22,7 +25,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,22 +38,19 @@ func main() {
 
 func storm(args []string) error {
 	if len(args) == 1 && args[0] == "now" {
-		var ts unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-			return err
-		}
-		fmt.Println(ts.Nano())
+		fmt.Println(boottime())
 		return nil
 	}
 	if len(args) > 1 && args[0] == "time" {
 		cmd := exec.Command(args[1], args[2:]...)
-		cmd.Stderr = os.Stderr
-		start := time.Now()
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		from := boottime()
 		if err := cmd.Run(); err != nil {
 			return err
 		}
-		wall := time.Since(start)
-		fmt.Println((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Nanoseconds(), wall.Nanoseconds())
+		to := boottime()
+		cpu := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Nanoseconds()
+		fmt.Printf("wall=%d cpu=%d from=%d to=%d\n", to-from, cpu, from, to)
 		return nil
 	}
 	if len(args) == 1 && args[0] == "idle" {
@@ -63,9 +62,9 @@ func storm(args []string) error {
 	if len(args) == 1 && args[0] == "dnsd" {
 		return respond()
 	}
-	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5}[first(args)]
+	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5, "http": 2}[first(args)]
 	if !known || len(args) != want {
-		return fmt.Errorf("usage: storm exec|connect|udp|dns N, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
+		return fmt.Errorf("usage: storm exec|connect|udp|dns N, http SECONDS, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil || n < 0 || n > 1_000_000 {
@@ -82,6 +81,8 @@ func storm(args []string) error {
 		return lookups(n)
 	case "open":
 		return opens(n, args[2])
+	case "http":
+		return serve(n)
 	case "all":
 		return atOnce(
 			func() error { return execs(n) },
@@ -153,6 +154,12 @@ func connects(n int) error {
 		c.Close()
 	}
 	return nil
+}
+
+func boottime() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return ts.Nano()
 }
 
 func first(args []string) string {
