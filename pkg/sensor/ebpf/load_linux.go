@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	bpf "github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -141,7 +143,7 @@ func load(opt Options) (_ *loaded, err error) {
 		}
 	}()
 	opts := bpf.CollectionOptions{Cache: cache}
-	if l.coll, err = bpf.NewCollectionWithOptions(spec, opts); err != nil {
+	if l.coll, err = loadSideBySide(spec, opts); err != nil {
 		if l.coll, err = l.loadWhatLoads(spec, opts, err); err != nil {
 			return nil, err
 		}
@@ -164,6 +166,57 @@ func hasTracepoint(kernel *btf.Spec, name string) bool {
 func hasIterator(kernel *btf.Spec, name string) bool {
 	_, err := kernel.AnyTypeByName("bpf_iter_" + name)
 	return err == nil
+}
+
+// loadSideBySide creates the maps and then has the kernel verify one half of
+// the programs beside the other: verifying is most of what arming takes.
+func loadSideBySide(spec *bpf.CollectionSpec, opts bpf.CollectionOptions) (*bpf.Collection, error) {
+	part := func(programs map[string]*bpf.ProgramSpec) *bpf.CollectionSpec {
+		return &bpf.CollectionSpec{Maps: spec.Maps, Programs: programs, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder}
+	}
+	coll, err := bpf.NewCollectionWithOptions(part(nil), opts)
+	if err != nil {
+		return nil, err
+	}
+	opts.MapReplacements = coll.Maps
+	names := slices.SortedFunc(maps.Keys(spec.Programs), func(a, b string) int {
+		return len(spec.Programs[b].Instructions) - len(spec.Programs[a].Instructions)
+	})
+	var halves [2]map[string]*bpf.ProgramSpec
+	var sizes [2]int
+	for _, name := range names {
+		smaller := 0
+		if sizes[1] < sizes[0] {
+			smaller = 1
+		}
+		if halves[smaller] == nil {
+			halves[smaller] = map[string]*bpf.ProgramSpec{}
+		}
+		halves[smaller][name] = spec.Programs[name]
+		sizes[smaller] += len(spec.Programs[name].Instructions)
+	}
+	var parts [2]*bpf.Collection
+	var errs [2]error
+	var both sync.WaitGroup
+	for i, half := range halves {
+		both.Go(func() { parts[i], errs[i] = bpf.NewCollectionWithOptions(part(half), opts) })
+	}
+	both.Wait()
+	for _, p := range parts {
+		if p == nil {
+			continue
+		}
+		for name, program := range p.Programs {
+			coll.Programs[name] = program
+			delete(p.Programs, name)
+		}
+		p.Close() // its maps are the same ones, by other descriptors
+	}
+	if err := errors.Join(errs[0], errs[1]); err != nil {
+		coll.Close()
+		return nil, err
+	}
+	return coll, nil
 }
 
 // loadWhatLoads tries the programs one by one after they were refused
