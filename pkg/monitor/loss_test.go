@@ -9,13 +9,14 @@ import (
 )
 
 func TestEachWayToLoseRecordsIsItsOwnGap(t *testing.T) {
-	before := sensor.Stats{Lost: 5, Stolen: 5, Missed: 5, Undecoded: 5}
+	before := sensor.Stats{Lost: 5, Stolen: 5, Missed: 5, Untold: 5, Undecoded: 5}
 	seen := map[string]bool{}
 	for i, grown := range []sensor.Stats{
-		{Lost: 6, Stolen: 5, Missed: 5, Undecoded: 5},
-		{Lost: 5, Stolen: 7, Missed: 5, Undecoded: 5},
-		{Lost: 5, Stolen: 5, Missed: 8, Undecoded: 5},
-		{Lost: 5, Stolen: 5, Missed: 5, Undecoded: 9},
+		{Lost: 6, Stolen: 5, Missed: 5, Untold: 5, Undecoded: 5},
+		{Lost: 5, Stolen: 7, Missed: 5, Untold: 5, Undecoded: 5},
+		{Lost: 5, Stolen: 5, Missed: 8, Untold: 5, Undecoded: 5},
+		{Lost: 5, Stolen: 5, Missed: 5, Untold: 9, Undecoded: 5},
+		{Lost: 5, Stolen: 5, Missed: 5, Untold: 5, Undecoded: 10},
 	} {
 		n, told := lossesOf(grown).since(lossesOf(before)), 0
 		for j := range n {
@@ -33,7 +34,7 @@ func TestEachWayToLoseRecordsIsItsOwnGap(t *testing.T) {
 		}
 	}
 	if len(seen) != len(losses) {
-		t.Errorf("four losses have %d names", len(seen))
+		t.Errorf("%d losses have %d names", len(losses), len(seen))
 	}
 }
 

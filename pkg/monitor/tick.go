@@ -29,6 +29,7 @@ var losses = [...]loss{
 	{"records lost: the ring had no room", func(s sensor.Stats) uint64 { return s.Lost }},
 	{"records stolen: somebody else reads the ring", func(s sensor.Stats) uint64 { return s.Stolen }},
 	{"runs of a program skipped by the kernel, which was in one already", func(s sensor.Stats) uint64 { return s.Missed }},
+	{"repeats of acts that were not told apart", func(s sensor.Stats) uint64 { return s.Untold }},
 	{"records that could not be read", func(s sensor.Stats) uint64 { return s.Undecoded }},
 }
 

@@ -135,7 +135,8 @@ type Stats struct {
 	Stolen              uint64   // records that somebody else took out of the ring
 	Missed              uint64   // runs of a program that the kernel skipped
 	MissedOf            []string // the programs
-	Folded              uint64   // file events that stand in another's Count
+	Folded              uint64   // acts that stand in another's Count, or will
+	Untold              uint64   // of these, those that no record tells
 	Undecoded           uint64
 	// Missing names what this sensor cannot see on this kernel.
 	Missing []string

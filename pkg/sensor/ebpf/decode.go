@@ -18,6 +18,34 @@ type decoder struct {
 	pieces   []pieces // by CPU
 	paths    [2][]byte
 	orphaned uint64 // pieces of arguments whose exec record did not come
+	// again is how many acts that the programs held back are in a count.
+	again   uint64
+	refused refusedNames
+}
+
+// refusedNames are the paths of opens that were refused, by the hash in their
+// records: those that were held back are told without. Who tries many names
+// has them forgotten, and the acts that then have none count as not told.
+type refusedNames struct {
+	paths map[uint64]string
+	bytes int // of the paths
+}
+
+// Bounds of refusedNames.
+const (
+	maxRefusedNames = 4096
+	maxRefusedBytes = 1 << 20
+)
+
+func (n *refusedNames) learn(hash uint64, path []byte) {
+	if n.paths[hash] == string(path) {
+		return
+	}
+	if n.paths == nil || len(n.paths) >= maxRefusedNames || n.bytes+len(path) > maxRefusedBytes {
+		n.paths, n.bytes = map[uint64]string{}, 0
+	}
+	n.paths[hash] = string(path)
+	n.bytes += len(path)
 }
 
 // pieces are the arguments of a program whose exec record is still to come.
@@ -40,6 +68,8 @@ var (
 	errNoCPU   = errors.New("the record names a CPU that this machine does not have")
 	errPieces  = errors.New("a piece of arguments is out of order")
 	errAddress = errors.New("the record's address is neither IPv4 nor IPv6")
+	// errNameless is no fault of the record: see refusedNames.
+	errNameless = errors.New("the name of what was refused is forgotten")
 )
 
 var native = binary.LittleEndian
@@ -135,10 +165,24 @@ func (d *decoder) decode(b []byte) (*sensor.Record, error) {
 	default:
 		err = d.act(t, b)
 	}
+	if err == errNameless {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// count reads how many acts a record tells.
+func (d *decoder) count(n uint64, flags uint16) {
+	d.again += max(n, 1)
+	if flags&fRest == 0 {
+		d.again--
+	}
+	if n > 1 {
+		d.rec.Count = n
+	}
 }
 
 // piece keeps a part of the arguments of the exec that follows on its CPU.
@@ -275,9 +319,6 @@ func (d *decoder) file(t recordType, b []byte) error {
 		}
 	}
 	r.File.Inode, r.File.Dev = u64(b, fileInode), device(u32(b, fileDev))
-	if c := u64(b, fileCount); c > 1 {
-		r.Count = c
-	}
 	r.TargetPID, r.TargetStart = u32(b, fileTarget), int64(u64(b, fileTargetStart))
 	word := u32(b, fileAccess)
 	switch t {
@@ -287,6 +328,9 @@ func (d *decoder) file(t recordType, b []byte) error {
 			r.Mode = u32(b, fileMode)
 		} else {
 			r.Err, r.TargetStart = int(r.TargetStart), 0
+			if err := d.refusal(flags); err != nil {
+				return err
+			}
 		}
 		r.ByInode = flags&fInode != 0
 		r.Watched = flags&(fWatched|fProcMem|fProcMaps|fProcEnviron) != 0
@@ -307,6 +351,28 @@ func (d *decoder) file(t recordType, b []byte) error {
 	case rChmod, rMkdir:
 		r.Mode = u32(b, fileMode)
 	}
+	d.count(u64(b, fileCount), flags)
+	return nil
+}
+
+// refusal gives an open that was refused its name. Where a file would be its
+// record has the name's hash.
+func (d *decoder) refusal(flags uint16) error {
+	r, hash := &d.rec, d.rec.File.Inode
+	r.File = event.FileID{}
+	if r.Err == 0 {
+		return nil
+	}
+	if flags&fRest == 0 {
+		d.refused.learn(hash, r.Path)
+		return nil
+	}
+	path, ok := d.refused.paths[hash]
+	if !ok {
+		return errNameless
+	}
+	d.paths[0] = append(d.paths[0][:0], path...)
+	r.Path = d.paths[0]
 	return nil
 }
 
@@ -318,9 +384,7 @@ func (d *decoder) act(t recordType, b []byte) error {
 	op, arg := u32(b, actOp), u32(b, actArg)
 	r.TargetPID, r.TargetStart = u32(b, actTarget), int64(u64(b, actTargetStart))
 	r.Err = int(int32(u32(b, actErr)))
-	if c := u64(b, actCount); c > 1 {
-		r.Count = c
-	}
+	d.count(u64(b, actCount), u16(b, atFlags))
 	switch t {
 	case rKill:
 		r.Signal = int(arg)

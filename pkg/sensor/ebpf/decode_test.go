@@ -215,6 +215,70 @@ func TestPiecesOfArguments(t *testing.T) {
 	}
 }
 
+// openRecord is an R_OPEN record by name: with an error its inode is a hash.
+func openRecord(flags uint16, hash uint64, err int, count uint64, path string) []byte {
+	b := make([]byte, fileSize, fileSize+len(path))
+	native.PutUint16(b[atType:], uint16(rOpen))
+	native.PutUint16(b[atFlags:], flags)
+	native.PutUint64(b[fileInode:], hash)
+	native.PutUint64(b[fileCount:], count)
+	native.PutUint64(b[fileTargetStart:], uint64(err))
+	native.PutUint32(b[filePath:], uint32(len(path)))
+	return append(b, path...)
+}
+
+func TestTheRestOfRefusedOpensHasTheNameThatWasToldBefore(t *testing.T) {
+	d := newDecoder(1, 16)
+	const first, rest = fUserPath | fWatched, fUserPath | fWatched | fRest
+	for i, c := range []struct {
+		record []byte
+		path   string // empty for no record
+		count  uint64
+		again  uint64 // in all
+	}{
+		{openRecord(rest, 1, 13, 5, ""), "", 0, 0},
+		{openRecord(first, 1, 13, 1, "/root/x"), "/root/x", 0, 0},
+		{openRecord(first, 2, 13, 1, "/root/y"), "/root/y", 0, 0},
+		{openRecord(rest, 1, 13, 5, ""), "/root/x", 5, 5},
+		{openRecord(rest, 2, 13, 1, ""), "/root/y", 0, 6},
+		{openRecord(first, 2, 13, 4, "/root/y"), "/root/y", 4, 9}, // itself and three
+		{openRecord(rest, 3, 13, 5, ""), "", 0, 9},
+	} {
+		r, err := d.decode(c.record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r == nil {
+			r = &sensor.Record{}
+		}
+		if string(r.Path) != c.path || r.Count != c.count || r.File != (event.FileID{}) || d.again != c.again {
+			t.Errorf("record %d: %q %d times, file %v, %d held back, want %q %d times, %d", i, r.Path, r.Count, r.File, d.again, c.path, c.count, c.again)
+		}
+	}
+}
+
+func TestNamesOfRefusedOpensAreBounded(t *testing.T) {
+	var n refusedNames
+	for i := range uint64(3 * maxRefusedNames) {
+		n.learn(i, []byte(fmt.Sprintf("/root/%d", i)))
+		n.learn(i, []byte(fmt.Sprintf("/root/%d", i))) // is known
+	}
+	if len(n.paths) > maxRefusedNames || len(n.paths) == 0 {
+		t.Errorf("%d names are kept", len(n.paths))
+	}
+	long := bytes.Repeat([]byte("n"), 4096)
+	for i := range uint64(3 * maxRefusedNames) {
+		n.learn(i, long)
+		kept := 0
+		for _, p := range n.paths {
+			kept += len(p)
+		}
+		if i%512 == 0 && (n.bytes > maxRefusedBytes || kept > n.bytes) {
+			t.Fatalf("%d bytes of %d are kept", kept, n.bytes)
+		}
+	}
+}
+
 func TestRecordsThatNoKernelWritesAreRefused(t *testing.T) {
 	head := func(t recordType, cpu uint32, n int) []byte {
 		b := make([]byte, n)

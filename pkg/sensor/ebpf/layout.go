@@ -58,6 +58,7 @@ const (
 	fInode
 	fPassed
 	fLiving
+	fRest
 )
 
 // Offsets in the records of bpf/record.h. Numbers are in the machine's order,

@@ -294,6 +294,9 @@ func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
 	spec.Variables = nil
 	spec.Maps["priority"].MaxEntries = uint32(opt.ringBytes())
 	spec.Maps["files"].MaxEntries = uint32(opt.fileRingBytes())
+	if opt.folds > 0 {
+		spec.Maps["folds"].MaxEntries = uint32(opt.folds)
+	}
 	spec.Maps["watched"].MaxEntries = uint32(max(len(watch.names), 1))
 	return nil
 }

@@ -21,6 +21,8 @@ type Options struct {
 	ArgvBytes int
 	// Logf says what a person should know while it runs; nil for silence.
 	Logf func(format string, args ...any)
+
+	folds int // how many acts can be folded at once, for tests; 65,536 where 0
 }
 
 func (o Options) ringBytes() int     { return ringSize(o.RingBytes, 8<<20) }

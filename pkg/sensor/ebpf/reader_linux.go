@@ -54,11 +54,16 @@ type reader struct {
 	ended  chan struct{}
 
 	records, undecoded, stolen atomic.Uint64
+	untold                     atomic.Uint64 // folded acts that no record tells
 	unasked                    atomic.Uint64 // rounds over the connections that failed
 	disturbed                  [2]atomic.Bool
 
 	before  []counters // as they were at the last poll but one
 	suspect uint64     // records that were missing at the last look
+
+	held    []counters // as they were before the folded acts were asked for
+	asked   bool       // since the last look
+	doubted uint64     // folded acts that were not told at the last look
 }
 
 func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) {
@@ -200,20 +205,25 @@ func (r *reader) run() {
 				r.disturbed[i].Store(true)
 			}
 		}
-		if len(waiting) > 0 || stopping {
-			r.askLiving()
-		}
-		cut := boottime()
-		if stopping {
-			cut = math.MaxInt64
-		}
-		for !r.pass(cut) {
-			// A record that is being written stands before others; all that
-			// was before the cut is wanted.
-			if len(waiting) == 0 && !stopping {
+		wanted := len(waiting) > 0 || stopping
+		for range 2 {
+			if wanted {
+				r.askLiving()
+			}
+			cut := boottime()
+			if stopping {
+				cut = math.MaxInt64
+			}
+			whole := r.pass(cut)
+			for !whole && wanted {
+				// A record that is being written stands before others; all that
+				// was before the cut is wanted.
+				time.Sleep(50 * time.Microsecond)
+				whole = r.pass(cut)
+			}
+			if !whole || !r.findUntold() || !wanted {
 				break
 			}
-			time.Sleep(50 * time.Microsecond)
 		}
 		if counted {
 			r.findLosses()
@@ -290,16 +300,40 @@ func (r *reader) askLiving() {
 	if r.living == nil {
 		return
 	}
+	r.asked = r.counts.Lookup(uint32(0), &r.held) == nil
 	it, err := r.living.Open()
 	if err != nil {
 		r.unasked.Add(1)
+		r.asked = false
 		return
 	}
 	// The program writes nothing into it: reading is what makes it run.
 	if _, err := io.Copy(io.Discard, it); err != nil {
 		r.unasked.Add(1)
+		r.asked = false
 	}
 	it.Close()
+}
+
+// findUntold compares how many acts the programs had held back when they were
+// asked for with how many were told since. Going through a map while others
+// write it may leave some out that the next round finds, so what is missing
+// twice is missing: it returns whether to look again. What was held back since
+// and is told already hides as much, which ends with the storm.
+func (r *reader) findUntold() bool {
+	if !r.asked {
+		return false
+	}
+	r.asked = false
+	var folded uint64
+	for i := range r.held {
+		folded += r.held[i].Folded
+	}
+	missing := folded - min(folded, r.dec.again)
+	untold := max(r.untold.Load(), min(missing, r.doubted))
+	r.untold.Store(untold)
+	r.doubted = missing
+	return missing > untold
 }
 
 func timeOf(b []byte) int64 {

@@ -30,6 +30,33 @@ func TestAHoleInTheNumbersIsALossUnlessTheKernelReportedIt(t *testing.T) {
 	}
 }
 
+func TestAHeldBackActThatNoRecordTellsIsCountedWhenItIsMissingTwice(t *testing.T) {
+	r := &reader{dec: newDecoder(1, 0), held: []counters{{Folded: 7}, {Folded: 5}}}
+	look := func(again uint64) bool {
+		r.asked, r.dec.again = true, again
+		return r.findUntold()
+	}
+	for i, c := range []struct {
+		again  uint64
+		doubts bool
+		untold uint64
+	}{
+		{again: 12}, {again: 15}, // more are told than were held back when it was asked
+		{again: 10, doubts: true}, {again: 12}, // a round left two out
+		{again: 9, doubts: true}, {again: 9, untold: 3},
+		{again: 11, untold: 3}, // what was told stays told
+		{again: 7, doubts: true, untold: 3}, {again: 7, untold: 5},
+	} {
+		if doubts := look(c.again); doubts != c.doubts || r.untold.Load() != c.untold {
+			t.Errorf("look %d: doubts %v, %d are not told, want %v, %d", i, doubts, r.untold.Load(), c.doubts, c.untold)
+		}
+	}
+	r.dec.again = 0
+	if r.findUntold() || r.untold.Load() != 5 {
+		t.Error("it looked without having asked")
+	}
+}
+
 func TestDatagramsAreToldOnceEach(t *testing.T) {
 	s := newSweep(nil)
 	key := sendKey{Dst: [16]byte{192, 0, 2, 1}, PID: 9, Port: 53, Proto: 17}

@@ -172,6 +172,7 @@ func (s *Sensor) stats(missed uint64, of []string) sensor.Stats {
 	st.Stolen = s.reader.stolen.Load()
 	st.Records = s.reader.records.Load()
 	st.Undecoded = s.reader.undecoded.Load()
+	st.Untold = s.reader.untold.Load()
 	return st
 }
 

@@ -64,6 +64,11 @@ struct scratch {
 		u64 from, time;
 		u32 pid, total, sent;
 	} argv;
+	struct {
+		u64 hash;
+		u32 base, end; /* of the last part of the name */
+		u32 last;      /* the byte before */
+	} given;
 	u8 path[PIECE + 256]; /* a path, filled from its end; or an R_ARGV record */
 	u8 out[512 + OUT];
 };
@@ -187,7 +192,9 @@ static __always_inline void namespaces(struct task_struct *task, u32 ns[4])
 /*
  * Folding: what one actor does to one object again and again is told at first
  * and then at most once a second, with how often it was. What is held back when
- * nothing follows is told when the reader asks.
+ * nothing follows is told when the reader asks, and what has rested is then
+ * forgotten. Nothing makes room otherwise: an act for which there is none is
+ * told each time, since what is thrown out would never be told.
  */
 struct fold_key {
 	u64 object;
@@ -198,6 +205,8 @@ struct fold_key {
 	u32 verb;
 };
 
+#define REFUSED 0x80 /* in a verb: the object is the hash of a name, the part an errno */
+
 struct fold {
 	u64 told;
 	u64 count; /* what is held back */
@@ -205,7 +214,7 @@ struct fold {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct fold_key);
 	__type(value, struct fold);
@@ -213,33 +222,50 @@ struct {
 
 #define FOLD_NS 1000000000ULL
 
-/* Returns how many times it is to be told as, 0 for not now. */
-static __always_inline u64 folding(u64 object, u32 part, u32 verb, u64 inode)
+static __always_inline void fold_key(struct fold_key *key, u64 object, u32 part, u32 verb)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct fold_key key = {
-		.object = object,
-		.part = part,
-		.verb = verb,
-		.pid = task->tgid,
-		.start = start_of(task),
-		.image = task->self_exec_id,
-	};
-	struct fold *f = bpf_map_lookup_elem(&folds, &key);
-	struct fold first = { .told = bpf_ktime_get_boot_ns(), .inode = inode };
-	struct counters *c;
 
-	if (!f) {
-		bpf_map_update_elem(&folds, &key, &first, BPF_ANY);
-		return 1;
-	}
-	if (first.told - f->told >= FOLD_NS) {
-		f->told = first.told;
+	key->object = object;
+	key->part = part;
+	key->verb = verb;
+	key->pid = task->tgid;
+	key->start = start_of(task);
+	key->image = task->self_exec_id;
+}
+
+/* Counts an act that no record of its own tells. */
+static __always_inline void held_back(void)
+{
+	struct counters *c = counting();
+
+	if (c)
+		__sync_fetch_and_add(&c->folded, 1);
+}
+
+/* An act that was told before: returns how many times it is to be told as, 0 for not now. */
+static __always_inline u64 once_more(struct fold *f, u64 now)
+{
+	if (now - f->told >= FOLD_NS) {
+		f->told = now;
 		return __sync_lock_test_and_set(&f->count, 0) + 1;
 	}
 	__sync_fetch_and_add(&f->count, 1);
-	c = counting();
-	if (c)
-		__sync_fetch_and_add(&c->folded, 1);
+	held_back();
 	return 0;
+}
+
+/* Returns how many times it is to be told as, 0 for not now. */
+static __always_inline u64 folding(u64 object, u32 part, u32 verb, u64 inode)
+{
+	struct fold_key key;
+	struct fold *f, first = { .inode = inode };
+
+	fold_key(&key, object, part, verb);
+	f = bpf_map_lookup_elem(&folds, &key);
+	first.told = bpf_ktime_get_boot_ns();
+	if (f)
+		return once_more(f, first.told);
+	bpf_map_update_elem(&folds, &key, &first, BPF_NOEXIST);
+	return 1;
 }

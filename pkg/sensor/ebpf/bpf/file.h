@@ -98,25 +98,34 @@ enum { S_IFMT = 0170000, S_IFSOCK = 0140000, S_IFREG = 0100000, S_IFDIR = 004000
 
 #define PROC_SUPER_MAGIC 0x9fa0
 
-static __always_inline u16 watch_of(struct dentry *entry)
+/* Whether the list may hold a name, by its first byte and its length. */
+static __always_inline bool may_be_watched(u8 first, u32 len)
 {
-	const unsigned char *name = BPF_CORE_READ(entry, d_name.name);
+	return watched_first[first] >> (len < 63 ? len : 63) & 1;
+}
+
+/* What the list says of a name that ends with a NUL, in the kernel's memory. */
+static __always_inline u16 watch_named(const unsigned char *name)
+{
 	struct name_key key;
 	u16 *flags;
-	u8 first = 0;
-	u32 len;
 
-	bpf_probe_read_kernel(&first, 1, name);
-	if (!watched_first[first])
-		return 0;
-	len = BPF_CORE_READ(entry, d_name.len);
-	if (!(watched_first[first] >> (len < 63 ? len : 63) & 1))
-		return 0;
 	__builtin_memset(&key, 0, sizeof(key));
 	key.bits = NAME_BYTES * 8;
 	bpf_probe_read_kernel_str(key.name, NAME_BYTES, name);
 	flags = bpf_map_lookup_elem(&watched, &key);
 	return flags ? *flags : 0;
+}
+
+static __always_inline u16 watch_of(struct dentry *entry)
+{
+	const unsigned char *name = BPF_CORE_READ(entry, d_name.name);
+	u8 first = 0;
+
+	bpf_probe_read_kernel(&first, 1, name);
+	if (!watched_first[first] || !may_be_watched(first, BPF_CORE_READ(entry, d_name.len)))
+		return 0;
+	return watch_named(name);
 }
 
 /* Whose file of /proc/PID it is. */
@@ -259,6 +268,25 @@ __noinline int on_open(u64 fd, u64 how)
 
 #define AS_GIVEN (1ULL << 63) /* a folder that says: not a path, or not to be completed */
 
+/* The folder that a name which begins with first is relative to. */
+static __always_inline struct dentry *folder_of(u8 first, u64 folder, struct vfsmount **mnt)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file;
+
+	if (first == '/') {
+		*mnt = BPF_CORE_READ(task, fs, root.mnt);
+		return BPF_CORE_READ(task, fs, root.dentry);
+	}
+	if ((s32)folder == AT_FDCWD) {
+		*mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+		return BPF_CORE_READ(task, fs, pwd.dentry);
+	}
+	file = file_of((u32)folder);
+	*mnt = BPF_CORE_READ(file, f_path.mnt);
+	return BPF_CORE_READ(file, f_path.dentry);
+}
+
 /*
  * Writes to out the folder that the name is relative to, a slash, and the
  * name. The kernel does not say what it made of the name, so links in it are
@@ -266,10 +294,8 @@ __noinline int on_open(u64 fd, u64 how)
  */
 static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 folder, u64 name, bool kernel)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct dentry *entry;
 	struct vfsmount *mnt;
-	struct file *file;
+	struct dentry *entry;
 	u32 len = 0;
 	u8 first = 0;
 	long n;
@@ -279,17 +305,7 @@ static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 fol
 			bpf_probe_read_kernel(&first, 1, (void *)name);
 		else
 			bpf_probe_read_user(&first, 1, (void *)name);
-		if (first == '/') {
-			entry = BPF_CORE_READ(task, fs, root.dentry);
-			mnt = BPF_CORE_READ(task, fs, root.mnt);
-		} else if ((s32)folder == AT_FDCWD) {
-			entry = BPF_CORE_READ(task, fs, pwd.dentry);
-			mnt = BPF_CORE_READ(task, fs, pwd.mnt);
-		} else {
-			file = file_of((u32)folder);
-			entry = BPF_CORE_READ(file, f_path.dentry);
-			mnt = BPF_CORE_READ(file, f_path.mnt);
-		}
+		entry = folder_of(first, folder, &mnt);
 		len = put_path(s, at, climb(slot, (u64)entry, (u64)mnt));
 		at += len;
 		barrier_var(at);
@@ -313,7 +329,6 @@ static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 fol
 
 #define NAMES_IN_KERNEL (1ULL << 40)
 #define NAMES_WATCHED (1ULL << 41)
-#define NAMES_ERROR 48 /* an errno from this bit on */
 
 /*
  * What was done, or tried, by name. how is the type, from bit 8 on a mode or an
@@ -334,7 +349,6 @@ __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_n
 	begin_file(r, type);
 	r->h.flags |= F_USER_PATH | (how & NAMES_WATCHED ? F_WATCHED : 0);
 	r->mode = r->access = (u32)how >> 8;
-	r->target_start = how >> NAMES_ERROR;
 	at = sizeof(*r);
 	if (name) {
 		len = put_name(s, slot, at, folder, name, kernel);
@@ -386,6 +400,135 @@ __noinline int on_file(u64 how, u64 fd)
 		else
 			EMIT(files, FILES, r, size);
 	}
+	give(s);
+	return 0;
+}
+
+/*
+ * Opens that were refused, which need no right at all and so can come in any
+ * number: only those of names on the list are told, folded by the name that was
+ * given, and of each image a limited number of names in a second.
+ */
+#define REFUSED_NAMES 1024
+
+struct refusing {
+	u64 start;
+	u32 pid;
+	u32 image;
+};
+
+struct refusals {
+	u64 since;
+	u64 names;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct refusing);
+	__type(value, struct refusals);
+} refusals SEC(".maps");
+
+static __always_inline bool one_more_name(struct fold_key *fold, u64 now)
+{
+	struct refusing key = { .start = fold->start, .pid = fold->pid, .image = fold->image };
+	struct refusals *r = bpf_map_lookup_elem(&refusals, &key), first = { .since = now, .names = 1 };
+
+	if (!r) {
+		bpf_map_update_elem(&refusals, &key, &first, BPF_NOEXIST);
+		return true;
+	}
+	if (now - r->since >= FOLD_NS) {
+		r->since = now;
+		r->names = 0;
+	}
+	return __sync_fetch_and_add(&r->names, 1) < REFUSED_NAMES;
+}
+
+/* Hashes a name (FNV-1a) and finds its last part, as a path that is cleaned would have it. */
+static long name_step(u32 i, struct loop *l)
+{
+	struct scratch *s = l->s;
+	u8 c, next;
+
+	if (i >= PIECE)
+		return 1;
+	c = s->out[i];
+	next = s->out[i + 1];
+	if ((!c || c == '/') && !s->given.end)
+		s->given.end = i;
+	if (!c)
+		return 1;
+	s->given.hash = (s->given.hash ^ c) * 0x100000001b3ULL;
+	if (c != '/' && s->given.last == '/' && !(c == '.' && (!next || next == '/'))) {
+		s->given.base = i;
+		s->given.end = 0;
+	}
+	s->given.last = c;
+	return 0;
+}
+
+/* Who was not let in has tried all the same; whether it matters the reader says. */
+__noinline int on_refused_open(u64 err, u64 folder, u64 name)
+{
+	struct fold_key key;
+	struct fold *f, one = {};
+	struct vfsmount *mnt;
+	struct file_record *r;
+	struct scratch *s;
+	struct loop l;
+	u64 now, count = 1;
+	u32 slot, at, base, end;
+
+	s = take(&slot);
+	if (!s)
+		return 0;
+	if (bpf_probe_read_user_str(s->out, PIECE, (void *)name) <= 1)
+		goto out;
+	s->given.hash = 0xcbf29ce484222325ULL ^ (u64)folder_of(s->out[0], folder, &mnt);
+	s->given.base = s->given.end = 0;
+	s->given.last = '/';
+	l.s = s;
+	bpf_loop(PIECE, name_step, &l, 0);
+	base = s->given.base;
+	end = s->given.end;
+	barrier_var(base);
+	barrier_var(end);
+	if (base >= PIECE || end >= PIECE || end <= base || !may_be_watched(s->out[base], end - base))
+		goto out;
+	s->out[end] = 0;
+	if (!watch_named(&s->out[base]))
+		goto out;
+
+	fold_key(&key, s->given.hash, err, R_OPEN << 8 | REFUSED | ACCESS_READ);
+	f = bpf_map_lookup_elem(&folds, &key);
+	now = bpf_ktime_get_boot_ns();
+	if (f) {
+		count = once_more(f, now);
+	} else if (one_more_name(&key, now)) {
+		one.told = now;
+		one.inode = key.object;
+		bpf_map_update_elem(&folds, &key, &one, BPF_NOEXIST);
+	} else {
+		held_back();
+		count = 0;
+	}
+	if (!count)
+		goto out;
+	r = (void *)s->out;
+	begin_file(r, R_OPEN);
+	r->h.flags |= F_USER_PATH | F_WATCHED;
+	r->mode = r->access = ACCESS_READ;
+	r->inode = key.object;
+	r->count = count;
+	r->target_start = err;
+	at = sizeof(*r);
+	r->path = put_name(s, slot, at, folder, name, false);
+	at += r->path;
+	barrier_var(at);
+	if (at <= sizeof(s->out))
+		EMIT(files, FILES, r, at);
+out:
 	give(s);
 	return 0;
 }

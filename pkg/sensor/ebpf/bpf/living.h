@@ -8,47 +8,55 @@
 
 /*
  * An act that was folded and has not come again tells how often it was. The
- * record has no name: the one that came first has it.
+ * record has no name: the one that came first has it. One that has rested for
+ * two intervals goes: who found it before could not count in it any more.
  */
 static long tell_fold(void *map, struct fold_key *key, struct fold *f, void *unused)
 {
 	u16 type = key->verb >> 8;
 	u64 n;
 
-	if (!f->count)
-		return 0;
-	n = __sync_lock_test_and_set(&f->count, 0);
-	if (type == R_OPEN) {
-		struct file_record r = {};
+	if (f->count && (n = __sync_lock_test_and_set(&f->count, 0))) {
+		if (type == R_OPEN) {
+			struct file_record r = {};
 
-		r.h.time = f->told;
-		r.h.type = type;
-		r.h.flags = F_WATCHED | F_INODE;
-		r.h.pid = r.h.tid = key->pid;
-		r.h.start = key->start;
-		r.inode = f->inode;
-		r.dev = key->part;
-		r.access = key->verb & 0xff;
-		r.count = n;
-		EMIT(files, FILES, &r, sizeof(r));
-	} else {
-		struct act_record r = {};
-
-		r.h.time = f->told;
-		r.h.type = type;
-		r.h.pid = r.h.tid = key->pid;
-		r.h.start = key->start;
-		r.count = n;
-		if (type == R_KILL) {
-			r.arg = key->verb & 0xff;
-			r.target = key->part;
-			r.target_start = key->object;
+			r.h.time = f->told;
+			r.h.type = type;
+			r.h.pid = r.h.tid = key->pid;
+			r.h.start = key->start;
+			r.count = n;
+			r.inode = f->inode;
+			r.access = key->verb & (REFUSED - 1);
+			if (key->verb & REFUSED) {
+				r.h.flags = F_WATCHED | F_REST | F_USER_PATH;
+				r.target_start = key->part;
+			} else {
+				r.h.flags = F_WATCHED | F_REST | F_INODE;
+				r.dev = key->part;
+			}
+			EMIT(files, FILES, &r, sizeof(r));
 		} else {
-			r.target = key->object;
-			r.op = key->part;
+			struct act_record r = {};
+
+			r.h.time = f->told;
+			r.h.type = type;
+			r.h.flags = F_REST;
+			r.h.pid = r.h.tid = key->pid;
+			r.h.start = key->start;
+			r.count = n;
+			if (type == R_KILL) {
+				r.arg = key->verb & 0xff;
+				r.target = key->part;
+				r.target_start = key->object;
+			} else {
+				r.target = key->object;
+				r.op = key->part;
+			}
+			EMIT(priority, PRIORITY, &r, sizeof(r));
 		}
-		EMIT(priority, PRIORITY, &r, sizeof(r));
 	}
+	if (bpf_ktime_get_boot_ns() - f->told >= 2 * FOLD_NS)
+		bpf_map_delete_elem(&folds, key);
 	return 0;
 }
 

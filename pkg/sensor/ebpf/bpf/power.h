@@ -157,19 +157,21 @@ static __always_inline u32 put_unix(struct scratch *s, u32 slot, struct file_rec
 	return n > 0 ? n : 1;
 }
 
-__noinline int on_connect(u64 fd, u64 addr, u64 err)
+/*
+ * A connect to a Unix or vsock socket, which no socket's state shows. Of sk,
+ * where it is known and connected, the other end says which file it is; else it
+ * is told by the address that was asked for.
+ */
+static __always_inline int on_named_connect(struct sock *sk, u64 addr, u16 family, u64 err)
 {
-	struct sock *sk, *peer;
-	struct file_record *r;
 	struct act_record v = {};
 	struct vfsmount *mnt = 0;
 	struct dentry *entry = 0;
+	struct file_record *r;
 	struct scratch *s;
-	u32 slot, at;
-	u16 family = 0;
-	u32 vsock[2] = {};
+	struct sock *peer;
+	u32 slot, at, vsock[2] = {};
 
-	bpf_probe_read_user(&family, sizeof(family), (void *)addr);
 	if (family == AF_VSOCK) {
 		begin(&v.h, R_VSOCK);
 		/* struct sockaddr_vm: family, reserved, port, cid */
@@ -181,14 +183,6 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 		EMIT(priority, PRIORITY, &v, sizeof(v));
 		return 0;
 	}
-	if ((family == AF_INET || family == AF_INET6) &&
-	    (err == EPERM || err == EACCES || err == EADDRNOTAVAIL || err == ENETUNREACH))
-		return on_refused(fd, addr, family, err);
-	if (family != AF_UNIX || (err && err != EACCES && err != EPERM))
-		return 0;
-	sk = sock_of(fd);
-	if (!sk)
-		return 0;
 	s = take(&slot);
 	if (!s)
 		return 0;
@@ -196,8 +190,8 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 	begin_file(r, R_UNIX);
 	r->mode = err;
 	at = sizeof(*r);
-	peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
-	if (!err && peer) {
+	peer = sk && !err ? BPF_CORE_READ((struct unix_sock *)sk, peer) : 0;
+	if (peer) {
 		entry = BPF_CORE_READ((struct unix_sock *)peer, path.dentry);
 		mnt = BPF_CORE_READ((struct unix_sock *)peer, path.mnt);
 	}
@@ -214,6 +208,25 @@ __noinline int on_connect(u64 fd, u64 addr, u64 err)
 		EMIT(priority, PRIORITY, r, at);
 	give(s);
 	return 0;
+}
+
+__noinline int on_connect(u64 fd, u64 addr, u64 err)
+{
+	struct sock *sk = 0;
+	u16 family = 0;
+
+	bpf_probe_read_user(&family, sizeof(family), (void *)addr);
+	if ((family == AF_INET || family == AF_INET6) &&
+	    (err == EPERM || err == EACCES || err == EADDRNOTAVAIL || err == ENETUNREACH))
+		return on_refused(fd, addr, family, err);
+	if (family == AF_UNIX) {
+		sk = sock_of(fd);
+		if (!sk || (err && err != EACCES && err != EPERM))
+			return 0;
+	} else if (family != AF_VSOCK) {
+		return 0;
+	}
+	return on_named_connect(sk, addr, family, err);
 }
 
 /*
@@ -315,22 +328,6 @@ static __always_inline void on_socket(u64 domain, u64 type)
 		on_act(R_RAWSOCK, 0, 0, domain, 0);
 }
 
-/* Who was not let in has tried all the same; whether it matters the reader says. */
-static __always_inline int on_refused_open(struct call *c, u64 err)
-{
-	u64 how = R_OPEN | ACCESS_READ << 8 | NAMES_WATCHED | err << NAMES_ERROR;
-
-	switch (c->action) {
-	case A_OPEN:
-	case A_CREAT:
-		return on_names(how, AT_FDCWD, c->arg[0], 0, 0);
-	case A_OPENAT:
-	case A_OPENAT2:
-		return on_names(how, (u32)c->arg[0], c->arg[1], 0, 0);
-	}
-	return 0;
-}
-
 /* TP_PROTO(struct pt_regs *regs, long ret) */
 SEC("tp_btf/sys_exit")
 int on_sys_exit(u64 *ctx)
@@ -354,7 +351,8 @@ int on_sys_exit(u64 *ctx)
 	arguments(regs, &c);
 	err = ret < 0 ? -ret : 0;
 	if (err && c.action <= A_LAST_OPEN)
-		return on_refused_open(&c, err);
+		return c.action == A_OPEN || c.action == A_CREAT ? on_refused_open(err, AT_FDCWD, c.arg[0])
+								 : on_refused_open(err, (u32)c.arg[0], c.arg[1]);
 
 	switch (c.action) {
 	case A_OPEN:

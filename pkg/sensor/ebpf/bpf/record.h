@@ -57,6 +57,7 @@ enum {
 	F_INODE = 2048,     /* the file itself is on the list, whatever its name */
 	F_PASSED = 4096,    /* the descriptor came over a Unix socket */
 	F_LIVING = 8192,    /* totals of a connection that goes on */
+	F_REST = 16384,     /* only acts that were held back: what they were of was told before */
 };
 
 struct head {

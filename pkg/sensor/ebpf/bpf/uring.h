@@ -70,51 +70,13 @@ enum {
 
 enum { O_ACCMODE = 3, O_WRONLY = 1, O_RDWR = 2 };
 
-/*
- * A connect to a Unix or vsock socket, by the address that was asked for; IP
- * connects show by their states.
- */
-static __always_inline int on_uring_connect(u64 addr)
-{
-	struct act_record v = {};
-	struct file_record *r;
-	struct scratch *s;
-	u32 slot, at, vsock[2] = {};
-	u16 family = 0;
-
-	bpf_probe_read_user(&family, sizeof(family), (void *)addr);
-	if (family == AF_VSOCK) {
-		begin(&v.h, R_VSOCK);
-		bpf_probe_read_user(vsock, sizeof(vsock), (void *)(addr + 4));
-		v.op = vsock[0];
-		v.arg = vsock[1];
-		v.count = 1;
-		EMIT(priority, PRIORITY, &v, sizeof(v));
-		return 0;
-	}
-	if (family != AF_UNIX)
-		return 0;
-	s = take(&slot);
-	if (!s)
-		return 0;
-	r = (void *)s->out;
-	begin_file(r, R_UNIX);
-	at = sizeof(*r);
-	r->path = put_unix(s, slot, r, addr);
-	at += r->path;
-	barrier_var(at);
-	if (at <= sizeof(s->out))
-		EMIT(priority, PRIORITY, r, at);
-	give(s);
-	return 0;
-}
-
 /* struct io_kiocb begins with the operation's own struct (io_kiocb.cmd, from 6.0 on). */
 static __always_inline int on_request(struct io_kiocb *req)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u8 opcode = BPF_CORE_READ(req, opcode);
-	u64 how, access;
+	u64 how, access, addr;
+	u16 family = 0;
 
 	if (task->tgid == self)
 		return 0;
@@ -172,7 +134,10 @@ static __always_inline int on_request(struct io_kiocb *req)
 	case IORING_OP_CONNECT: {
 		struct io_connect *c = (void *)req;
 
-		return on_uring_connect((u64)BPF_CORE_READ(c, addr));
+		addr = (u64)BPF_CORE_READ(c, addr);
+		bpf_probe_read_user(&family, sizeof(family), (void *)addr);
+		/* IP connects show by their states. */
+		return family == AF_UNIX || family == AF_VSOCK ? on_named_connect(0, addr, family, 0) : 0;
 	}
 	case IORING_OP_SOCKET: {
 		struct io_socket *s = (void *)req;
