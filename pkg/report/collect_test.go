@@ -128,6 +128,30 @@ func TestWhatLiesOutsideTheWorkspaceIsTold(t *testing.T) {
 	}
 }
 
+// What was folded and did not come again is told by the file alone: the open
+// that came first has its path.
+func TestMoreOpensOfAFileAddNoFileWithoutAName(t *testing.T) {
+	s := newScene(t, "sh")
+	sh := s.run(shell, "/usr/bin/sh", "sh")
+	s.write(sh, "/home/ci/app/out/a.o")
+	s.write(sh, "/etc/cron.d/job")
+	for inode := range uint64(3) {
+		s.put(&event.Event{Kind: event.Open, Actor: sh, Access: event.Write, File: event.FileID{Dev: 1, Inode: inode}, Count: 40})
+	}
+	d := s.end(0)
+	if d.Files != (FileTotals{Workspace: 1, Outside: 1}) {
+		t.Errorf("totals are %+v", d.Files)
+	}
+	for _, f := range d.Written {
+		if f.Path != "./out" && f.Path != "/etc/cron.d" || f.Files != 1 {
+			t.Errorf("%d files are in %q", f.Files, f.Path)
+		}
+	}
+	if len(d.Written) != 2 {
+		t.Errorf("%d folders: %+v", len(d.Written), d.Written)
+	}
+}
+
 func TestSurvivorsAreNamedByWhatTheyRan(t *testing.T) {
 	s := newScene(t, "sh")
 	sh := s.run(shell, "/usr/bin/sh", "sh")
