@@ -120,8 +120,7 @@ func (c *collector) apply(ev *event.Event) {
 			d.Ran.Failed++
 		}
 	case event.Open:
-		// Without a path it is more of an open that was told before.
-		if !ev.Path.IsZero() && ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
+		if ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
 			c.files.wrote(ev.Path.String())
 		}
 	case event.Rename, event.Link:
