@@ -75,7 +75,8 @@ func (f *files) wrote(p string) {
 }
 
 // noFile reports paths that look like files and are none worth telling: what
-// is written there is not kept.
+// is written there is not kept. An event without a path is more of an open that
+// was told before.
 func noFile(p string) bool {
 	switch p {
 	case "", "/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/random", "/dev/urandom",
