@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,16 +78,7 @@ func oldCgroup(t *testing.T, name string) string {
 	if _, err := os.Stat(root + "/cgroup.clone_children"); err != nil {
 		t.Skip("no hierarchy of cgroup v1 with pids")
 	}
-	dir := filepath.Join(root, fmt.Sprintf("posture-monitor-test-%d", os.Getpid()), name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Skipf("cgroups cannot be made: %v", err)
-	}
-	t.Cleanup(func() {
-		for d := dir; d != root; d = filepath.Dir(d) {
-			_ = os.Remove(d)
-		}
-	})
-	return dir
+	return cgroupBelow(t, root, name)
 }
 
 func TestWhatRunsInAContainerOfCgroupV1HasItsID(t *testing.T) {
@@ -110,10 +100,7 @@ func TestWhatRunsInAContainerOfCgroupV1HasItsID(t *testing.T) {
 			if err := os.WriteFile(runc, program, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			r, err := m.Open(Opening{Command: []string{"x"}, Cwd: "/", Home: "/root"}, uint32(os.Getpid()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := opened(t, m, "x")
 			// As a runtime does: a child is moved, then executes the container's program.
 			inside := `sleep 0.1; sh -c "sleep 0.1; : CHILD"; : INSIDE`
 			cmd := exec.Command(runc, "-c", `(echo $BASHPID > "$0/cgroup.procs"; exec bash -c "$1"); : RUNTIME`, folder, inside)
@@ -121,9 +108,7 @@ func TestWhatRunsInAContainerOfCgroupV1HasItsID(t *testing.T) {
 			if err := errors.Join(err, m.settle()); err != nil {
 				t.Fatalf("%v %s", err, out)
 			}
-			if out, err := exec.Command("sh", "-c", "sleep 0.1; : OUTSIDE").CombinedOutput(); err != nil {
-				t.Fatalf("%v %s", err, out)
-			}
+			perform(t, "OUTSIDE")
 			m.finish(r, Closing{}, "")
 			told := 0
 			got := map[string]string{}

@@ -27,8 +27,13 @@ func cgroup(t *testing.T, name string) string {
 	if err != nil {
 		t.Skip(err)
 	}
-	top := filepath.Join(root, fmt.Sprintf("posture-monitor-test-%d", os.Getpid()))
-	dir := filepath.Join(top, name)
+	return cgroupBelow(t, root, name)
+}
+
+// cgroupBelow makes a cgroup below the root of a hierarchy.
+func cgroupBelow(t *testing.T, root, name string) string {
+	t.Helper()
+	dir := filepath.Join(root, fmt.Sprintf("posture-monitor-test-%d", os.Getpid()), name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Skipf("cgroups cannot be made: %v", err)
 	}
@@ -58,10 +63,7 @@ func TestWhatRunsInAContainerHasItsID(t *testing.T) {
 				}
 				defer l.Close()
 				port := l.Addr().(*net.TCPAddr).Port
-				r, err := m.Open(Opening{Command: []string{"x"}, Cwd: "/", Home: "/root"}, uint32(os.Getpid()))
-				if err != nil {
-					t.Fatal(err)
-				}
+				r := opened(t, m, "x")
 				// It holds its socket until the sensor has looked.
 				script := "exec 3<>/dev/tcp/127.0.0.1/" + strconv.Itoa(port) + "; echo; read x"
 				cmd := exec.Command("bash", "-c", script)
@@ -83,9 +85,7 @@ func TestWhatRunsInAContainerHasItsID(t *testing.T) {
 				if err := errors.Join(err, settled, cmd.Wait()); err != nil {
 					t.Fatal(err)
 				}
-				if out, err := exec.Command("sh", "-c", "sleep 0.1; : OUTSIDE").CombinedOutput(); err != nil {
-					t.Fatalf("%v %s", err, out)
-				}
+				perform(t, "OUTSIDE")
 				m.finish(r, Closing{}, "")
 				tree := process.NewTree(1 << 10)
 				told, execs, connects := 0, 0, 0

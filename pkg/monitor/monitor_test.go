@@ -37,6 +37,37 @@ func started(t *testing.T, sensor string) *Monitor {
 	return m
 }
 
+// payloads starts a monitor that reads what is said over connections, and
+// closes it at the end of the test.
+func payloads(t *testing.T) *Monitor {
+	t.Helper()
+	m := started(t, "auto")
+	t.Cleanup(func() { m.Close() })
+	if m.SensorName() != "ebpf" {
+		t.Skip("the netlink sensor sees no payload")
+	}
+	return m
+}
+
+// opened begins a recording of what this process starts.
+func opened(t *testing.T, m *Monitor, command string) *recording {
+	t.Helper()
+	r, err := m.Open(Opening{Command: []string{command}, Cwd: "/", Home: "/root"}, uint32(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// perform runs a shell whose arguments hold a mark, for as long as the netlink
+// sensor needs to find it alive.
+func perform(t *testing.T, mark string) {
+	t.Helper()
+	if out, err := exec.Command("sh", "-c", "sleep 0.1; : "+mark).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+}
+
 func events(t *testing.T, r *recording) []event.Event {
 	t.Helper()
 	e, err := evidence.Open(filepath.Join(r.spool, evidenceDir))
@@ -79,26 +110,12 @@ func TestRecordingsHoldWhatHappenedWhileTheyWereOpen(t *testing.T) {
 		t.Run(sensor, func(t *testing.T) {
 			m := started(t, sensor)
 			defer m.Close()
-			self := uint32(os.Getpid())
-			first, err := m.Open(Opening{Command: []string{"first"}, Cwd: "/", Home: "/root"}, self)
-			if err != nil {
-				t.Fatal(err)
-			}
-			do := func(mark string) {
-				t.Helper()
-				// sleep, so that the netlink sensor finds it alive
-				if out, err := exec.Command("/bin/sh", "-c", "sleep 0.05; : "+mark).CombinedOutput(); err != nil {
-					t.Fatalf("%v %s", err, out)
-				}
-			}
-			do("ONE")
-			second, err := m.Open(Opening{Command: []string{"second"}, Cwd: "/", Home: "/root"}, self)
-			if err != nil {
-				t.Fatal(err)
-			}
-			do("TWO")
+			first := opened(t, m, "first")
+			perform(t, "ONE")
+			second := opened(t, m, "second")
+			perform(t, "TWO")
 			m.finish(first, Closing{}, "")
-			do("THREE")
+			perform(t, "THREE")
 			m.finish(second, Closing{}, "")
 			for _, c := range []struct {
 				r        *recording

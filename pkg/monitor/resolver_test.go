@@ -51,11 +51,7 @@ func resolveFor(socket, resolver string) error {
 }
 
 func TestWhatAResolverDaemonAsksForTheJobIsTheJobs(t *testing.T) {
-	m := started(t, "auto")
-	defer m.Close()
-	if m.SensorName() != "ebpf" {
-		t.Skip("the netlink sensor sees no payload")
-	}
+	m := payloads(t)
 	upstream, err := net.ListenPacket("udp4", "127.53.53.56:53")
 	if err != nil {
 		t.Skipf("port 53 of a loopback address: %v", err)
@@ -105,10 +101,7 @@ func TestWhatAResolverDaemonAsksForTheJobIsTheJobs(t *testing.T) {
 		want int
 	}{{"nobody of the recording asks", false, 0}, {"the job asks", true, 2}} {
 		t.Run(c.what, func(t *testing.T) {
-			r, err := m.Open(Opening{Command: []string{"x"}, Home: "/root"}, uint32(os.Getpid()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := opened(t, m, "x")
 			if c.asks {
 				client := exec.Command("/proc/self/exe", socket, question)
 				client.Env = append(os.Environ(), piecesVariable+"=1")

@@ -68,10 +68,7 @@ func writePieces(addr string, pieces []string) error {
 // of a kind that it made.
 func spoken(t *testing.T, m *Monitor, kind event.Kind, addr string, pieces [][]byte) []event.Event {
 	t.Helper()
-	r, err := m.Open(Opening{Command: []string{"x"}, Home: "/root"}, uint32(os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := opened(t, m, "x")
 	args := []string{addr}
 	for _, p := range pieces {
 		args = append(args, hex.EncodeToString(p))
@@ -108,11 +105,7 @@ func dnsMessage(name string, answers ...[4]byte) []byte {
 }
 
 func TestDNSOverTCPIsToldByTheMessageHoweverItIsCut(t *testing.T) {
-	m := started(t, "auto")
-	defer m.Close()
-	if m.SensorName() != "ebpf" {
-		t.Skip("the netlink sensor sees no payload")
-	}
+	m := payloads(t)
 	l, err := net.Listen("tcp4", "127.53.53.54:53")
 	if err != nil {
 		t.Skipf("port 53 of a loopback address: %v", err)
@@ -204,11 +197,7 @@ func records(hello []byte, n int) []byte {
 }
 
 func TestAHostIsToldOnceHoweverTheHeadOfAConnectionIsCut(t *testing.T) {
-	m := started(t, "auto")
-	defer m.Close()
-	if m.SensorName() != "ebpf" {
-		t.Skip("the netlink sensor sees no payload")
-	}
+	m := payloads(t)
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -275,11 +264,7 @@ func TestAHostIsToldOnceHoweverTheHeadOfAConnectionIsCut(t *testing.T) {
 
 // An answer in the resolver's name is a claim unless its socket asked for it.
 func TestAnAnswerThatNobodyAskedForIsToldAsSuch(t *testing.T) {
-	m := started(t, "auto")
-	defer m.Close()
-	if m.SensorName() != "ebpf" {
-		t.Skip("the netlink sensor sees no payload")
-	}
+	m := payloads(t)
 	l, err := net.Listen("tcp4", "127.53.53.55:53")
 	if err != nil {
 		t.Skipf("port 53 of a loopback address: %v", err)

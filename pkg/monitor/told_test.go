@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -12,10 +11,7 @@ import (
 func TestWhatTheSecondWitnessMissedIsInTheLog(t *testing.T) {
 	m := started(t, "auto")
 	defer m.Close()
-	r, err := m.Open(Opening{Command: []string{"x"}, Home: "/root"}, uint32(os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := opened(t, m, "x")
 	m.handleWitness(&sensor.Record{Kind: event.SensorGap, Detail: "its buffer was full", Lost: 7})
 	m.finish(r, Closing{}, "")
 	for _, e := range events(t, r) {
