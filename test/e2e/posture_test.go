@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -17,35 +16,15 @@ import (
 	"time"
 
 	"github.com/org/edamame-posture/pkg/event"
-	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/test/rig"
 )
 
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		fmt.Println("SKIP test/e2e: watching from the kernel needs root: sudo -E go test ./test/e2e")
-		os.Exit(0)
-	}
-	dir, err := os.MkdirTemp("", "posture-e2e-")
-	if err != nil {
-		panic(err)
-	}
-	// Other users run it too.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "edamame-posture")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/edamame-posture")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("%v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(rig.Main(m, map[*string]string{&binary: "../../cmd/edamame-posture"}))
 }
 
 // watched is one run of the binary.
@@ -102,22 +81,11 @@ func (w *watched) load() {
 	if err := json.Unmarshal(b, w.verdict); err != nil {
 		w.t.Fatalf("verdict.json: %v", err)
 	}
-	ev, err := evidence.OpenPartial(filepath.Join(w.dir, "evidence"))
-	if err != nil {
+	dir := filepath.Join(w.dir, "evidence")
+	if w.events, err = rig.Events(dir); err != nil {
 		w.t.Fatalf("evidence: %v", err)
 	}
-	defer ev.Close()
-	if err := ev.Each(func(_ []byte, e *event.Event) error {
-		w.events = append(w.events, *e.Clone())
-		return nil
-	}); err != nil {
-		w.t.Fatalf("evidence: %v", err)
-	}
-	in, err := ev.Inputs()
-	if err != nil {
-		w.t.Fatalf("inputs: %v", err)
-	}
-	j, err := ev.Replay(in)
+	j, err := rig.Judge(dir)
 	if err != nil {
 		w.t.Fatalf("replay: %v", err)
 	}
@@ -222,12 +190,7 @@ func (w *watched) complete() {
 	}
 	w.must(w.verdict.Coverage.State == "complete", "coverage is %+v, want complete", w.verdict.Coverage)
 	w.must(w.verdict.Coverage.Lost == 0, "%d events were lost", w.verdict.Coverage.Lost)
-	ev, err := evidence.Open(filepath.Join(w.dir, "evidence"))
-	if err != nil {
-		w.t.Fatalf("evidence: %v", err)
-	}
-	defer ev.Close()
-	if err := ev.Verify(); err != nil {
+	if err := rig.Verify(filepath.Join(w.dir, "evidence")); err != nil {
 		w.t.Errorf("evidence: %v", err)
 	}
 	again, err := exec.Command(binary, "replay", w.dir).CombinedOutput()
