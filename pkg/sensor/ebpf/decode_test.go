@@ -130,6 +130,8 @@ func FuzzDecode(f *testing.F) {
 	for _, b := range recorded(f) {
 		f.Add(b)
 	}
+	f.Add(openRecord(fUserPath|fWatched, 1, 13, 1, "/root/x"))
+	f.Add(openRecord(fUserPath|fWatched|fRest, 1, 13, 5, ""))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := newDecoder(4, 16<<10)
 		// Twice: what the first left behind must not break the second.
