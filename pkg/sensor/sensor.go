@@ -1,5 +1,5 @@
 // Package sensor is what all sources of observation share: the [Record] they
-// give, the [Sensor] interface, and the fan-in of several into one stream.
+// give, and the [Sensor] interface.
 //
 // A record is what the kernel said, in the kernel's words: raw bytes, process
 // ids, times. It is borrowed: the bytes belong to the sensor and are valid

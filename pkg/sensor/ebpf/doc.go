@@ -50,10 +50,15 @@
 //
 // Opens are folded in the kernel by process image, file (inode and generation)
 // and access: the first is told at once, the next at most once a second with
-// their Count; Stats.Folded counts what was held back. An open that made its
-// file is always told. An open that was refused (EACCES, EPERM) is told with
-// Err and the name as it was given; it is for the reader to see whether the name
-// matters.
+// their Count; Stats.Folded counts what was held back, and what does not come
+// again is told within three seconds without a name, or at Drain. An open that
+// made its file is always told, and so is one for which the map of folded acts
+// has no room. Stats.Untold is what was held back and no record tells.
+//
+// An open that was refused (EACCES, EPERM) is told with Err and the name as it
+// was given, where its base name is watched. It needs no right, so it is folded
+// too, by process image, name and error; of the names that an image tries anew
+// within a second those beyond 1,024 are only counted, in Stats.Untold.
 //
 // A watched file is known by its base name, and by its inode where the sensor
 // was told of it (Adopt) or saw it made under a watched name: then a hard link, a
