@@ -19,6 +19,9 @@ import (
 
 // What is done again and again, to one object or to very many.
 
+// roomy is a file ring for what else the machine does meanwhile, too.
+const roomy = 64 << 20
+
 func init() {
 	roles["denied-often"] = deniedOften
 	roles["write-wide"] = writeWide
@@ -85,7 +88,7 @@ func tally(rec *recorder, match func(*sensor.Record) bool) (records int, acts ui
 }
 
 func TestOpensThatAreRefusedAgainAndAgainAreCounted(t *testing.T) {
-	s, rec := arm(t, Options{Watch: sensor.Watch{Names: []string{"credentials0"}}}, nil)
+	s, rec := arm(t, Options{FileRingBytes: roomy, Watch: sensor.Watch{Names: []string{"credentials0"}}}, nil)
 	path := filepath.Join(closedFolder(t), "credentials")
 	const n, files = 100000, 2000
 	dir := t.TempDir()
@@ -125,7 +128,7 @@ func TestOpensThatAreRefusedAgainAndAgainAreCounted(t *testing.T) {
 }
 
 func TestRefusedOpensOfManyNamesAreBoundedAndCountedAsNotTold(t *testing.T) {
-	s, rec := arm(t, Options{Watch: sensor.Watch{Prefixes: []string{".env."}}}, nil)
+	s, rec := arm(t, Options{FileRingBytes: roomy, Watch: sensor.Watch{Prefixes: []string{".env."}}}, nil)
 	const n = 100000
 	began := time.Now()
 	pid, _ := perform(t, "denied-often", filepath.Join(closedFolder(t), ".env."), strconv.Itoa(n), strconv.Itoa(n))
@@ -175,7 +178,7 @@ func TestMoreFilesThanCanBeFoldedAreAllTold(t *testing.T) {
 		}
 		f.Close()
 	}
-	s, rec := arm(t, Options{folds: room}, nil)
+	s, rec := arm(t, Options{FileRingBytes: roomy, folds: room}, nil)
 	pid, _ := perform(t, "write-wide", dir, strconv.Itoa(files))
 	drain(t, s)
 	named := map[string]bool{}
