@@ -18,6 +18,7 @@ type decoder struct {
 	pieces   []pieces // by CPU
 	paths    [2][]byte
 	orphaned uint64 // pieces of arguments whose exec record did not come
+	own      ownObjects
 }
 
 // pieces are the arguments of a program whose exec record is still to come.
@@ -325,6 +326,9 @@ func (d *decoder) act(t recordType, b []byte) error {
 	case rKill:
 		r.Signal = int(arg)
 		return nil
+	case rBPF:
+		r.OwnObject = d.own.has(kernelObject{objectKind(arg), r.TargetPID})
+		r.TargetPID = 0
 	case rRawSock:
 		r.Proto, r.Detail = event.ProtoRaw, "a raw socket was opened"
 		switch arg {

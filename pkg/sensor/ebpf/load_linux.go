@@ -379,6 +379,37 @@ func (l *loaded) attach() error {
 	return nil
 }
 
+// objects are the programs, maps and links that are in the kernel.
+func (l *loaded) objects() (all []kernelObject, err error) {
+	for name, p := range l.coll.Programs {
+		info, err := p.Info()
+		if err != nil {
+			return nil, fmt.Errorf("reading the id of program %s: %w", name, err)
+		}
+		if id, ok := info.ID(); ok {
+			all = append(all, kernelObject{ofProgram, uint32(id)})
+		}
+	}
+	for name, m := range l.coll.Maps {
+		info, err := m.Info()
+		if err != nil {
+			return nil, fmt.Errorf("reading the id of map %s: %w", name, err)
+		}
+		if id, ok := info.ID(); ok {
+			all = append(all, kernelObject{ofMap, uint32(id)})
+		}
+	}
+	for _, a := range l.links {
+		all = append(all, kernelObject{ofLink, uint32(a.id)})
+	}
+	if l.living != nil {
+		if info, err := l.living.Info(); err == nil {
+			all = append(all, kernelObject{ofLink, uint32(info.ID)})
+		}
+	}
+	return all, nil
+}
+
 // refuse notes a program that is done without.
 func (l *loaded) refuse(h hook, err error) {
 	if h.without == "" {
