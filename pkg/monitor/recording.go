@@ -107,8 +107,15 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		containers: m.containers, inContainer: make(map[redact.Text]bool),
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
+	m.own.folder(spool)
+	defer func() {
+		if err != nil {
+			m.own.leave(spool)
+		}
+	}()
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
 		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply,
+		Made: func(path string) { m.own.file(r.adopter, path) },
 	})
 	if err != nil {
 		return nil, err
@@ -500,6 +507,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	r.append(ev)
 	m.recs[r.bit] = nil
 	m.table.Untag(r.bit)
+	m.own.leave(r.spool)
 
 	v, err := r.seal(now)
 	if err != nil {

@@ -66,6 +66,7 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
 	}
 	defer Discard(dir)
+	m.own.folder(dir)
 	path := filepath.Join(dir, controlName)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

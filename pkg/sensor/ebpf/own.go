@@ -14,7 +14,9 @@ type kernelObject struct {
 // ownObjects are the sensor's own. They are asked for by the reader while a
 // link may be made anew. One that was ours once stays: its id is held until
 // after the last record that may name it.
-type ownObjects struct{ set atomic.Pointer[map[kernelObject]bool] }
+type ownObjects struct {
+	set atomic.Pointer[map[kernelObject]bool]
+}
 
 func (o *ownObjects) has(x kernelObject) bool {
 	set := o.set.Load()
