@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/org/edamame-posture/pkg/sensor/ebpf"
 )
 
 // ErrNoRoot says that the monitor cannot be started for want of privilege.
@@ -29,6 +31,9 @@ type Client struct {
 	pid    int         // of the monitor, as the kernel says
 	proc   *os.Process // nil where the monitor is not our child
 	gone   chan struct{}
+
+	memory   *ebpf.Memory // who signalled the monitor last
+	noMemory error        // why there is none
 }
 
 // LaunchOptions are the settings of [Launch].
@@ -144,7 +149,7 @@ func Dial(socket string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the monitor: %w", err)
 	}
-	c := &Client{k: newConn(uc), socket: socket}
+	c := &Client{k: newTaker(uc), socket: socket}
 	cred, err := c.k.peer()
 	if err != nil || cred.Uid != 0 {
 		c.Close()
@@ -227,6 +232,9 @@ func (c *Client) Open(o Opening) (*Opened, error) {
 	if a.Opened == nil {
 		return nil, errors.New("the monitor's answer to open is empty")
 	}
+	if !o.Detach {
+		c.share()
+	}
 	return a.Opened, nil
 }
 
@@ -281,6 +289,10 @@ func (c *Client) Gone() <-chan struct{} { return c.gone }
 // started through sudo cannot be killed.
 func (c *Client) Close() error {
 	c.k.c.Close()
+	if c.memory != nil {
+		_ = c.memory.Close()
+		c.memory, c.noMemory = nil, errors.New("the connection was closed")
+	}
 	if c.gone == nil {
 		return nil
 	}

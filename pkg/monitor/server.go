@@ -177,7 +177,12 @@ func (s *server) serve(k *conn, peer *unix.Ucred) {
 			holds = !q.Open.Detach
 		}
 		a.ID = q.ID
-		if err := k.write(a); err != nil {
+		if q.Op == "memory" && err == nil {
+			err = s.m.share(k, a)
+		} else {
+			err = k.write(a)
+		}
+		if err != nil {
 			return
 		}
 	}
@@ -240,6 +245,8 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			s.shut()
 		}
 		return Response{Opened: &Opened{ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started}}, nil
+	case "memory":
+		return Response{}, s.m.shares()
 	case "status":
 		if s.rec == nil {
 			return Response{}, errors.New("status: no recording is open")
@@ -324,6 +331,33 @@ func (s *server) abandon(why string) {
 	if err := Discard(r.spool); err != nil {
 		s.m.opt.Logf("removing %s: %v", r.spool, err)
 	}
+}
+
+// rememberer is a sensor that remembers beyond the monitor's end.
+type rememberer interface {
+	LastActs() (fd int, err error)
+}
+
+// shares says why nobody will know who killed this monitor; nil where its
+// client can.
+func (m *Monitor) shares() error {
+	s, ok := m.primary.(rememberer)
+	if !ok {
+		return fmt.Errorf("the %s sensor does not see signals", m.primary.Name())
+	}
+	_, err := s.LastActs()
+	return err
+}
+
+// share answers a client with the memory of who signalled the monitor last, to
+// be read when it is dead. The descriptor is sent before the sensors are taken
+// off: whoever serves is waited for.
+func (m *Monitor) share(k *conn, a Response) error {
+	fd, err := m.primary.(rememberer).LastActs()
+	if err != nil {
+		return err
+	}
+	return k.writeWith(a, fd)
 }
 
 // status is a look at a recording.
