@@ -82,6 +82,7 @@ type Monitor struct {
 	problems   map[string]bool
 	containers *containers
 	own        own
+	images     images
 
 	armed int64
 	stop  chan struct{}
@@ -269,7 +270,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	case event.Fork:
 		p = m.table.Fork(rec)
 	case event.Exec:
-		p = m.table.Exec(rec)
+		if p = m.table.Exec(rec); p != nil {
+			m.images.add(p.Actor, rec.Exe)
+		}
 	case event.Exit:
 		p = m.table.Exit(rec)
 	case event.SetID:
@@ -330,6 +333,7 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		case resolves.Has(bit):
 			r.record(rec, p, nil, event.ViaRequest)
 		case (rec.TargetPID == m.self || rec.OwnObject || target != nil && target.Tags.Has(bit)) && outsideMatters(rec):
+			r.stranger(rec, p, m.images.find(p.Actor))
 			r.record(rec, p, target, event.ViaOutside)
 		}
 	}

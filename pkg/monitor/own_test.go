@@ -156,7 +156,13 @@ func TestWhoeverOnTheMachineDetachesTheSensorIsTold(t *testing.T) {
 			}
 			m.finish(r, Closing{}, "")
 			ops := map[event.Op]int{}
+			named := 0
 			for _, e := range events(t, r) {
+				if e.Kind == event.Existing && e.Via == event.ViaOutside && e.Actor.PID == uint32(cmd.Process.Pid) {
+					if named++; len(ops) > 0 || !strings.HasSuffix(e.Exe.String(), filepath.Base(cmd.Path)) && with == "bpftool" || e.Exe.IsZero() {
+						t.Errorf("it is named %q, after %v", e.Exe, ops)
+					}
+				}
 				if e.Kind != event.BPF || e.Actor.PID != uint32(cmd.Process.Pid) {
 					continue
 				}
@@ -164,6 +170,9 @@ func TestWhoeverOnTheMachineDetachesTheSensorIsTold(t *testing.T) {
 					t.Errorf("%v via %v on %+v", e.Op, e.Via, e.Target)
 				}
 				ops[e.Op]++
+			}
+			if named != 1 {
+				t.Errorf("it is named %d times", named)
 			}
 			if ops[event.OpDetach] != 1 || ops[event.OpObject] == 0 {
 				t.Errorf("told were %v, want one detach and who took hold of it", ops)

@@ -60,6 +60,7 @@ type recording struct {
 
 	containers  *containers          // the monitor's
 	inContainer map[redact.Text]bool // containers that were told
+	strangers   map[event.Actor]bool // see stranger
 
 	// What the monitor could not say whose doing it was, when this was opened.
 	unownedBefore, unresolvedBefore uint64
@@ -104,7 +105,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
 
-		containers: m.containers, inContainer: make(map[redact.Text]bool),
+		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
