@@ -109,8 +109,11 @@ func recoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			how := monitor.Death{Unknown: "who it was is not known: whoever could remember has gone"}
-			if death != "" {
+			var how monitor.Death
+			if death == "" {
+				how = monitor.Remembered(args[0])
+			} else {
+				var err error
 				if how, err = monitor.ReadDeath([]byte(death)); err != nil {
 					return err
 				}

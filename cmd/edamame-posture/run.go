@@ -179,6 +179,12 @@ func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened 
 		how := monitor.Death{Unknown: "it did not answer, and was given up"}
 		if errors.Is(err, monitor.ErrMonitorDied) {
 			how = client.Death() // before anything of ours ends it
+			if how.Unknown != "" && os.Geteuid() == 0 {
+				// Of start's monitor stop has no memory: it may have left one.
+				if left := monitor.Remembered(opened.Spool); left.Unknown == "" {
+					how = left
+				}
+			}
 		}
 		leave() // its log must not grow while it is copied
 		if errors.Is(err, monitor.ErrMonitorDied) {

@@ -32,7 +32,7 @@ func (s started) recover(caller monitor.Caller, f runFlags, gone error) error {
 	}
 	fmt.Fprintln(os.Stderr, "edamame-posture: the monitor has gone before its time: what it saw until then is kept; what was done after that was not seen")
 	_ = monitor.Discard(filepath.Dir(s.Socket)) // it could not
-	how := monitor.Death{Unknown: "who it was is not known: start has ended, and held nothing that remembers"}
+	how := monitor.Remembered(s.Spool)
 	if err := recoverSpool(caller, s.Spool, s.Out, how, deliverArgs(f, s.Out, "--partial")); err != nil {
 		return exit(exitNoAnswer, fmt.Errorf("the recording stays in %s: %w", s.Spool, err))
 	}

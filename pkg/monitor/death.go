@@ -51,7 +51,11 @@ func (c *Client) Death() Death {
 		}
 		return Death{Unknown: why}
 	}
-	a, ok, err := c.memory.Last()
+	return deathIn(c.memory)
+}
+
+func deathIn(m *ebpf.Memory) Death {
+	a, ok, err := m.Last()
 	switch {
 	case err != nil:
 		return Death{Unknown: "who it was is not known: " + err.Error()}

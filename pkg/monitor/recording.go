@@ -55,6 +55,8 @@ type recording struct {
 	known   map[event.FileID]redact.Text
 	adopter sensor.Adopter // nil where the sensor cannot
 
+	pinned bool // see Monitor.pin
+
 	first bool // a fork was seen
 	late  bool // see adoptPlaces
 
@@ -509,6 +511,9 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	m.recs[r.bit] = nil
 	m.table.Untag(r.bit)
 	m.own.leave(r.spool)
+	if r.pinned {
+		_ = os.Remove(pinOf(r.id))
+	}
 
 	v, err := r.seal(now)
 	if err != nil {

@@ -61,6 +61,7 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		opt.Armed()
 	}
 	sweepControl()
+	sweepPins()
 	_, dir, err := newSpool()
 	if err != nil {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
@@ -239,6 +240,9 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		}
 		s.rec = r
 		if q.Open.Detach {
+			if err := s.m.pin(r); err != nil {
+				s.m.opt.Logf("should this monitor be killed, nobody will know by whom: %v", err)
+			}
 			go s.awaitParent(r)
 		} else {
 			s.holder = k
@@ -336,6 +340,7 @@ func (s *server) abandon(why string) {
 // rememberer is a sensor that remembers beyond the monitor's end.
 type rememberer interface {
 	LastActs() (fd int, err error)
+	PinLastActs(path string) error
 }
 
 // shares says why nobody will know who killed this monitor; nil where its

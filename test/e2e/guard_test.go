@@ -204,3 +204,49 @@ func monitorFor(t *testing.T, in string) int {
 	t.Fatalf("no monitor delivers to %s", in)
 	return 0
 }
+
+func TestStopNamesWhoKilledTheMonitor(t *testing.T) {
+	need(t, "unshare")
+	cleanly(t)
+	for _, c := range []struct{ name, mount, want string }{
+		{"where there is a BPF file system", "mount -t bpf bpf /sys/fs/bpf", "the monitor was ended by process"},
+		{"where there is none", "umount -l /sys/fs/bpf 2>/dev/null; true", "who it was is not known: what remembers it is not in /sys/fs/bpf"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := t.TempDir()
+			cmd := exec.Command("unshare", "-m", "bash", "-c", c.mount+` || { echo ready; exit 9; }
+				$EP start --parent $$ > s; echo ready; read mon; kill -KILL $mon; sleep 0.3
+				$EP stop -q --state s; ls /sys/fs/bpf | grep edamame; exit 0`)
+			cmd.Dir, cmd.Env = in, append(os.Environ(), "EP="+binary)
+			stdin, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b syncBuffer
+			cmd.Stdout, cmd.Stderr = &b, &b
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			b.await(t, "ready\n")
+			mon := 0
+			if _, err := os.Stat(filepath.Join(in, "s")); err == nil {
+				mon = peerOf(t, filepath.Join(in, "s"))
+			}
+			fmt.Fprintln(stdin, mon)
+			if wait(t, cmd) == 9 {
+				t.Skip("a BPF file system cannot be mounted")
+			}
+			w := loaded(t, in)
+			w.stderr = b.String()
+			if w.verdict == nil {
+				t.Fatalf("no verdict: %s", w.stderr)
+			}
+			said := false
+			for _, g := range w.verdict.Coverage.Gaps {
+				said = said || strings.Contains(g.What, c.want)
+			}
+			w.must(said, "the gaps are %+v, want %q", w.verdict.Coverage.Gaps, c.want)
+			w.must(!strings.Contains(w.stderr, "edamame-posture-"), "it was left behind: %s", w.stderr)
+		})
+	}
+}

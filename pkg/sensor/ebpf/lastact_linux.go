@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	bpf "github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +22,48 @@ func (s *Sensor) LastActs() (fd int, err error) {
 		return -1, errors.New("this kernel shows no signals to the programs")
 	}
 	return s.l.coll.Maps["last_acts"].FD(), nil
+}
+
+// PinLastActs gives the map of LastActs a name in a BPF file system, by which it
+// stays when this process is gone, until the name is removed.
+func (s *Sensor) PinLastActs(path string) error {
+	if _, err := s.LastActs(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader == nil {
+		return errNotRunning
+	}
+	m, err := s.l.coll.Maps["last_acts"].Clone() // the sensor's own must not be unpinned with it
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.Pin(path); err != nil {
+		return fmt.Errorf("leaving the memory of who signalled the monitor: %w", err)
+	}
+	return nil
+}
+
+// OpenMemory maps what PinLastActs left at path. A map that is not such a one,
+// or that somebody could have written, is refused.
+func OpenMemory(path string) (*Memory, error) {
+	// Not as read-only: the kernel maps no map that was opened so (do_mmap takes
+	// VM_SHARED from a file that cannot be written).
+	m, err := bpf.LoadPinnedMap(path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("opening the memory of who signalled the monitor: %w", err)
+	}
+	defer m.Close()
+	info, err := m.Info()
+	if err != nil {
+		return nil, fmt.Errorf("opening the memory of who signalled the monitor: %w", err)
+	}
+	if info.Type != bpf.Array || info.ValueSize != lastSize || info.MaxEntries != 1 || !info.Frozen() {
+		return nil, fmt.Errorf("%s is not what a monitor leaves", path)
+	}
+	return MapMemory(m.FD())
 }
 
 // Memory is the map of LastActs as another process sees it. It stays readable
