@@ -69,6 +69,7 @@ func TestTheMonitorIsNotReadByOthersNorKilledFirst(t *testing.T) {
 			t.Errorf("the monitor's environment can be read: %v %.80q", err, out)
 		}
 		if !refused && err != nil {
+			wait(t, cmd) // it delivers to a folder of the test's
 			t.Skipf("the same of any process is refused here: %s", out)
 		}
 	}
