@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +97,7 @@ func leaveSudo() error {
 
 // recoverCommand hands over what a monitor that died has left.
 func recoverCommand() *cobra.Command {
-	var out string
+	var out, death string
 	cmd := &cobra.Command{
 		Use:     "recover --out DIR FOLDER",
 		Short:   "Hand over the recording of a monitor that died",
@@ -108,7 +109,17 @@ func recoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := monitor.Recover(args[0], caller.UID, caller.GID); err != nil {
+			var how monitor.Death
+			if death == "" {
+				how = monitor.Remembered(args[0])
+			} else {
+				var err error
+				if how, err = monitor.ReadDeath([]byte(death)); err != nil {
+					return err
+				}
+				how.Claimed = true // root has it from a process of the caller's
+			}
+			if err := hand(args[0], caller, how); err != nil {
 				return err
 			}
 			abs, err := filepath.Abs(out)
@@ -122,14 +133,26 @@ func recoverCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", ".posture", "folder for the results")
+	cmd.Flags().StringVar(&death, "death", "", "how the monitor ended, as run says")
 	return cmd
+}
+
+// hand makes what a dead monitor left the caller's. That the log does not tell
+// how it died is no reason to keep it back.
+func hand(spool string, c monitor.Caller, how monitor.Death) error {
+	err := monitor.Recover(spool, c.UID, c.GID, how)
+	if errors.Is(err, monitor.ErrNotTold) {
+		fmt.Fprintf(os.Stderr, "edamame-posture: %v\n", err)
+		return nil
+	}
+	return err
 }
 
 // recoverSpool is run's way to recover: itself as root, else through sudo,
 // which a moment ago let the monitor start.
-func recoverSpool(c monitor.Caller, spool, out string, deliver []string) error {
+func recoverSpool(c monitor.Caller, spool, out string, how monitor.Death, deliver []string) error {
 	if os.Geteuid() == 0 {
-		if err := monitor.Recover(spool, c.UID, c.GID); err != nil {
+		if err := hand(spool, c, how); err != nil {
 			return err
 		}
 		if err := asCaller(c, append(deliver, spool)...); err != nil {
@@ -141,7 +164,11 @@ func recoverSpool(c monitor.Caller, spool, out string, deliver []string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("sudo", "-n", "--", self, "recover", "--out", out, spool)
+	death, err := json.Marshal(how)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("sudo", "-n", "--", self, "recover", "--out", out, "--death", string(death), spool)
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
 }

@@ -176,11 +176,21 @@ func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened 
 	}
 	if err != nil {
 		warn("the monitor did not finish: %v", err)
+		how := monitor.Death{Unknown: "it did not answer, and was given up"}
+		if errors.Is(err, monitor.ErrMonitorDied) {
+			how = client.Death() // before anything of ours ends it
+			if how.Unknown != "" && os.Geteuid() == 0 {
+				// Of start's monitor stop has no memory: it may have left one.
+				if left := monitor.Remembered(opened.Spool); left.Unknown == "" {
+					how = left
+				}
+			}
+		}
 		leave() // its log must not grow while it is copied
 		if errors.Is(err, monitor.ErrMonitorDied) {
 			warn("what it saw until then is kept; what the command did after that was not seen")
 		}
-		if err := recoverSpool(caller, opened.Spool, out, append(args, "--partial")); err != nil {
+		if err := recoverSpool(caller, opened.Spool, out, how, append(args, "--partial")); err != nil {
 			warn("the recording stays in %s: %v", opened.Spool, err)
 			warn("to get it: sudo edamame-posture recover --out %s %s", out, opened.Spool)
 		}

@@ -32,7 +32,8 @@ func (s started) recover(caller monitor.Caller, f runFlags, gone error) error {
 	}
 	fmt.Fprintln(os.Stderr, "edamame-posture: the monitor has gone before its time: what it saw until then is kept; what was done after that was not seen")
 	_ = monitor.Discard(filepath.Dir(s.Socket)) // it could not
-	if err := recoverSpool(caller, s.Spool, s.Out, deliverArgs(f, s.Out, "--partial")); err != nil {
+	how := monitor.Remembered(s.Spool)
+	if err := recoverSpool(caller, s.Spool, s.Out, how, deliverArgs(f, s.Out, "--partial")); err != nil {
 		return exit(exitNoAnswer, fmt.Errorf("the recording stays in %s: %w", s.Spool, err))
 	}
 	data, err := os.ReadFile(filepath.Join(s.Out, verdictFile))

@@ -46,7 +46,7 @@ const (
 	HTTP // Src, Dst, Sock, Method, Name (host), Path, Count
 
 	// Files.
-	Open   // Path, File, Access, Class, Count
+	Open   // Path, File, Access, Class, Count; Target: the monitor, where the file is its own
 	Rename // Path, NewPath, File
 	Unlink // Path, File
 	Link   // Path, NewPath, File, Detail (hard or symbolic)
@@ -57,7 +57,7 @@ const (
 	Ptrace    // Target, Op
 	MemAccess // Target, Op: read or write of another process's memory
 	Kill      // Target, Signal
-	BPF       // Op
+	BPF       // Op; Target: the monitor, where the object is its own
 	Module    // Path, Op
 	Mount     // Path, NewPath, Op
 	Namespace // Op, NS

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
@@ -44,6 +45,9 @@ type Options struct {
 	// will see. The event is valid until it returns, and Own must not call
 	// the log.
 	Own func(*event.Event)
+	// Made is given the path of each file of the folder, below dir as Create
+	// was given it, right after it was made. It must not call the log.
+	Made func(path string)
 	// NoSync leaves out fsync: for tests, and where a crash of the machine
 	// does not matter.
 	NoSync bool
@@ -52,6 +56,7 @@ type Options struct {
 // Log is a log that is being written. It is used by one goroutine at a time.
 type Log struct {
 	opt  Options
+	dir  string
 	root *os.Root
 
 	enc       *zstd.Encoder
@@ -125,7 +130,7 @@ func Create(dir string, opt Options) (*Log, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create evidence: %w", err)
 	}
-	l := &Log{opt: opt, buf: make([]byte, 0, 64<<10)}
+	l := &Log{opt: opt, dir: dir, buf: make([]byte, 0, 64<<10)}
 	if err := l.begin(dir); err != nil {
 		l.Abort()
 		return nil, fmt.Errorf("create evidence: %w", err)
@@ -140,19 +145,19 @@ func (l *Log) begin(dir string) (err error) {
 	if err := l.root.Mkdir(inputsDir, 0o700); err != nil {
 		return err
 	}
-	if l.manifest, err = create(l.root, manifestTemp); err != nil {
+	if l.manifest, err = l.create(manifestTemp); err != nil {
 		return err
 	}
 	if err := l.manifest.need(manifestRoom, 0); err != nil {
 		return err
 	}
-	if l.notes, err = create(l.root, checkpointsName); err != nil {
+	if l.notes, err = l.create(checkpointsName); err != nil {
 		return err
 	}
 	if err := l.notes.need(endRoom, 0); err != nil {
 		return err
 	}
-	if l.seg, err = create(l.root, segmentName(0)); err != nil {
+	if l.seg, err = l.create(segmentName(0)); err != nil {
 		return err
 	}
 	l.segments = 1
@@ -167,6 +172,15 @@ func (l *Log) begin(dir string) (err error) {
 	}
 	l.last.Origin = originPrefix + l.opt.Run
 	return nil
+}
+
+// create makes a file of the folder.
+func (l *Log) create(name string) (*room, error) {
+	r, err := create(l.root, name)
+	if err == nil && l.opt.Made != nil {
+		l.opt.Made(filepath.Join(l.dir, name))
+	}
+	return r, err
 }
 
 // Size returns how many events the log holds.
@@ -402,7 +416,7 @@ func (l *Log) mark() {
 // end. Where it fails the log stays in the segment it has.
 func (l *Log) nextSegment() error {
 	name := segmentName(l.segments)
-	next, err := create(l.root, name)
+	next, err := l.create(name)
 	if err != nil {
 		return err
 	}
@@ -504,7 +518,7 @@ func (l *Log) Input(name string, data []byte) error {
 		return fmt.Errorf("input %s: %w: %w", name, ErrFull, errBound)
 	}
 	path := inputsDir + "/" + name
-	r, err := create(l.root, path)
+	r, err := l.create(path)
 	if err != nil {
 		return fmt.Errorf("input: %w", err)
 	}

@@ -146,7 +146,7 @@ func (c *coverage) acted(ev *event.Event) {
 	switch ev.Kind {
 	case event.Kill:
 		what = fmt.Sprintf("signal %d from outside", ev.Signal)
-	case event.Ptrace, event.MemAccess, event.Open:
+	case event.Ptrace, event.MemAccess, event.Open, event.BPF:
 		what = ev.Kind.String() + " from outside"
 		if ev.Op != event.OpNone {
 			what = fmt.Sprintf("%s %s from outside", ev.Kind, ev.Op)

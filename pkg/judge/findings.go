@@ -156,8 +156,8 @@ func viaOf(v event.Via) string {
 // tamper finds what is done to the sensors themselves. No rule file is needed
 // for these, and no policy allows them.
 func (j *Judge) tamper(ev *event.Event, n *process.Node) {
-	if !j.monitor.IsZero() && ev.Target.PID == j.monitor.PID && ev.Target.Start == j.monitor.Start {
-		j.attack(ev, n)
+	if !j.monitor.IsZero() && ev.Target.PID == j.monitor.PID && ev.Target.Start == j.monitor.Start && j.attack(ev, n) {
+		return
 	}
 	if ev.Kind != event.BPF || ev.Via != event.ViaLineage && ev.Via != event.ViaRequest {
 		return
@@ -183,27 +183,50 @@ func (j *Judge) tamper(ev *event.Event, n *process.Node) {
 // sigcont is SIGCONT, on every machine that Linux runs on but MIPS.
 const sigcont = 18
 
-// attack tells of an act upon the monitor itself.
-func (j *Judge) attack(ev *event.Event, n *process.Node) {
-	what := ""
+// attack tells of an act upon the monitor itself, its files or its programs in
+// the kernel. It returns false where that is none.
+func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
+	what, severity := "", Critical
 	switch ev.Kind {
 	case event.Kill:
 		// To ask whether it lives, or to let it go on, does it no harm.
 		if ev.Signal == 0 || ev.Signal == sigcont {
-			return
+			return false
 		}
 		what = fmt.Sprintf("signal %d", ev.Signal)
 	case event.Ptrace, event.MemAccess:
 		what = ev.Kind.String() + " " + ev.Op.String()
+	case event.BPF:
+		what = "bpf " + ev.Op.String()
+		if ev.Op == event.OpObject {
+			// It changes nothing yet: an agent that lists what there is does so too.
+			severity = High
+			if ev.Via == event.ViaOutside {
+				severity = Medium
+			}
+		}
+	case event.Open:
+		what = "read of its files"
+		switch {
+		case ev.Err != 0:
+			what, severity = "refused open of its files", Medium
+		case ev.Access&^event.Read != 0:
+			what = "write to its files"
+		default:
+			severity = High
+		}
+	case event.Rename, event.Unlink, event.Link, event.Chmod:
+		what = ev.Kind.String() + " of its files"
 	default:
-		return
+		return false
 	}
 	j.find(&Finding{
-		Rule: "monitor-attack", Title: "The monitor itself was acted upon", Severity: Critical,
+		Rule: "monitor-attack", Title: "The monitor itself was acted upon", Severity: severity,
 		Technique: []string{"T1562.001"}, Object: what,
 		First: ev.Time, Last: ev.Time, Count: 1, Leaves: []uint64{ev.Seq},
 		Do: "Hold what this job made back: from here on it could act unseen. Find out which program did it.",
 	}, n)
+	return true
 }
 
 // coverageFindings are what a person should look at of how it was seen.

@@ -585,6 +585,11 @@ func TestActsUponTheMonitorAreFindings(t *testing.T) {
 		act  event.Event
 		want string
 	}{
+		{"its program is detached", event.Event{Kind: event.BPF, Op: event.OpDetach}, "bpf detach"},
+		{"its program is detached by another", event.Event{Kind: event.BPF, Op: event.OpDetach, Via: event.ViaOutside}, "bpf detach"},
+		{"its map is written", event.Event{Kind: event.BPF, Op: event.OpMapUpdate}, "bpf map-update"},
+		{"its log is written", event.Event{Kind: event.Open, Path: facttest.Text("/var/lib/x/checkpoints"), Access: event.Write}, "write to its files"},
+		{"its log is removed", event.Event{Kind: event.Unlink, Path: facttest.Text("/var/lib/x/checkpoints")}, "unlink of its files"},
 		{"it is killed", event.Event{Kind: event.Kill, Signal: 9}, "signal 9"},
 		{"it is stopped", event.Event{Kind: event.Kill, Signal: 19}, "signal 19"},
 		{"it is traced", event.Event{Kind: event.Ptrace, Op: event.OpAttach}, "ptrace attach"},

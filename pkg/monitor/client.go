@@ -11,12 +11,20 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/org/edamame-posture/pkg/sensor/ebpf"
 )
 
-// ErrNoRoot says that the monitor cannot be started for want of privilege.
-var ErrNoRoot = errors.New("watching needs root, and sudo is not there")
+// ErrNoSudo says that the monitor cannot be started for want of privilege, and
+// of a way to get it.
+var ErrNoSudo = errors.New("watching needs root, and sudo is not there")
+
+// ErrRefused says that there is sudo, and it did not start the monitor.
+var ErrRefused = errors.New("watching needs root, and sudo did not give it")
 
 // ErrMonitorDied says that the monitor went away before it answered.
 var ErrMonitorDied = errors.New("the monitor died")
@@ -29,6 +37,9 @@ type Client struct {
 	pid    int         // of the monitor, as the kernel says
 	proc   *os.Process // nil where the monitor is not our child
 	gone   chan struct{}
+
+	memory   *ebpf.Memory // who signalled the monitor last
+	noMemory error        // why there is none
 }
 
 // LaunchOptions are the settings of [Launch].
@@ -57,6 +68,7 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		argv = append(argv, "--group", strconv.Itoa(g))
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
+	typed := false // a password could be
 	root := os.Geteuid() == 0
 	if root {
 		if opt.Program != nil {
@@ -64,7 +76,7 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		}
 		// Out of the terminal's reach: Ctrl-C is for the watched command.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	} else if cmd, err = underSudo(argv); err != nil {
+	} else if cmd, typed, err = underSudo(argv); err != nil {
 		return nil, err
 	}
 	// The monitor holds its end of this pipe as long as it lives.
@@ -73,9 +85,10 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = theirs, opt.Stderr
-	if !root && opt.Stderr != nil {
-		// sudo may give it a terminal that goes away with sudo.
-		cmd.Stderr = struct{ io.Writer }{opt.Stderr}
+	said := &heard{w: opt.Stderr}
+	if !root {
+		// Not the file: sudo may give it a terminal that goes away with sudo.
+		cmd.Stderr = said
 	}
 	err = cmd.Start()
 	theirs.Close()
@@ -94,7 +107,7 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		stop()
 		werr := <-ended
 		if !root {
-			return nil, fmt.Errorf("%w: sudo did not start the monitor (%v)", ErrNoRoot, werr)
+			return nil, refusal(said.String(), typed, werr)
 		}
 		return nil, fmt.Errorf("%w while it started: %v", ErrMonitorDied, werr)
 	}
@@ -124,18 +137,67 @@ func Launch(opt LaunchOptions) (*Client, error) {
 // underSudo starts a monitor through sudo. sudo stays no longer than until the
 // monitor has left its terminal: it would read the terminal's input, and stop
 // the monitor when Ctrl-Z stops the watched command.
-func underSudo(argv []string) (*exec.Cmd, error) {
+// typed is whether somebody could type a password.
+func underSudo(argv []string) (cmd *exec.Cmd, typed bool, err error) {
 	sudo, err := exec.LookPath("sudo")
 	if err != nil {
-		return nil, ErrNoRoot
+		return nil, false, ErrNoSudo
 	}
 	how := []string{"-p", "edamame-posture watches from the kernel and needs root. [sudo] password for %p: ", "--"}
 	if tty, err := os.Open("/dev/tty"); err == nil {
 		tty.Close()
+		typed = true
 	} else {
 		how = append([]string{"-n"}, how...)
 	}
-	return exec.Command(sudo, append(append(how, argv...), "--leave")...), nil
+	cmd = exec.Command(sudo, append(append(how, argv...), "--leave")...)
+	if !typed {
+		cmd.Env = append(os.Environ(), "LC_ALL=C") // what it says is read below
+	}
+	return cmd, typed, nil
+}
+
+// refusal says why sudo started no monitor, from what it said and how it ended.
+func refusal(said string, typed bool, ended error) error {
+	// sudo: "a password is required"; sudo-rs: "interactive authentication is
+	// required".
+	asked := strings.Contains(said, "password") || strings.Contains(said, "authentication is required")
+	switch {
+	case asked && !typed:
+		return fmt.Errorf("%w: it wants a password, and there is no terminal to type one at: run it as root, or allow sudo without a password (NOPASSWD)", ErrRefused)
+	case asked:
+		return fmt.Errorf("%w: it wanted a password, and did not get the right one", ErrRefused)
+	}
+	return fmt.Errorf("%w: it ended without the monitor (%v)", ErrRefused, ended)
+}
+
+// heard passes on what a program says and keeps the beginning of it.
+type heard struct {
+	w io.Writer // nil for nobody
+
+	mu   sync.Mutex
+	kept []byte
+}
+
+// heardLimit bounds what is kept, in bytes.
+const heardLimit = 4 << 10
+
+// Write never fails: whoever speaks must not end for want of a listener.
+func (h *heard) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	h.kept = append(h.kept, b[:min(len(b), heardLimit-len(h.kept))]...)
+	h.mu.Unlock()
+	if h.w != nil {
+		_, _ = h.w.Write(b)
+	}
+	return len(b), nil
+}
+
+// String returns what was kept.
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return string(h.kept)
 }
 
 // Dial connects to a monitor that is there.
@@ -144,7 +206,7 @@ func Dial(socket string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the monitor: %w", err)
 	}
-	c := &Client{k: newConn(uc), socket: socket}
+	c := &Client{k: newTaker(uc), socket: socket}
 	cred, err := c.k.peer()
 	if err != nil || cred.Uid != 0 {
 		c.Close()
@@ -227,6 +289,9 @@ func (c *Client) Open(o Opening) (*Opened, error) {
 	if a.Opened == nil {
 		return nil, errors.New("the monitor's answer to open is empty")
 	}
+	if !o.Detach {
+		c.share()
+	}
 	return a.Opened, nil
 }
 
@@ -281,6 +346,10 @@ func (c *Client) Gone() <-chan struct{} { return c.gone }
 // started through sudo cannot be killed.
 func (c *Client) Close() error {
 	c.k.c.Close()
+	if c.memory != nil {
+		_ = c.memory.Close()
+		c.memory, c.noMemory = nil, errors.New("the connection was closed")
+	}
 	if c.gone == nil {
 		return nil
 	}

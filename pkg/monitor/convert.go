@@ -213,8 +213,8 @@ func (r *recording) file(ev *event.Event, rec *sensor.Record) bool {
 		}
 		return true
 	}
-	if !rec.Watched {
-		return true
+	if !rec.Watched || rec.TargetPID == 0 && !ev.Target.IsZero() {
+		return true // any other file, or one of the monitor's own
 	}
 	class, ok := credential.Classify(string(rec.Path), r.home)
 	switch {

@@ -81,6 +81,8 @@ type Monitor struct {
 	wallOffset int64
 	problems   map[string]bool
 	containers *containers
+	own        own
+	images     images
 
 	armed int64
 	stop  chan struct{}
@@ -247,12 +249,12 @@ func (m *Monitor) handleWitness(rec *sensor.Record) {
 	if rec.Kind != event.SensorGap {
 		return
 	}
-	// What the witness missed, the sensor in use may well have seen: it is
-	// told, and what it means the comparison of the two says.
+	// What the witness missed, the sensor in use may well have seen. But while
+	// the witness is starved nothing shows that it did, and a job can starve it.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.open() {
-		r.note(r.red.String("second witness: "+rec.Detail), rec.Lost)
+		r.gap(m.second.Name(), "second witness: "+rec.Detail, rec.From, rec.To, rec.Lost)
 	}
 }
 
@@ -268,7 +270,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	case event.Fork:
 		p = m.table.Fork(rec)
 	case event.Exec:
-		p = m.table.Exec(rec)
+		if p = m.table.Exec(rec); p != nil {
+			m.images.add(p.Actor, rec.Exe)
+		}
 	case event.Exit:
 		p = m.table.Exit(rec)
 	case event.SetID:
@@ -314,6 +318,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	if rec.TargetPID != 0 {
 		target = m.table.Find(rec.TargetPID, rec.TargetStart)
 	}
+	if rec.OwnObject || m.own.has(rec) {
+		target = m.table.Find(m.self, 0) // what is ours is us
+	}
 	for bit, r := range m.recs {
 		if r == nil {
 			continue
@@ -325,7 +332,8 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			r.record(rec, p, target, event.ViaHost)
 		case resolves.Has(bit):
 			r.record(rec, p, nil, event.ViaRequest)
-		case (rec.TargetPID == m.self || target != nil && target.Tags.Has(bit)) && outsideMatters(rec):
+		case (rec.TargetPID == m.self || rec.OwnObject || target != nil && target.Tags.Has(bit)) && outsideMatters(rec):
+			r.stranger(rec, p, m.images.find(p.Actor))
 			r.record(rec, p, target, event.ViaOutside)
 		}
 	}
@@ -337,6 +345,8 @@ func outsideMatters(rec *sensor.Record) bool {
 	switch rec.Kind {
 	case event.Ptrace, event.MemAccess:
 		return true
+	case event.BPF:
+		return rec.OwnObject
 	case event.Kill:
 		return rec.Signal != 0 && rec.Signal != int(unix.SIGCHLD)
 	}

@@ -21,7 +21,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, status, close, discard
+	Op      string   `json:"op"`           // hello, open, memory, status, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -97,13 +97,56 @@ type Status struct {
 
 // conn carries messages, one JSON object a line.
 type conn struct {
-	c *net.UnixConn
-	r *bufio.Reader
+	c      *net.UnixConn
+	r      *bufio.Reader
+	rights *rights // what came with the messages; nil where nothing is taken
 }
 
-func newConn(c *net.UnixConn) *conn { return &conn{c, bufio.NewReaderSize(c, 4096)} }
+func newConn(c *net.UnixConn) *conn { return &conn{c: c, r: bufio.NewReaderSize(c, 4096)} }
 
-func (c *conn) write(v any) error {
+// newTaker returns the client's end, which takes the descriptors that a
+// monitor sends. The other end's are let go by the kernel.
+func newTaker(c *net.UnixConn) *conn {
+	in := &rights{c: c}
+	return &conn{c: c, r: bufio.NewReaderSize(in, 4096), rights: in}
+}
+
+// rights reads a stream and keeps the descriptors that come with it: unix(7),
+// SCM_RIGHTS.
+type rights struct {
+	c   *net.UnixConn
+	fds []int
+	oob [64]byte
+}
+
+// Read is that of the stream.
+func (r *rights) Read(b []byte) (int, error) {
+	n, oobn, _, _, err := r.c.ReadMsgUnix(b, r.oob[:])
+	if oobn > 0 {
+		messages, perr := unix.ParseSocketControlMessage(r.oob[:oobn])
+		for i := range messages {
+			if fds, rerr := unix.ParseUnixRights(&messages[i]); rerr == nil {
+				r.fds = append(r.fds, fds...)
+			}
+		}
+		if err == nil && perr != nil {
+			err = fmt.Errorf("what came with the message: %w", perr)
+		}
+	}
+	return n, err
+}
+
+// take returns the descriptors that came since. They are the caller's to close.
+func (r *rights) take() []int {
+	fds := r.fds
+	r.fds = nil
+	return fds
+}
+
+func (c *conn) write(v any) error { return c.writeWith(v) }
+
+// writeWith is write, with descriptors.
+func (c *conn) writeWith(v any, fds ...int) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -111,7 +154,15 @@ func (c *conn) write(v any) error {
 	if len(b) >= maxMessage {
 		return fmt.Errorf("message of %d bytes is over the limit of %d", len(b), maxMessage)
 	}
-	_, err = c.c.Write(append(b, '\n'))
+	b = append(b, '\n')
+	if len(fds) == 0 {
+		_, err = c.c.Write(b)
+		return err
+	}
+	n, _, err := c.c.WriteMsgUnix(b, unix.UnixRights(fds...), nil)
+	if err == nil && n < len(b) {
+		_, err = c.c.Write(b[n:])
+	}
 	return err
 }
 

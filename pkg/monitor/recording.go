@@ -55,11 +55,14 @@ type recording struct {
 	known   map[event.FileID]redact.Text
 	adopter sensor.Adopter // nil where the sensor cannot
 
+	pinned bool // see Monitor.pin
+
 	first bool // a fork was seen
 	late  bool // see adoptPlaces
 
 	containers  *containers          // the monitor's
 	inContainer map[redact.Text]bool // containers that were told
+	strangers   map[event.Actor]bool // see stranger
 
 	// What the monitor could not say whose doing it was, when this was opened.
 	unownedBefore, unresolvedBefore uint64
@@ -104,11 +107,18 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
 
-		containers: m.containers, inContainer: make(map[redact.Text]bool),
+		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
+	m.own.folder(spool)
+	defer func() {
+		if err != nil {
+			m.own.leave(spool)
+		}
+	}()
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
 		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply,
+		Made: func(path string) { m.own.file(r.adopter, path) },
 	})
 	if err != nil {
 		return nil, err
@@ -500,6 +510,10 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	r.append(ev)
 	m.recs[r.bit] = nil
 	m.table.Untag(r.bit)
+	m.own.leave(r.spool)
+	if r.pinned {
+		_ = os.Remove(pinOf(r.id))
+	}
 
 	v, err := r.seal(now)
 	if err != nil {

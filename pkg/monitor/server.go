@@ -61,11 +61,13 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		opt.Armed()
 	}
 	sweepControl()
+	sweepPins()
 	_, dir, err := newSpool()
 	if err != nil {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
 	}
 	defer Discard(dir)
+	m.own.folder(dir)
 	path := filepath.Join(dir, controlName)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -176,7 +178,12 @@ func (s *server) serve(k *conn, peer *unix.Ucred) {
 			holds = !q.Open.Detach
 		}
 		a.ID = q.ID
-		if err := k.write(a); err != nil {
+		if q.Op == "memory" && err == nil {
+			err = s.m.share(k, a)
+		} else {
+			err = k.write(a)
+		}
+		if err != nil {
 			return
 		}
 	}
@@ -233,12 +240,17 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		}
 		s.rec = r
 		if q.Open.Detach {
+			if err := s.m.pin(r); err != nil {
+				s.m.opt.Logf("should this monitor be killed, nobody will know by whom: %v", err)
+			}
 			go s.awaitParent(r)
 		} else {
 			s.holder = k
 			s.shut()
 		}
 		return Response{Opened: &Opened{ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started}}, nil
+	case "memory":
+		return Response{}, s.m.shares()
 	case "status":
 		if s.rec == nil {
 			return Response{}, errors.New("status: no recording is open")
@@ -323,6 +335,34 @@ func (s *server) abandon(why string) {
 	if err := Discard(r.spool); err != nil {
 		s.m.opt.Logf("removing %s: %v", r.spool, err)
 	}
+}
+
+// rememberer is a sensor that remembers beyond the monitor's end.
+type rememberer interface {
+	LastActs() (fd int, err error)
+	PinLastActs(path string) error
+}
+
+// shares says why nobody will know who killed this monitor; nil where its
+// client can.
+func (m *Monitor) shares() error {
+	s, ok := m.primary.(rememberer)
+	if !ok {
+		return fmt.Errorf("the %s sensor does not see signals", m.primary.Name())
+	}
+	_, err := s.LastActs()
+	return err
+}
+
+// share answers a client with the memory of who signalled the monitor last, to
+// be read when it is dead. The descriptor is sent before the sensors are taken
+// off: whoever serves is waited for.
+func (m *Monitor) share(k *conn, a Response) error {
+	fd, err := m.primary.(rememberer).LastActs()
+	if err != nil {
+		return err
+	}
+	return k.writeWith(a, fd)
 }
 
 // status is a look at a recording.

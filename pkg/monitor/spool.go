@@ -117,8 +117,10 @@ func handOver(dir string, uid, gid int) error {
 }
 
 // Recover makes what a monitor that died left in a spool folder readable for
-// the caller. It refuses a folder that is not one of ours.
-func Recover(spool string, uid, gid int) error {
+// the caller, and tells in its log how the monitor ended. It refuses a folder
+// that is not one of ours. An error that is ErrNotTold means that it is readable
+// and lacks only that.
+func Recover(spool string, uid, gid int, how Death) error {
 	clean := filepath.Clean(spool)
 	for _, root := range spoolRoots {
 		if filepath.Dir(clean) != root {
@@ -134,10 +136,23 @@ func Recover(spool string, uid, gid int) error {
 		if !st.IsDir() {
 			return fmt.Errorf("%s is not a folder", clean)
 		}
-		return handOver(clean, uid, gid)
+		// Once it is handed over, the caller could change the way to its files.
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) == os.Geteuid() {
+			err = how.tell(filepath.Join(clean, evidenceDir))
+		}
+		if herr := handOver(clean, uid, gid); herr != nil {
+			return herr
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrNotTold, err)
+		}
+		return nil
 	}
 	return fmt.Errorf("%s is not a recording's folder: those lie in %v", spool, spoolRoots)
 }
+
+// ErrNotTold says that a log does not tell how its monitor ended.
+var ErrNotTold = errors.New("the log does not tell how the monitor ended")
 
 // Discard removes a recording's folder after it was delivered.
 func Discard(spool string) error {

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +49,7 @@ func TestOnlyFoldersOfRecordingsAreRecoveredAndDiscarded(t *testing.T) {
 	}
 	other := t.TempDir()
 	for _, bad := range []string{other, root, "/", filepath.Join(dir, ".."), dir + "/../../x", filepath.Join(dir, "deeper")} {
-		if err := Recover(bad, os.Getuid(), os.Getgid()); err == nil {
+		if err := Recover(bad, os.Getuid(), os.Getgid(), Death{}); err == nil {
 			t.Errorf("Recover(%q) is no error", bad)
 		}
 		if err := Discard(bad); err == nil {
@@ -58,8 +59,8 @@ func TestOnlyFoldersOfRecordingsAreRecoveredAndDiscarded(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Recover(dir, os.Getuid(), os.Getgid()); err != nil {
-		t.Error(err)
+	if err := Recover(dir, os.Getuid(), os.Getgid(), Death{}); !errors.Is(err, ErrNotTold) {
+		t.Errorf("of a folder without a log: %v", err)
 	}
 	if err := Discard(dir); err != nil {
 		t.Error(err)

@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, resolveFor(socket, os.Args[1]))
 		os.Exit(1)
 	}
+	if os.Getenv(bpfVariable) != "" {
+		if err := detachLink(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(piecesVariable) != "" {
 		if err := writePieces(os.Args[1], os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

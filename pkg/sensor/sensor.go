@@ -52,6 +52,9 @@ type Record struct {
 	TargetPID   uint32
 	TargetStart int64
 	Op          event.Op
+	// OwnObject: a bpf(2) call was about a program, map or link of this sensor's
+	// own.
+	OwnObject bool
 
 	// Sockets.
 	Proto          event.Proto

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"fmt"
@@ -190,7 +189,7 @@ func TestDetachedProgramsGivePartialCoverage(t *testing.T) {
 	}
 	cmd, stderr, in := begin(t, options{flags: []string{"--intent", policy}}, "sh", "-c", "echo ready; sleep 3")
 	detached := 0
-	for _, l := range cgroupLinks(t) {
+	for _, l := range cgroupLinks(t, monitorOf(t, cmd.Process.Pid)) {
 		if out, err := exec.Command("bpftool", "link", "detach", "id", l).CombinedOutput(); err == nil {
 			detached++
 		} else {
@@ -216,20 +215,36 @@ func TestDetachedProgramsGivePartialCoverage(t *testing.T) {
 	}
 	w.must(len(egress) == 1 && egress[0].To > egress[0].From && strings.HasSuffix(egress[0].What, "armed again"),
 		"one gap with its span should say what was blind and that it was armed again: %+v", egress)
+	var said bool
+	for _, o := range w.verdict.Coverage.Outside {
+		said = said || o.What == "bpf detach from outside"
+	}
+	f := w.finding("monitor-attack")
+	w.must(said && f != nil && strings.HasSuffix(f.Actor.Exe, "bpftool"), "who did it from outside is not told: %+v, outside %+v", f, w.verdict.Coverage.Outside)
 }
 
-// cgroupLinks returns the ids of the cgroup links there are.
-func cgroupLinks(t *testing.T) []string {
-	out, err := exec.Command("bpftool", "link", "list").Output()
+// cgroupLinks returns the ids of the cgroup links that a process holds, and of
+// no other's: other monitors may run on this machine.
+func cgroupLinks(t *testing.T, pid int) []string {
+	t.Helper()
+	held, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {
-		t.Fatalf("bpftool link list: %v", err)
+		t.Fatal(err)
 	}
 	var ids []string
-	sc := bufio.NewScanner(bytes.NewReader(out))
-	for sc.Scan() {
-		id, rest, ok := strings.Cut(sc.Text(), ":")
-		if _, err := strconv.Atoi(id); ok && err == nil && strings.Contains(rest, "cgroup") {
-			ids = append(ids, id)
+	for _, path := range held {
+		info, err := os.ReadFile(path)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		about := map[string]string{}
+		for line := range strings.Lines(string(info)) {
+			if name, value, ok := strings.Cut(line, ":"); ok {
+				about[name] = strings.TrimSpace(value)
+			}
+		}
+		if about["link_type"] == "cgroup" {
+			ids = append(ids, about["link_id"])
 		}
 	}
 	return ids

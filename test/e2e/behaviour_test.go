@@ -331,6 +331,27 @@ func TestANewcomersMistakesAreAnsweredWell(t *testing.T) {
 			t.Errorf("exit code %d, stdout %q, stderr %q", cmd.ProcessState.ExitCode(), &stdout, &stderr)
 		}
 	})
+	t.Run("no root, and a sudo that wants a password", func(t *testing.T) {
+		need(t, "sudo")
+		in := t.TempDir()
+		open(t, in)
+		if err := os.Chmod(in, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(binary, "run", "--", "/bin/sh", "-c", "echo started")
+		cmd.Dir = in
+		// Without a terminal, in a language that sudo would answer in.
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=de_DE.UTF-8"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		_ = cmd.Run()
+		said := stderr.String()
+		if cmd.ProcessState.ExitCode() != 125 || stdout.Len() > 0 || strings.Contains(said, "not there") ||
+			!strings.Contains(said, "it wants a password, and there is no terminal") {
+			t.Errorf("exit code %d, stdout %q, stderr %q", cmd.ProcessState.ExitCode(), &stdout, said)
+		}
+	})
 	t.Run("a folder that cannot be written", func(t *testing.T) {
 		w := run(t, options{flags: []string{"--out", "/proc/nowhere"}}, "sh", "-c", "echo started")
 		w.must(w.code == 125 && w.stdout == "", "exit code %d, stdout %q", w.code, w.stdout)

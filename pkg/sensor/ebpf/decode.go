@@ -21,6 +21,7 @@ type decoder struct {
 	// again is how many acts that the programs held back are in a count.
 	again   uint64
 	refused refusedNames
+	own     ownObjects
 }
 
 // refusedNames are the paths of opens that were refused, by the hash in their
@@ -389,6 +390,9 @@ func (d *decoder) act(t recordType, b []byte) error {
 	case rKill:
 		r.Signal = int(arg)
 		return nil
+	case rBPF:
+		r.OwnObject = d.own.has(kernelObject{objectKind(arg), r.TargetPID})
+		r.TargetPID = 0
 	case rRawSock:
 		r.Proto, r.Detail = event.ProtoRaw, "a raw socket was opened"
 		switch arg {

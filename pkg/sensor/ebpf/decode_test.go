@@ -332,6 +332,20 @@ func TestPathsAreCleanedAsPathCleanDoes(t *testing.T) {
 	}
 }
 
+func FuzzDecodeLastAct(f *testing.F) {
+	b := make([]byte, lastSize)
+	b[lastTime], b[lastPID], b[lastExeLen], b[lastExe] = 1, 7, 1, '/'
+	b[lastAbove+abovePID] = 6
+	f.Add(b)
+	f.Add(b[:lastSize-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, ok, err := decodeLastAct(b)
+		if ok && (err != nil || a.Time == 0 || len(a.Exe) > lastSize || len(a.Comm) > 16 || len(a.Above) > 16) {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
+}
+
 func FuzzClean(f *testing.F) {
 	f.Add("/a/../b//c/.")
 	f.Fuzz(func(t *testing.T, p string) {
@@ -390,6 +404,8 @@ func TestTheLayoutIsThatOfTheObject(t *testing.T) {
 		{"sock_record", sockSize, map[string]int{"cookie": sockCookie, "sent": sockSent, "received": sockReceived, "count": sockCount, "src": sockSrc, "dst": sockDst, "sport": sockSport, "dport": sockDport, "proto": sockProto, "family": sockFamily, "err": sockErr, "wire": sockWire, "len": sockLen, "offset": sockOffset}},
 		{"file_record", fileSize, map[string]int{"inode": fileInode, "count": fileCount, "target_start": fileTargetStart, "dev": fileDev, "mode": fileMode, "access": fileAccess, "target": fileTarget, "path": filePath, "new_path": fileNewPath}},
 		{"act_record", actSize, map[string]int{"target_start": actTargetStart, "count": actCount, "op": actOp, "arg": actArg, "target": actTarget, "err": actErr, "ns": actNS}},
+		{"last_act", lastSize, map[string]int{"time": lastTime, "start": lastStart, "pid": lastPID, "uid": lastUID, "signal": lastSignal, "comm": lastComm, "exe_len": lastExeLen, "above": lastAbove, "exe": lastExe}},
+		{"ancestor", aboveSize, map[string]int{"start": aboveStart, "pid": abovePID}},
 	} {
 		var s *btf.Struct
 		if err := spec.TypeByName(c.name, &s); err != nil {

@@ -1,17 +1,24 @@
 package ebpf
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	bpf "github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/sensor"
 )
 
@@ -291,5 +298,104 @@ func TestASensorIsStartedOnceAndClosedTwice(t *testing.T) {
 	}
 	if len(s.Check()) == 0 {
 		t.Error("a closed sensor has nothing to say")
+	}
+}
+
+func init() {
+	// bpf-touch takes hold of a map, a program and a link by their ids, writes
+	// to the map and detaches the link.
+	roles["bpf-touch"] = func(a []string) error {
+		call := func(cmd uintptr, words ...uint32) (int, unix.Errno) {
+			attr := make([]byte, 64)
+			for i, w := range words {
+				binary.NativeEndian.PutUint32(attr[4*i:], w)
+			}
+			fd, _, errno := unix.Syscall(unix.SYS_BPF, cmd, uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
+			return int(fd), errno
+		}
+		var fds [3]int
+		for i, cmd := range []uintptr{unix.BPF_MAP_GET_FD_BY_ID, unix.BPF_PROG_GET_FD_BY_ID, unix.BPF_LINK_GET_FD_BY_ID} {
+			id, err := strconv.ParseUint(a[i], 10, 32)
+			if err != nil {
+				return err
+			}
+			var errno unix.Errno
+			if fds[i], errno = call(cmd, uint32(id)); errno != 0 {
+				return fmt.Errorf("object %d: %w", i, errno)
+			}
+		}
+		if len(a) == 3 {
+			return nil
+		}
+		key, value := make([]byte, 64), make([]byte, 4096)
+		k, v := uint64(uintptr(unsafe.Pointer(&key[0]))), uint64(uintptr(unsafe.Pointer(&value[0])))
+		if _, errno := call(unix.BPF_MAP_UPDATE_ELEM, uint32(fds[0]), 0, uint32(k), uint32(k>>32), uint32(v), uint32(v>>32)); errno != unix.EPERM {
+			return fmt.Errorf("a frozen map was written: %w", errno)
+		}
+		if _, errno := call(unix.BPF_LINK_DETACH, uint32(fds[2])); errno == 0 {
+			return errors.New("a tracing link was detached")
+		}
+		runtime.KeepAlive(key)
+		runtime.KeepAlive(value)
+		return nil
+	}
+}
+
+func TestWhoTakesHoldOfTheSensorsOwnObjectsIsToldSo(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	ids := func(m *bpf.Map, p *bpf.Program, l link.Link) []string {
+		t.Helper()
+		mi, err := m.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pi, err := p.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		li, err := l.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mid, _ := mi.ID()
+		pid, _ := pi.ID()
+		return []string{strconv.Itoa(int(mid)), strconv.Itoa(int(pid)), strconv.Itoa(int(li.ID))}
+	}
+	var tracing link.Link
+	for _, a := range s.l.links {
+		if a.hook.program == "on_fork" {
+			tracing = a.link
+		}
+	}
+	pid, _ := perform(t, "bpf-touch", append(ids(s.l.coll.Maps["watched"], s.l.coll.Programs["on_fork"], tracing), "act")...)
+
+	// Another sensor's are none of its own.
+	other, _ := arm(t, Options{}, nil)
+	var lk link.Link
+	for _, a := range other.l.links {
+		if a.hook.program == "on_fork" {
+			lk = a.link
+		}
+	}
+	stranger, _ := perform(t, "bpf-touch", ids(other.l.coll.Maps["watched"], other.l.coll.Programs["on_fork"], lk)...)
+	drain(t, s)
+	got := map[event.Op]int{}
+	for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.BPF && r.PID == pid }) {
+		if !r.OwnObject || r.TargetPID != 0 {
+			t.Errorf("%+v", r)
+		}
+		got[r.Op]++
+	}
+	if want := map[event.Op]int{event.OpObject: 3, event.OpMapUpdate: 1, event.OpDetach: 1}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	n := 0
+	for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.BPF && r.PID == stranger }) {
+		if n++; r.OwnObject {
+			t.Errorf("another sensor's object counts as this one's: %+v", r)
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d acts on the other sensor, want 3", n)
 	}
 }

@@ -464,12 +464,53 @@ func TestWhoTriedToEndTheMonitorIsRemembered(t *testing.T) {
 	defer signal.Stop(got)
 	pid, _ := perform(t, "kill", strconv.Itoa(os.Getpid()))
 	<-got
-	var b []byte
-	if err := s.l.coll.Maps["last_acts"].Lookup(uint32(0), &b); err != nil {
+	fd, err := s.LastActs()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if u64(b, 0) == 0 || u64(b, 8) == 0 || u32(b, 16) != pid || u32(b, 24) != uint32(unix.SIGTERM) {
-		t.Errorf("% x", b)
+	m, err := MapMemory(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := s.Close(); err != nil { // the mapping outlives what made the map
+		t.Fatal(err)
+	}
+	a, ok, err := m.Last()
+	if err != nil || !ok {
+		t.Fatalf("nobody is remembered: %v", err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Time == 0 || a.Start == 0 || a.PID != pid || a.Signal != int(unix.SIGTERM) || string(a.Exe) != exe || len(a.Comm) == 0 {
+		t.Errorf("%+v, want process %d of %s", a, pid, exe)
+	}
+	if len(a.Above) == 0 || a.Above[0].PID != uint32(os.Getpid()) || a.Above[0].Start == 0 {
+		t.Errorf("its parent is %+v, want %d", a.Above, os.Getpid())
+	}
+}
+
+func TestTheMemoryOfWhoSignalledCannotBeWritten(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	fd, err := s.LastActs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
+		t.Error("it was mapped for writing")
+	}
+	m, err := MapMemory(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, ok, err := m.Last(); ok || err != nil {
+		t.Errorf("somebody is remembered before anybody did anything, %v", err)
+	}
+	if err := unix.Mprotect(m.page, unix.PROT_READ|unix.PROT_WRITE); err == nil {
+		t.Error("the mapping was made writable")
 	}
 }
 

@@ -138,5 +138,34 @@ const (
 	actSize        = headSize + 48
 )
 
+// objectKind is what a call of bpf(2) was about: the enum before bpf_object in
+// bpf/power.h. The kernel counts each kind's ids by itself.
+type objectKind uint32
+
+const (
+	ofNothing objectKind = iota
+	ofMap
+	ofProgram
+	ofLink
+)
+
+// Offsets in struct last_act of bpf/power.h, and in the ancestors in it.
+const (
+	lastTime   = 0
+	lastStart  = 8
+	lastPID    = 16
+	lastUID    = 20
+	lastSignal = 24
+	lastComm   = 28
+	lastExeLen = 44
+	lastAbove  = 48
+	lastExe    = 304
+	lastSize   = 816
+
+	aboveStart = 0
+	abovePID   = 8
+	aboveSize  = 16
+)
+
 // largest is the size of the largest record: struct scratch.out.
 const largest = 512 + 5*4096

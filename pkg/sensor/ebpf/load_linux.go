@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
 	bpf "github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -380,6 +381,48 @@ func (l *loaded) attach() error {
 		}
 	}
 	return nil
+}
+
+// objects are the programs, maps and links that are in the kernel.
+func (l *loaded) objects() (all []kernelObject, err error) {
+	for name, p := range l.coll.Programs {
+		id, err := idOf(p.FD())
+		if err != nil {
+			return nil, fmt.Errorf("reading the id of program %s: %w", name, err)
+		}
+		all = append(all, kernelObject{ofProgram, id})
+	}
+	for name, m := range l.coll.Maps {
+		id, err := idOf(m.FD())
+		if err != nil {
+			return nil, fmt.Errorf("reading the id of map %s: %w", name, err)
+		}
+		all = append(all, kernelObject{ofMap, id})
+	}
+	for _, a := range l.links {
+		all = append(all, kernelObject{ofLink, uint32(a.id)})
+	}
+	if l.living != nil {
+		if info, err := l.living.Info(); err == nil {
+			all = append(all, kernelObject{ofLink, uint32(info.ID)})
+		}
+	}
+	return all, nil
+}
+
+// idOf reads the id of a program or map. The library reads all that there is to
+// know of one, some of it from /proc, which for fifty takes as long as arming.
+func idOf(fd int) (uint32, error) {
+	var info struct{ kind, id uint32 } // so begin struct bpf_prog_info and bpf_map_info
+	attr := struct {
+		fd, size uint32
+		info     unsafe.Pointer
+	}{uint32(fd), uint32(unsafe.Sizeof(info)), unsafe.Pointer(&info)}
+	_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_OBJ_GET_INFO_BY_FD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	if errno != 0 {
+		return 0, errno
+	}
+	return info.id, nil
 }
 
 // refuse notes a program that is done without.

@@ -58,12 +58,18 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 		l.close()
 		return err
 	}
-	if err := l.attach(); err != nil {
+	err = l.attach()
+	var own []kernelObject
+	if err == nil {
+		own, err = l.objects()
+	}
+	if err != nil {
 		l.detach()
 		r.abandon()
 		l.close()
 		return err
 	}
+	r.dec.own.add(own...)
 	r.living = l.living
 	s.l, s.reader, s.missing, s.counts = l, r, l.missing, l.coll.Maps["counts"]
 	s.progs = l.coll.Programs
@@ -210,6 +216,7 @@ func (s *Sensor) Check() []string {
 			if err := s.l.rearm(a); err != nil {
 				how = fmt.Sprintf("; it could not be armed again: %v", err)
 			}
+			s.reader.dec.own.add(kernelObject{ofLink, uint32(a.id)})
 			lines = append(lines, fmt.Sprintf("program %s was detached: %s not seen%s", a.hook.program, a.hook.without, how))
 		}
 	}

@@ -81,6 +81,65 @@ static __always_inline u32 bpf_op(u64 cmd)
 	return OP_NONE;
 }
 
+enum { EPERM = 1, EBADF = 9, EACCES = 13, EINVAL = 22, EADDRNOTAVAIL = 99, ENETUNREACH = 101 };
+
+/* What a call of bpf(2) names, by its command; the attributes begin with it or hold it at an offset. */
+enum { OF_NOTHING, OF_MAP, OF_PROG, OF_LINK };
+
+/*
+ * Which of the kernel's objects it is: the kind above the id, 0 where that is
+ * not known. A descriptor that is of no such object the kernel has refused with
+ * EBADF or EINVAL.
+ */
+static __always_inline u64 bpf_object(u64 cmd, u64 attr, u64 err)
+{
+	u64 kind = OF_NOTHING, at = 0;
+	struct file *file;
+	void *object;
+	u32 word = 0, id = 0;
+	bool by_id = false;
+
+	switch (cmd) {
+	case 2: case 3: case 21: case 22: /* BPF_MAP_UPDATE_ELEM, DELETE_ELEM, LOOKUP_AND_DELETE_ELEM, FREEZE */
+		kind = OF_MAP;
+		break;
+	case 25: case 26: case 27: /* BPF_MAP_LOOKUP_AND_DELETE_BATCH, UPDATE_BATCH, DELETE_BATCH */
+		kind = OF_MAP;
+		at = 36;
+		break;
+	case 9: /* BPF_PROG_DETACH: attach_bpf_fd */
+		kind = OF_PROG;
+		at = 4;
+		break;
+	case 29: case 34: /* BPF_LINK_UPDATE, LINK_DETACH */
+		kind = OF_LINK;
+		break;
+	case 13: case 14: case 30: /* BPF_PROG_GET_FD_BY_ID, MAP_GET_FD_BY_ID, LINK_GET_FD_BY_ID */
+		kind = cmd == 13 ? OF_PROG : cmd == 14 ? OF_MAP : OF_LINK;
+		by_id = true;
+		break;
+	default:
+		return 0;
+	}
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)(attr + at)))
+		return 0;
+	if (by_id)
+		return kind << 32 | word;
+	if (err == EBADF || err == EINVAL)
+		return 0;
+	file = file_of(word);
+	if (!file)
+		return 0;
+	object = BPF_CORE_READ(file, private_data);
+	if (kind == OF_MAP)
+		id = BPF_CORE_READ((struct bpf_map *)object, id);
+	else if (kind == OF_PROG)
+		id = BPF_CORE_READ((struct bpf_prog *)object, aux, id);
+	else
+		id = BPF_CORE_READ((struct bpf_link *)object, id);
+	return id ? kind << 32 | id : 0;
+}
+
 #define PID_FS_MAGIC 0x50494446 /* include/uapi/linux/magic.h */
 
 /* Whose pidfd it is: the pid is in the file, and from 6.9 on in the inode of pidfs. */
@@ -108,7 +167,6 @@ struct passed {
 	u64 fds; /* in the process */
 };
 
-enum { EPERM = 1, EACCES = 13, EADDRNOTAVAIL = 99, ENETUNREACH = 101 };
 
 /*
  * A connect that was refused on this machine, by a route or a filter, before
@@ -337,7 +395,7 @@ int on_sys_exit(u64 *ctx)
 	long ret = ctx[1];
 	struct call c;
 	u32 which[4] = {};
-	u64 err, flags;
+	u64 err, flags, object;
 	u32 op;
 
 	if (!system_call(regs, &c))
@@ -442,7 +500,8 @@ int on_sys_exit(u64 *ctx)
 		op = bpf_op(c.arg[0]);
 		if (op == OP_NONE)
 			return 0;
-		return on_act(R_BPF, op, 0, c.arg[0], err);
+		object = bpf_object(c.arg[0], c.arg[1], err);
+		return on_act(R_BPF, op, object, object >> 32, err);
 	case A_PIDFD_GETFD:
 		return on_act(R_PTRACE, OP_OTHER, pidfd_target((u32)c.arg[0]), 0, err);
 	case A_SOCKETCALL:
@@ -465,14 +524,25 @@ int on_sys_exit(u64 *ctx)
 /*
  * Who last tried to end or stop the monitor. A monitor that is killed tells
  * nothing any more, so this is where the client of ours can still read it: it
- * has the page mapped.
+ * has the page mapped. What kills is the last thing that is written, and stays.
  */
+#define ABOVE 16
+#define LAST_EXE 512
+
+struct ancestor {
+	u64 start;
+	u32 pid;
+	u32 pad;
+};
+
 struct last_act {
 	u64 time, start;
 	u32 pid, uid;
 	u32 signal;
 	u8 comm[16];
-	u32 pad;
+	u32 exe_len;
+	struct ancestor above[ABOVE]; /* the parent first; ends with pid 0 */
+	u8 exe[LAST_EXE];	      /* its end, where it is longer */
 };
 
 struct {
@@ -483,20 +553,55 @@ struct {
 	__type(value, struct last_act);
 } last_acts SEC(".maps");
 
-enum { SIGKILL = 9, SIGTERM = 15, SIGSTOP = 19 };
+/* include/uapi/asm-generic/signal.h */
+enum { SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9, SIGSEGV = 11, SIGTERM = 15, SIGSTOP = 19, SIGSYS = 31 };
 
+/* The signals that end or stop the monitor, whatever it would like to do. */
+#define ENDING                                                                                     \
+	(1U << SIGILL | 1U << SIGTRAP | 1U << SIGABRT | 1U << SIGBUS | 1U << SIGFPE | 1U << SIGKILL | \
+	 1U << SIGSEGV | 1U << SIGTERM | 1U << SIGSTOP | 1U << SIGSYS)
+
+/* The kernel holds the lock of the monitor's signals, so two never write at once. */
 static __always_inline void remember(struct task_struct *task, u32 signal)
 {
-	u32 zero = 0;
-	struct last_act *a = bpf_map_lookup_elem(&last_acts, &zero);
+	struct task_struct *above = task;
+	struct dentry *entry;
+	struct file *exe;
+	struct last_act *a;
+	struct scratch *s;
+	u32 zero = 0, slot, offset, len;
 
-	if (!a)
+	a = bpf_map_lookup_elem(&last_acts, &zero);
+	if (!a || a->signal == SIGKILL)
 		return;
 	a->pid = task->tgid;
 	a->start = start_of(task);
 	a->uid = BPF_CORE_READ(task, cred, euid.val);
-	a->signal = signal;
 	BPF_CORE_READ_INTO(&a->comm, task, comm);
+#pragma unroll
+	for (u32 i = 0; i < ABOVE; i++) {
+		above = BPF_CORE_READ(above, group_leader, real_parent);
+		a->above[i].pid = BPF_CORE_READ(above, tgid);
+		a->above[i].start = start_of(above);
+	}
+	a->exe_len = 0;
+	exe = BPF_CORE_READ(task, mm, exe_file);
+	s = exe ? take(&slot) : 0;
+	if (s) {
+		entry = BPF_CORE_READ(exe, f_path.dentry);
+		offset = climb(slot, (u64)entry, (u64)BPF_CORE_READ(exe, f_path.mnt));
+		if (offset < PIECE - LAST_EXE)
+			offset = PIECE - LAST_EXE;
+		barrier_var(offset);
+		if (offset < PIECE) {
+			len = PIECE - offset;
+			barrier_var(len);
+			if (len <= LAST_EXE && bpf_probe_read_kernel(a->exe, len, &s->path[offset]) == 0)
+				a->exe_len = len;
+		}
+		give(s);
+	}
+	a->signal = signal;
 	a->time = bpf_ktime_get_boot_ns();
 }
 
@@ -520,7 +625,7 @@ int on_signal(u64 *ctx)
 		if (code > 0)
 			return 0;
 	}
-	if (target->tgid == self && (ctx[0] == SIGKILL || ctx[0] == SIGTERM || ctx[0] == SIGSTOP))
+	if (target->tgid == self && ctx[0] < 32 && ENDING >> ctx[0] & 1)
 		remember(task, ctx[0]);
 	r.count = folding(start_of(target), target->tgid, R_KILL << 8 | (u8)ctx[0], 0);
 	if (!r.count)

@@ -138,7 +138,7 @@ struct act_record {
 	u64 count;
 	u32 op;
 	u32 arg;
-	u32 target;
+	u32 target; /* of R_BPF: the id of an object, whose kind is arg */
 	s32 err;
 	u32 ns[4];
 };

@@ -250,6 +250,7 @@ struct fs_struct {
 };
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
+	struct file *exe_file;
 };
 struct signal_struct {
 	atomic_t live;
@@ -270,6 +271,7 @@ struct task_struct {
 	int exit_code;
 	u64 start_boottime;
 	u64 self_exec_id;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct list_head ptraced;
 	struct list_head ptrace_entry;
@@ -282,6 +284,18 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	struct css_set *cgroups;
+};
+struct bpf_map {
+	u32 id;
+};
+struct bpf_link {
+	u32 id;
+};
+struct bpf_prog_aux {
+	u32 id;
+};
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
 };
 struct linux_binprm {
 	struct file *file;

@@ -1,0 +1,44 @@
+package monitor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestWhySudoStartedNothingIsSaid(t *testing.T) {
+	ended := errors.New("exit status 1")
+	for _, c := range []struct {
+		said  string
+		typed bool
+		want  string
+	}{
+		{"sudo: a password is required\n", false, "no terminal"},
+		{"sudo: interactive authentication is required\n", false, "no terminal"},
+		{"Sorry, try again.\nsudo: 3 incorrect password attempts\n", true, "did not get the right one"},
+		{"nobody is not in the sudoers file.\n", true, "exit status 1"},
+		{"", false, "exit status 1"},
+	} {
+		err := refusal(c.said, c.typed, ended)
+		if !errors.Is(err, ErrRefused) || errors.Is(err, ErrNoSudo) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.said, err, c.want)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if _, _, err := underSudo(nil); !errors.Is(err, ErrNoSudo) {
+		t.Errorf("without sudo: %v", err)
+	}
+}
+
+func TestWhatAProgramSaysIsPassedOnWholeAndKeptInPart(t *testing.T) {
+	var all strings.Builder
+	h := heard{w: &all}
+	for range 3 {
+		if n, err := h.Write([]byte(strings.Repeat("x", 3000))); n != 3000 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if all.Len() != 9000 || len(h.String()) != heardLimit {
+		t.Errorf("%d bytes were passed on, %d kept", all.Len(), len(h.String()))
+	}
+}

@@ -1,0 +1,36 @@
+package ebpf
+
+import (
+	"maps"
+	"sync/atomic"
+)
+
+// kernelObject is a program, map or link in the kernel.
+type kernelObject struct {
+	kind objectKind
+	id   uint32
+}
+
+// ownObjects are the sensor's own. They are asked for by the reader while a
+// link may be made anew. One that was ours once stays: its id is held until
+// after the last record that may name it.
+type ownObjects struct {
+	set atomic.Pointer[map[kernelObject]bool]
+}
+
+func (o *ownObjects) has(x kernelObject) bool {
+	set := o.set.Load()
+	return set != nil && x.kind != ofNothing && (*set)[x]
+}
+
+// add is called by one goroutine at a time.
+func (o *ownObjects) add(more ...kernelObject) {
+	set := map[kernelObject]bool{}
+	if old := o.set.Load(); old != nil {
+		maps.Copy(set, *old)
+	}
+	for _, x := range more {
+		set[x] = true
+	}
+	o.set.Store(&set)
+}
