@@ -45,6 +45,9 @@ type Options struct {
 
 	// queue is how many items may wait for the sink; tests make it small.
 	queue int
+	// noQuietDiag has the tables of /proc read for raw and packet sockets, as
+	// on a kernel without their modules of sock_diag.
+	noQuietDiag bool
 }
 
 func (o Options) withDefaults() Options {
@@ -88,7 +91,8 @@ var blind = []string{
 	"the peer and bytes of a TCP connection that is shorter than that and aborted (SO_LINGER 0)",
 	"DNS, TLS and HTTP: no payload",
 	"the destination of datagrams sent on sockets that are not connected",
-	"packet, raw and vsock sockets",
+	"packet and raw sockets that are open for a shorter time than that, and what is sent on any of them",
+	"vsock and XDP sockets",
 	"the caller of clone with CLONE_PARENT, whose child is told as its parent's",
 	"tampering but for ptrace attaches: no kill, bpf, module, mount, io_uring",
 }

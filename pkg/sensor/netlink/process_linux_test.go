@@ -52,6 +52,8 @@ func play(role string) {
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 	case "network":
 		playNetwork()
+	case "packets":
+		playPackets()
 	}
 	os.Exit(9)
 }

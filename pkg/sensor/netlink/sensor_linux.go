@@ -96,7 +96,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	if !s.opt.WitnessOnly {
 		err := s.dispatch.seed()
 		if err == nil {
-			s.watcher, err = newWatcher(s.queue, s.table, &s.counts, s.opt.Poll)
+			s.watcher, err = newWatcher(s.queue, s.table, &s.counts, s.opt)
 		}
 		if err != nil {
 			s.hangUp()

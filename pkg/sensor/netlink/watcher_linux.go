@@ -33,8 +33,12 @@ type watcher struct {
 	finder finder
 	own    uint32 // inode of our own network namespace
 	buf    []byte
-	unix   map[uint64]bool // cookies of Unix connections that were told
-	first  bool
+	text   []byte                // a table of /proc
+	lists  [len(families)][]byte // requests
+	// refused are the lists that the kernel does not have.
+	refused [len(families)]bool
+	unix    map[uint64]bool // cookies of Unix connections that were told
+	first   bool
 	// swept is when the namespaces of all processes were last read.
 	swept time.Time
 	// busy: a socket is new, or was freed and no list had shown it.
@@ -65,17 +69,18 @@ const (
 	noticeBuffer = 4 << 20
 	noticeNap    = 5 * time.Millisecond
 	sweepPeriod  = time.Second
+	tableMax     = 16 << 20 // bytes of a table of /proc
 	// share is the part of a processor that looking may take: one in share.
 	share = 20
 )
 
-func newWatcher(q *queue, t *table, c *counts, poll time.Duration) (*watcher, error) {
+func newWatcher(q *queue, t *table, c *counts, opt Options) (*watcher, error) {
 	p, err := newPoker()
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{
-		queue: q, table: t, counts: c, poll: poll, poker: p,
+		queue: q, table: t, counts: c, poll: opt.Poll, poker: p,
 		spaces: map[uint32]*namespace{}, unix: map[uint64]bool{}, first: true,
 		finder:   finder{table: t, wanted: map[uint64]uint32{}, found: map[uint64]owner{}},
 		buf:      make([]byte, 64<<10),
@@ -86,6 +91,10 @@ func newWatcher(q *queue, t *table, c *counts, poll time.Duration) (*watcher, er
 		return nil, fmt.Errorf("our own network namespace: %w", err)
 	}
 	w.own = parseNamespace([]byte(link))
+	for i := range families {
+		w.lists[i] = listRequest(families[i].family, families[i].proto, everyState)
+		w.refused[i] = opt.noQuietDiag && families[i].quiet
+	}
 	w.sweep()
 	w.round(false)
 	w.first = false
@@ -253,48 +262,73 @@ func (w *watcher) round(hurry bool) {
 	w.unixRound()
 }
 
-var families = []struct {
+// families are the lists that are read. Those of quiet sockets come by modules
+// of their own, which a kernel need not have: then a table of /proc stands in,
+// which says as much of them.
+var families = [...]struct {
 	family, proto byte
 	file          string
+	quiet         bool
 }{
-	{familyInet, protoTCP, "/net/tcp"}, {familyInet6, protoTCP, "/net/tcp6"},
-	{familyInet, protoUDP, "/net/udp"}, {familyInet6, protoUDP, "/net/udp6"},
+	{familyInet, protoTCP, "/net/tcp", false}, {familyInet6, protoTCP, "/net/tcp6", false},
+	{familyInet, protoUDP, "/net/udp", false}, {familyInet6, protoUDP, "/net/udp6", false},
+	{familyInet, protoRaw, "/net/raw", true}, {familyInet6, protoRaw, "/net/raw6", true},
+	{familyPacket, 0, "/net/packet", true},
 }
 
 // everyState but TIME_WAIT and NEW_SYN_RECV, which are no full sockets.
 const everyState = 1<<13 - 1&^(1<<tcpTimeWait|1<<12)
 
 func (w *watcher) listAll(ns *namespace, now int64) {
-	for _, f := range families {
-		if !ns.fallback {
-			err := w.dump(ns, f.family, f.proto, everyState, func(p []byte) {
+	for i := range families {
+		f := &families[i]
+		if !ns.fallback && !w.refused[i] {
+			err := w.dump(ns, w.lists[i], func(p []byte) {
 				var s socket
-				if err := decodeSocket(p, event.Proto(f.proto), &s); err != nil {
+				var err error
+				switch {
+				case f.family == familyPacket:
+					err = decodePacket(p, &s)
+				case f.proto == protoRaw:
+					err = decodeRaw(p, &s)
+				default:
+					err = decodeSocket(p, event.Proto(f.proto), &s)
+				}
+				if err != nil {
 					w.counts.undecoded.Add(1)
 					return
 				}
 				ns.listed(&s, now)
 			})
-			if err == nil {
+			switch {
+			case err == nil:
 				continue
-			}
-			if f.family == familyInet6 {
+			case f.quiet:
+				if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPERM) {
+					continue // the next round asks again
+				}
+				// Asked again, the kernel would look for the module each time.
+				w.refused[i] = true
+			case f.family == familyInet6:
 				continue // a kernel without IPv6
+			default:
+				w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts", err))
+				ns.fallback = true
 			}
-			w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts", err))
-			ns.fallback = true
 		}
-		b, err := os.ReadFile("/proc/" + strconv.Itoa(int(ns.via)) + f.file)
-		if err != nil {
-			continue
+		w.text, _ = w.finder.proc.readPath(w.text[:0], w.finder.proc.pidPath(ns.via, f.file), tableMax)
+		add := func(s *socket) { ns.listed(s, now) }
+		if f.family == familyPacket {
+			w.counts.undecoded.Add(uint64(parsePacketTable(w.text, add)))
+		} else {
+			w.counts.undecoded.Add(uint64(parseNetTable(w.text, event.Proto(f.proto), add)))
 		}
-		w.counts.undecoded.Add(uint64(parseNetTable(b, event.Proto(f.proto), func(s *socket) { ns.listed(s, now) })))
 	}
 }
 
 // dump asks for a list and calls f with each entry.
-func (w *watcher) dump(ns *namespace, family, proto byte, states uint32, f func([]byte)) error {
-	return dump(ns.listFD, w.buf, w.counts, listRequest(family, proto, states), func(p []byte) bool { f(p); return true })
+func (w *watcher) dump(ns *namespace, request []byte, f func([]byte)) error {
+	return dump(ns.listFD, w.buf, w.counts, request, func(p []byte) bool { f(p); return true })
 }
 
 // sweep reads which namespace each process is in, opens the new ones and
@@ -458,7 +492,7 @@ func (w *watcher) unixRound() {
 	var fresh []connection
 	here := map[uint64]bool{}
 	clear(w.finder.wanted)
-	err := w.dump(ns, familyUnix, 0, 1<<tcpEstablished, func(p []byte) {
+	err := w.dump(ns, listRequest(familyUnix, 0, 1<<tcpEstablished), func(p []byte) {
 		var s socket
 		if err := decodeUnix(p, &s); err != nil {
 			w.counts.undecoded.Add(1)
