@@ -21,8 +21,9 @@ const (
 	diagProtocol = 10 // INET_DIAG_PROTOCOL
 	diagCgroup   = 21 // INET_DIAG_CGROUP_ID
 
-	unixDiagName = 0 // UNIX_DIAG_NAME
-	unixDiagPeer = 2 // UNIX_DIAG_PEER
+	unixDiagName  = 0 // UNIX_DIAG_NAME
+	unixDiagPeer  = 2 // UNIX_DIAG_PEER
+	unixDiagIcons = 3 // UNIX_DIAG_ICONS
 
 	packetDiagUID = 5 // PACKET_DIAG_UID
 
@@ -62,9 +63,12 @@ type socket struct {
 	inode    uint64
 	uid      uint32
 	cgroup   uint64
-	// peer and name are those of a Unix socket.
-	peer uint64
-	name []byte
+	// kind (SOCK_STREAM and so on), peer and name are those of a Unix socket;
+	// waiting holds the inodes, 32 bits each, of those that wait to be accepted.
+	kind    uint8
+	peer    uint64
+	name    []byte
+	waiting []byte
 
 	info tcpInfo
 }
@@ -150,7 +154,7 @@ func decodeTCPInfo(b []byte) tcpInfo {
 }
 
 // decodeUnix reads the payload of one message of sock_diag for Unix sockets.
-// The name is a part of b; that of an abstract socket starts with @.
+// The name and what waits are parts of b; that of an abstract socket starts with @.
 func decodeUnix(b []byte, s *socket) error {
 	if len(b) < unixDiagMsgSize {
 		return errShort
@@ -159,7 +163,7 @@ func decodeUnix(b []byte, s *socket) error {
 	if b[0] != familyUnix {
 		return errForeign
 	}
-	*s = socket{state: b[2], inode: uint64(ne.Uint32(b[4:])), cookie: uint64(ne.Uint32(b[8:])) | uint64(ne.Uint32(b[12:]))<<32}
+	*s = socket{kind: b[1], state: b[2], inode: uint64(ne.Uint32(b[4:])), cookie: uint64(ne.Uint32(b[8:])) | uint64(ne.Uint32(b[12:]))<<32}
 	return attributes(b[unixDiagMsgSize:], func(kind uint16, v []byte) {
 		switch kind {
 		case unixDiagName:
@@ -171,6 +175,8 @@ func decodeUnix(b []byte, s *socket) error {
 			if len(v) >= 4 {
 				s.peer = uint64(ne.Uint32(v))
 			}
+		case unixDiagIcons:
+			s.waiting = v
 		}
 	})
 }
@@ -253,7 +259,7 @@ func messages(b []byte, f func(kind uint16, payload []byte)) (done bool, errno i
 
 // listRequest returns a whole netlink message that asks for all sockets of a
 // family and protocol in the given states. Of TCP it asks for the byte counts,
-// of Unix sockets for name and peer, of packet sockets for the user.
+// of Unix sockets for name, peer and who waits to be accepted, of packet sockets for the user.
 func listRequest(family, proto byte, states uint32) []byte {
 	const requestDump = 0x301 // NLM_F_REQUEST | NLM_F_DUMP
 	ne := binary.NativeEndian
@@ -276,9 +282,9 @@ func listRequest(family, proto byte, states uint32) []byte {
 		ne.PutUint32(p[8:], showInfo)
 		return b
 	case familyUnix:
-		const showName, showPeer = 1, 4 // UDIAG_SHOW_NAME, UDIAG_SHOW_PEER
+		const showName, showPeer, showIcons = 1, 4, 8 // UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_ICONS
 		ne.PutUint32(p[4:], states)
-		ne.PutUint32(p[12:], showName|showPeer)
+		ne.PutUint32(p[12:], showName|showPeer|showIcons)
 		return b
 	}
 	if proto == protoTCP {

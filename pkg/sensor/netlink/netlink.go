@@ -93,6 +93,7 @@ var blind = []string{
 	"the destination of datagrams sent on sockets that are not connected",
 	"packet and raw sockets that are open for a shorter time than that, and what is sent on any of them",
 	"vsock and XDP sockets",
+	"connects to Unix sockets that are closed again, by who connected, within that time",
 	"the caller of clone with CLONE_PARENT, whose child is told as its parent's",
 	"tampering but for ptrace attaches: no kill, bpf, module, mount, io_uring",
 }

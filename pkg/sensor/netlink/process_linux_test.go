@@ -54,6 +54,8 @@ func play(role string) {
 		playNetwork()
 	case "packets":
 		playPackets()
+	case "unix":
+		playUnix()
 	}
 	os.Exit(9)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -170,29 +169,65 @@ func TestARefusedConnectAndAQuestionByUDPAreTold(t *testing.T) {
 	})
 }
 
-func TestAConnectToAUnixSocketIsTold(t *testing.T) {
-	var l log
-	s := start(t, Options{}, l.sink)
-	path := filepath.Join(t.TempDir(), "docker.sock")
-	ln, err := net.Listen("unix", path)
+// playUnix connects to the Unix socket that UNIX_TEST_NAME names, and holds the
+// connection. A network name (unix, unixgram, unixpacket) may stand before it.
+func playUnix() {
+	network, name, _ := strings.Cut(os.Getenv("UNIX_TEST_NAME"), " ")
+	c, err := net.Dial(network, name)
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	cmd := exec.Command("python3", "-c", "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); time.sleep(2)", path)
-	if err := cmd.Start(); err != nil {
-		t.Skipf("needs python3: %v", err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	c, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
+		fmt.Println(err)
+		os.Exit(1)
 	}
 	defer c.Close()
-	r := waitFor(t, s, &l, "the Unix connect", func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == path })
-	// python3 may be a wrapper that starts another program.
-	if p := l.of(int(r.PID), event.Exec); len(p) == 0 || !strings.Contains(string(p[len(p)-1].Argv), "connect") {
-		t.Errorf("it is told as done by %d: %+v", r.PID, p)
+	hold()
+}
+
+func TestAConnectToANamedUnixSocketIsToldWithWhoConnected(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		network, name string
+		attr          *syscall.SysProcAttr
+	}{
+		"by path":                   {"unix", filepath.Join(dir, "docker.sock"), nil},
+		"by abstract name":          {"unix", "@posture-netlink-test", nil},
+		"by abstract name, records": {"unixpacket", "@posture-netlink-test-records", nil},
+		"datagrams":                 {"unixgram", filepath.Join(dir, "log.sock"), nil},
+		"from another network namespace": {"unix", filepath.Join(dir, "outside.sock"),
+			&syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var l log
+			s := start(t, Options{}, l.sink)
+			var err error
+			if c.network == "unixgram" {
+				var server *net.UnixConn
+				server, err = net.ListenUnixgram(c.network, &net.UnixAddr{Name: c.name, Net: c.network})
+				if err == nil {
+					defer server.Close()
+				}
+			} else {
+				var ln net.Listener
+				ln, err = net.Listen(c.network, c.name) // nobody accepts
+				if err == nil {
+					defer ln.Close()
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("UNIX_TEST_NAME", c.network+" "+c.name)
+			pid, release := held(t, "unix", c.attr)
+			r := waitFor(t, s, &l, "the connect to "+c.name, func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == c.name })
+			if r.PID != uint32(pid) || r.Start == 0 {
+				t.Errorf("it is told as done by %d (%d), want %d", r.PID, r.Start, pid)
+			}
+			drain(t, s)
+			release()
+			drain(t, s)
+			if n := len(l.find(func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == c.name })); n != 1 {
+				t.Errorf("it is told %d times", n)
+			}
+		})
 	}
 }
 

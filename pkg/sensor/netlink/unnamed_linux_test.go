@@ -100,7 +100,7 @@ func TestOpenPacketAndRawSocketsAreToldOnceWithTheirProcess(t *testing.T) {
 				release()
 				drain(t, s)
 				if got := l.packets(pid); !slices.Equal(got, want) {
-					t.Errorf("told %q", got)
+					t.Errorf("told %q: %+v", got, l.of(pid, event.Packet))
 				}
 				for _, r := range l.of(pid, event.Packet) {
 					if r.Start == 0 || r.NS.Net == 0 || r.Src.IsValid() || r.Dst.IsValid() {

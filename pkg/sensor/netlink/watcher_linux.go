@@ -36,9 +36,11 @@ type watcher struct {
 	text   []byte                // a table of /proc
 	lists  [len(families)][]byte // requests
 	// refused are the lists that the kernel does not have.
-	refused [len(families)]bool
-	unix    map[uint64]bool // cookies of Unix connections that were told
-	first   bool
+	refused  [len(families)]bool
+	unix     *unixSockets
+	unixList []byte // the request for their list
+	noUnix   bool   // there is none
+	first    bool
 	// swept is when the namespaces of all processes were last read.
 	swept time.Time
 	// busy: a socket is new, or was freed and no list had shown it.
@@ -81,7 +83,7 @@ func newWatcher(q *queue, t *table, c *counts, opt Options) (*watcher, error) {
 	}
 	w := &watcher{
 		queue: q, table: t, counts: c, poll: opt.Poll, poker: p,
-		spaces: map[uint32]*namespace{}, unix: map[uint64]bool{}, first: true,
+		spaces: map[uint32]*namespace{}, unixList: listRequest(familyUnix, 0, unixStates), first: true,
 		finder:   finder{table: t, wanted: map[uint64]uint32{}, found: map[uint64]owner{}},
 		buf:      make([]byte, 64<<10),
 		problems: map[string]bool{},
@@ -91,6 +93,7 @@ func newWatcher(q *queue, t *table, c *counts, opt Options) (*watcher, error) {
 		return nil, fmt.Errorf("our own network namespace: %w", err)
 	}
 	w.own = parseNamespace([]byte(link))
+	w.unix = newUnixSockets(w.emit, func() { w.counts.unowned.Add(1) })
 	for i := range families {
 		w.lists[i] = listRequest(families[i].family, families[i].proto, everyState)
 		w.refused[i] = opt.noQuietDiag && families[i].quiet
@@ -259,7 +262,7 @@ func (w *watcher) round(hurry bool) {
 		w.finder.find(ns.inode)
 		ns.tell(w.finder.found, bootNow(), hurry)
 	}
-	w.unixRound()
+	w.unixRound(hurry)
 }
 
 // families are the lists that are read. Those of quiet sockets come by modules
@@ -312,7 +315,7 @@ func (w *watcher) listAll(ns *namespace, now int64) {
 			case f.family == familyInet6:
 				continue // a kernel without IPv6
 			default:
-				w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts", err))
+				w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts and without connects to Unix sockets", err))
 				ns.fallback = true
 			}
 		}
@@ -416,7 +419,7 @@ func (w *watcher) openNamespace(inode, pid uint32) (*namespace, error) {
 	conn, fd, err := dial(unix.NETLINK_SOCK_DIAG, 0, 0, netns)
 	if err != nil {
 		if netns == 0 {
-			w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts", err))
+			w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts and without connects to Unix sockets", err))
 		}
 		ns.fallback = true
 		return ns, nil
@@ -478,50 +481,41 @@ func (w *watcher) emit(r *sensor.Record) {
 	w.queue.put(it)
 }
 
-// unixRound tells of new connections to named Unix sockets. The name is at
-// the side that accepted, so the peer of such a socket is who connected.
-func (w *watcher) unixRound() {
-	ns := w.spaces[w.own]
-	if ns == nil || ns.fallback {
-		return
+// unixRound lists the Unix sockets of every namespace and tells of new
+// connections to named ones. Both ends of one are in the namespace of who
+// connected; the name of where datagrams go to may be in another.
+func (w *watcher) unixRound(hurry bool) {
+	w.unix.begin()
+	for _, ns := range w.spaces {
+		if ns.fallback || w.noUnix {
+			continue // told as a problem
+		}
+		room := true
+		err := w.dump(ns, w.unixList, func(p []byte) {
+			var s socket
+			if err := decodeUnix(p, &s); err != nil {
+				w.counts.undecoded.Add(1)
+				return
+			}
+			room = w.unix.listed(&s, w.first) && room
+		})
+		switch {
+		case err == nil && room:
+		case err == nil:
+			w.problem(fmt.Sprintf("netlink: more than %d Unix sockets: connects to the rest are not seen", unixMax))
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM):
+			w.noUnix = true
+			w.problem(fmt.Sprintf("netlink: sock_diag of Unix sockets is refused (%v): no connect to one is seen", err))
+		default:
+			return // what this list lacks is not gone
+		}
 	}
-	type connection struct {
-		cookie, peer uint64
-		name         string
-	}
-	var fresh []connection
-	here := map[uint64]bool{}
+	w.unix.end(bootNow())
 	clear(w.finder.wanted)
-	err := w.dump(ns, listRequest(familyUnix, 0, 1<<tcpEstablished), func(p []byte) {
-		var s socket
-		if err := decodeUnix(p, &s); err != nil {
-			w.counts.undecoded.Add(1)
-			return
-		}
-		if len(s.name) == 0 || s.peer == 0 {
-			return
-		}
-		here[s.cookie] = true
-		if w.first || w.unix[s.cookie] {
-			return
-		}
-		fresh = append(fresh, connection{s.cookie, s.peer, string(s.name)})
-		w.finder.wanted[s.peer] = 0
-	})
-	if err != nil {
-		return
-	}
-	if len(fresh) > 0 {
-		w.finder.find(0)
-	}
-	for _, c := range fresh {
-		o := w.finder.found[c.peer]
-		if o.pid == 0 {
-			w.counts.unowned.Add(1)
-		}
-		w.emit(&sensor.Record{Kind: event.Unix, Time: bootNow(), PID: o.pid, TID: o.pid, Start: o.start, UID: o.uid, Sock: c.cookie, Path: []byte(c.name)})
-	}
-	w.unix = here
+	w.unix.want(func(inode uint64, uid uint32) { w.finder.wanted[inode] = uid })
+	w.busy = w.busy || len(w.finder.wanted) > 0
+	w.finder.find(0)
+	w.unix.tell(w.finder.found, bootNow(), hurry)
 }
 
 // mark frees a socket of our own and waits for its notice, so that the notices
