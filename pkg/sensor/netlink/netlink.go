@@ -45,6 +45,9 @@ type Options struct {
 
 	// queue is how many items may wait for the sink; tests make it small.
 	queue int
+	// flows is the time between two records of what went through a living
+	// connection; flowPeriod where 0.
+	flows time.Duration
 	// noQuietDiag has the tables of /proc read for raw and packet sockets, as
 	// on a kernel without their modules of sock_diag.
 	noQuietDiag bool
@@ -59,6 +62,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ArgvMax <= 0 {
 		o.ArgvMax = 128 << 10
+	}
+	if o.flows <= 0 {
+		o.flows = flowPeriod
 	}
 	if o.queue <= 0 {
 		o.queue = queueItems
@@ -90,6 +96,7 @@ var blind = []string{
 	"the owner of a connection that is shorter than the poll of the socket tables (5 to 50 ms)",
 	"the peer and bytes of a TCP connection that is shorter than that and aborted (SO_LINGER 0)",
 	"DNS, TLS and HTTP: no payload",
+	"the bytes of datagrams",
 	"the destination of datagrams sent on sockets that are not connected",
 	"packet and raw sockets that are open for a shorter time than that, and what is sent on any of them",
 	"vsock and XDP sockets",

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -416,15 +417,17 @@ func TestAMessageThatTheKernelDidNotSendIsRefused(t *testing.T) {
 func TestWhatTheKernelCouldNotHoldIsCountedAndLookedUp(t *testing.T) {
 	var l log
 	hang, hung := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool // before, what others do must not stop the start
 	var once bool
 	s := start(t, Options{Buffer: 64 << 10, queue: 16}, func(r *sensor.Record) {
-		if !once {
+		if !once && armed.Load() {
 			once = true
 			close(hung)
 			<-hang
 		}
 		l.sink(r)
 	})
+	armed.Store(true)
 	run(t, exec.Command("/bin/true"))
 	<-hung // the sink takes nothing from here on
 	const execs = 1500

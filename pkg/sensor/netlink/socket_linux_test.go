@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -136,6 +137,65 @@ func TestAConnectionIsToldWithOwnerAndBytes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheBytesOfALivingConnectionAreToldWithItsProcess(t *testing.T) {
+	var l log
+	s := start(t, Options{flows: 20 * time.Millisecond}, l.sink)
+	self := uint32(os.Getpid())
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	port := uint16(ln.Addr().(*net.TCPAddr).Port)
+	connect := waitFor(t, s, &l, "the connect", func(r *sensor.Record) bool { return r.Kind == event.Connect && r.Dst.Port() == port })
+	pass := func(from, to net.Conn, n int) {
+		t.Helper()
+		if _, err := from.Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(to, make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Nothing goes through it at first, and nothing is told. Then the totals so
+	// far are, of both ends, while nobody closes it.
+	for _, want := range []struct{ out, back, sent, received uint64 }{{30000, 7, 30000, 7}, {12345, 0, 42345, 7}} {
+		pass(client, server, int(want.out))
+		pass(server, client, int(want.back))
+		for _, end := range []struct {
+			port           uint16
+			sent, received uint64
+		}{{connect.Src.Port(), want.sent, want.received}, {port, want.received, want.sent}} {
+			r := waitFor(t, s, &l, "the bytes so far", func(r *sensor.Record) bool {
+				return r.Kind == event.Flow && r.Src.Port() == end.port && (r.Dst.Port() == port || end.port == port && r.Dst == connect.Src) &&
+					r.Sent == end.sent && r.Received == end.received
+			})
+			if r.OK || r.PID != self || r.Start == 0 || r.Sock == 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	totals := map[[3]uint64]int{}
+	for _, r := range l.find(func(r *sensor.Record) bool { return r.Kind == event.Flow && r.Sock == connect.Sock }) {
+		totals[[3]uint64{r.Sock, r.Sent, r.Received}]++
+	}
+	for what, n := range totals {
+		if n > 1 || what[1] == 0 {
+			t.Errorf("%v is told %d times", what, n)
+		}
 	}
 }
 

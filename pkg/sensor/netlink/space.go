@@ -69,6 +69,8 @@ type space struct {
 	notices, deaf bool
 	// lowPort and highPort bound the ports that the kernel chooses itself.
 	lowPort, highPort uint16
+	// period is the time between two Flow records of one living connection.
+	period int64
 	// ignore are cookies of our own marks.
 	ignore map[uint64]bool
 
@@ -81,7 +83,7 @@ type space struct {
 // Times in nanoseconds.
 const (
 	listenMemory = 60e9 // how long a port counts as listened on after its listener is gone
-	flowPeriod   = 5e9  // between two Flow records of one living connection
+	flowPeriod   = 3e9  // between two Flow records of one living connection, as with eBPF
 	// quietMemory is how long a socket whose end the kernel does not tell is
 	// kept without being listed: a list may have failed.
 	quietMemory = 5e9
@@ -96,7 +98,7 @@ const flowMax = 1 << 16
 func newSpace(inode uint32, emit func(*sensor.Record), unowned, blank func()) *space {
 	return &space{
 		inode: inode, flows: map[key]*flow{}, listening: map[uint16]int64{}, first: true,
-		lowPort: 32768, highPort: 60999, ignore: map[uint64]bool{}, emit: emit, unowned: unowned, blank: blank,
+		period: flowPeriod, lowPort: 32768, highPort: 60999, ignore: map[uint64]bool{}, emit: emit, unowned: unowned, blank: blank,
 	}
 }
 
@@ -232,7 +234,8 @@ func (sp *space) want(f func(inode uint64, uid uint32)) {
 }
 
 // tell gives the records of what is new, with the owners that were found.
-// hurry tells also what might get an owner in a later round.
+// hurry tells also what might get an owner in a later round, and what went
+// through living connections until now.
 func (sp *space) tell(owners map[uint64]owner, now int64, hurry bool) {
 	for _, f := range sp.flows {
 		if f.owner.pid == 0 && f.last.inode != 0 {
@@ -245,7 +248,7 @@ func (sp *space) tell(owners map[uint64]owner, now int64, hurry bool) {
 		if !f.told && (f.owner.pid != 0 || f.lookups >= lookupMax || hurry || f.last.inode == 0) {
 			sp.made(f, now)
 		}
-		if f.told && f.last.info.known && now-f.flowAt >= flowPeriod {
+		if f.told && f.last.info.known && (hurry || now-f.flowAt >= sp.period) {
 			sp.flow(f, now, false)
 		}
 	}

@@ -25,6 +25,7 @@ type watcher struct {
 	table  *table
 	counts *counts
 	poll   time.Duration
+	flows  time.Duration // see Options
 	poker  poker
 	stop   atomic.Bool
 	fresh  atomic.Bool // see joined
@@ -82,7 +83,7 @@ func newWatcher(q *queue, t *table, c *counts, opt Options) (*watcher, error) {
 		return nil, err
 	}
 	w := &watcher{
-		queue: q, table: t, counts: c, poll: opt.Poll, poker: p,
+		queue: q, table: t, counts: c, poll: opt.Poll, flows: opt.flows, poker: p,
 		spaces: map[uint32]*namespace{}, unixList: listRequest(familyUnix, 0, unixStates), first: true,
 		finder:   finder{table: t, wanted: map[uint64]uint32{}, found: map[uint64]owner{}},
 		buf:      make([]byte, 64<<10),
@@ -415,6 +416,7 @@ func (w *watcher) openNamespace(inode, pid uint32) (*namespace, error) {
 	// Sockets of a namespace that is new to us are not old, but those that
 	// were there when the sensor started.
 	ns.first = w.first
+	ns.period = int64(w.flows)
 	ns.ports()
 	conn, fd, err := dial(unix.NETLINK_SOCK_DIAG, 0, 0, netns)
 	if err != nil {
