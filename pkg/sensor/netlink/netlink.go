@@ -102,6 +102,8 @@ var blind = []string{
 	"vsock and XDP sockets",
 	"connects to Unix sockets that are closed again, by who connected, within that time",
 	"the caller of clone with CLONE_PARENT, whose child is told as its parent's",
+	"setns, unshare and clone into namespaces as calls: that a process is in others is seen at its next exec, or within a second or more while it lives",
+	"the namespaces of a thread that is not its process's first",
 	"tampering but for ptrace attaches: no kill, bpf, module, mount, io_uring",
 }
 

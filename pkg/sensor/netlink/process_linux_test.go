@@ -57,13 +57,15 @@ func play(role string) {
 		playPackets()
 	case "unix":
 		playUnix()
+	case "wander":
+		playWander()
 	}
 	os.Exit(9)
 }
 
 func init() {
 	switch os.Getenv("NETLINK_TEST_ROLE") {
-	case "leader-first", "exec-from-thread":
+	case "leader-first", "exec-from-thread", "wander":
 		runtime.LockOSThread() // main stays on the leader
 	}
 }
@@ -576,6 +578,7 @@ func TestReadingAnExecAllocatesNothing(t *testing.T) {
 	root, _ := probe.CgroupRoot()
 	q := newQueue(64)
 	d := dispatcher{queue: q, table: newTable(), counts: &counts{}, marks: &marks{}, tick: 1e7, sink: func(*sensor.Record) {}, nets: map[uint32]bool{}}
+	d.mover = &mover{table: d.table, proc: &d.proc, tick: d.tick, emit: d.give}
 	r := reader{queue: q, counts: d.counts, tick: 1e7, newest: 1, proc: procReader{argvMax: 4096, cgroupRoot: root}}
 	self := uint32(os.Getpid())
 	fork, execed, exit := mustHex(recorded["fork"]), mustHex(recorded["exec"]), mustHex(recorded["exit"])

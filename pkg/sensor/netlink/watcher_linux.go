@@ -44,6 +44,10 @@ type watcher struct {
 	first    bool
 	// swept is when the namespaces of all processes were last read.
 	swept time.Time
+	// moved is when more of them than that of the network were.
+	moved time.Time
+	mover *mover
+	procs []process
 	// busy: a socket is new, or was freed and no list had shown it.
 	busy  bool
 	execs uint64 // counted at the last round
@@ -72,12 +76,14 @@ const (
 	noticeBuffer = 4 << 20
 	noticeNap    = 5 * time.Millisecond
 	sweepPeriod  = time.Second
-	tableMax     = 16 << 20 // bytes of a table of /proc
+	// namespaceBudget is of how many processes all namespaces are read in a sweep.
+	namespaceBudget = 256
+	tableMax        = 16 << 20 // bytes of a table of /proc
 	// share is the part of a processor that looking may take: one in share.
 	share = 20
 )
 
-func newWatcher(q *queue, t *table, c *counts, opt Options) (*watcher, error) {
+func newWatcher(q *queue, t *table, c *counts, tick int64, opt Options) (*watcher, error) {
 	p, err := newPoker()
 	if err != nil {
 		return nil, err
@@ -94,12 +100,13 @@ func newWatcher(q *queue, t *table, c *counts, opt Options) (*watcher, error) {
 		return nil, fmt.Errorf("our own network namespace: %w", err)
 	}
 	w.own = parseNamespace([]byte(link))
+	w.mover = &mover{table: t, proc: &w.finder.proc, tick: tick, emit: w.emit}
 	w.unix = newUnixSockets(w.emit, func() { w.counts.unowned.Add(1) })
 	for i := range families {
 		w.lists[i] = listRequest(families[i].family, families[i].proto, everyState)
 		w.refused[i] = opt.noQuietDiag && families[i].quiet
 	}
-	w.sweep()
+	w.sweep(true)
 	w.round(false)
 	w.first = false
 	return w, nil
@@ -118,7 +125,7 @@ func (w *watcher) run() {
 		}
 		requests := w.asked()
 		if w.fresh.Swap(false) || time.Since(w.swept) > sweepPeriod || len(requests) > 0 {
-			w.sweep()
+			w.sweep(len(requests) > 0 || time.Since(w.moved) >= sweepPeriod/2)
 		}
 		if len(requests) == 0 && time.Now().Before(next) && !w.stop.Load() {
 			continue
@@ -336,25 +343,49 @@ func (w *watcher) dump(ns *namespace, request []byte, f func([]byte)) error {
 }
 
 // sweep reads which namespace each process is in, opens the new ones and
-// closes those that nobody is in any more.
-func (w *watcher) sweep() {
+// closes those that nobody is in any more. Of most processes only the network
+// namespace is read: that it is entered must not wait. With more all of them
+// are, of some processes.
+func (w *watcher) sweep(more bool) {
 	w.swept = time.Now()
-	procs := w.table.pids(nil)
-	self := uint32(os.Getpid())
-	w.enter(w.own, self)
-	for _, p := range procs {
-		inode := w.finder.proc.namespace(unix.AT_FDCWD, "/proc/"+strconv.Itoa(int(p.pid))+"/ns/net\x00")
-		if inode == 0 {
+	w.procs = w.table.pids(w.procs[:0])
+	w.enter(w.own, uint32(os.Getpid()))
+	budget := 0
+	if more {
+		// It is the same for every sweep, however many processes there are. They
+		// come in another order each time, those that were never read first.
+		w.moved, budget = w.swept, namespaceBudget
+		n := 0
+		for i := range w.procs {
+			if !w.procs[i].own {
+				w.procs[n], w.procs[i] = w.procs[i], w.procs[n]
+				n++
+			}
+		}
+	}
+	for i := range w.procs {
+		p := &w.procs[i]
+		var ns event.Namespaces
+		at := bootNow()
+		if budget > 0 {
+			budget--
+			ns = w.finder.proc.namespacesOf(p.pid)
+		} else {
+			ns = event.Namespaces{Net: w.finder.proc.namespaceOf(p.pid)}
+		}
+		if ns.Net == 0 {
 			continue
 		}
-		if inode != p.ns.Net {
-			w.table.change(p.pid, func(q *process) {
-				if q.start == p.start {
-					q.ns.Net = inode
-				}
-			})
+		switch {
+		case elsewhere(p.ns, ns):
+			if ns = w.mover.living(*p); ns.Net == 0 {
+				continue // the number is another's by now
+			}
+			w.mover.read(*p, ns, at, bootNow())
+		case p.ns.Net == 0 || !p.own && ns.Mount != 0:
+			w.table.inside(p.pid, p.start, ns, at)
 		}
-		w.enter(inode, p.pid)
+		w.enter(ns.Net, p.pid)
 	}
 	for inode, ns := range w.spaces {
 		if time.Since(ns.seen) > 2*sweepPeriod {
