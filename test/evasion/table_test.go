@@ -1,6 +1,7 @@
 package evasion
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,8 @@ func (o outcome) String() string {
 var (
 	polled   = outcome{"sockets are read from tables now and then, in the namespaces that it knows of", true}
 	noSocket = outcome{reason: "no table holds it"}
+	rawTo    = outcome{reason: "an open raw socket is told now and then, where it sends to is not"}
+	places   = outcome{"namespaces are read at an exec, and now and then", true}
 	noPower  = outcome{reason: "no source tells this system call"}
 	noWords  = outcome{reason: "it reads no traffic"}
 	noFile   = outcome{reason: "it tells no opening of files"}
@@ -125,8 +128,10 @@ func hello(dst, name string) func(*scene) bool {
 	}
 }
 
-func power(kind event.Kind, op event.Op) func(*scene) bool {
-	return func(s *scene) bool { return s.has(kind, func(e *event.Event) bool { return e.Op == op }) }
+func power(kind event.Kind, ops ...event.Op) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(kind, func(e *event.Event) bool { return slices.Contains(ops, e.Op) })
+	}
 }
 
 // heldBy: the connection is told as that of the image in this role.
@@ -197,8 +202,8 @@ var cases = []evasion{
 	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "mark", "from-stdin"), netlink: outcome{"/proc may be gone before it is read", true}},
 	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script), netlink: outcome{"/proc may be gone before it is read", true}},
 	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: both(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
-	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: noPower},
+	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: both(to(peer), power(event.Namespace, event.OpClone, event.OpUnshare)), netlink: places},
+	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: outcome{reason: "it leads to where the process is already: /proc shows no change"}},
 	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer), netlink: polled},
 	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "mark", "forged"), netlink: outcome{"/proc may be gone before it is read", true}},
 	{name: "setuid", tries: "becomes nobody, then executes", event: func(s *scene) bool {
@@ -223,7 +228,7 @@ var cases = []evasion{
 	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
 	{name: "uring-connect", tries: "connect by io_uring", event: to(peer), netlink: polled},
 	{name: "uring-send", tries: "a datagram by io_uring, without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
-	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: noSocket},
+	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: polled},
 	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer), netlink: polled},
 	{name: "private-range", tries: "a peer in 10.0.0.0/8", event: to("10.9.8.7:7001"), netlink: polled},
 	{name: "metadata-address", tries: "the cloud's metadata address 169.254.169.254", event: to("169.254.169.254:80"), netlink: polled},
@@ -235,15 +240,15 @@ var cases = []evasion{
 	{name: "udp-sendmmsg", tries: "one sendmmsg to 20 peers", event: sends(20, event.ProtoUDP, "192.0.2."), netlink: noSocket},
 	{name: "raw-ipv4", tries: "a raw socket of protocol 253", event: func(s *scene) bool {
 		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
-	}, netlink: noSocket},
+	}, netlink: rawTo},
 	{name: "raw-own-header", tries: "a raw socket with an IP header of its own", event: func(s *scene) bool {
 		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
-	}, netlink: noSocket},
-	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: noSocket},
-	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: noSocket},
+	}, netlink: rawTo},
+	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: polled},
+	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: polled},
 	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, anyEvent) }, netlink: noSocket},
-	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
-	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
+	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: polled},
+	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: polled},
 	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker"), netlink: polled},
 	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: both(to(peer), moved(5000)), netlink: polled},
 	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: polled},
@@ -313,7 +318,7 @@ var cases = []evasion{
 	}, netlink: noPower},
 
 	// Handed to another, who was there before.
-	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: noSocket},
+	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: polled},
 	{name: "daemon-works", tries: "what that daemon then starts", event: func(s *scene) bool {
 		for i := range s.all {
 			if e := &s.all[i]; e.Kind == event.Exec && len(e.Argv) == 3 && e.Argv[2].Is("by-daemon") {
@@ -322,7 +327,7 @@ var cases = []evasion{
 		}
 		return false
 	}, ebpf: outcome{reason: "it is not of the watched lineage: `run --host` tells it, and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage"}},
-	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
+	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: polled},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.
