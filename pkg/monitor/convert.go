@@ -66,8 +66,11 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		ev.Signal = rec.Signal
 	case event.Namespace:
 		ev.NS = rec.NS
-	case event.Connect, event.Accept, event.Listen, event.Flow, event.Send, event.Packet, event.Vsock:
+	case event.Connect, event.Accept, event.Listen, event.Flow, event.Send:
 		r.socket(ev, rec)
+	case event.Packet, event.Vsock:
+		r.socket(ev, rec)
+		ev.Detail = r.red.String(rec.Detail)
 	case event.DNS:
 		r.socket(ev, rec)
 		r.resolve(ev, rec)
