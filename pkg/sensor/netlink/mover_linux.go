@@ -19,6 +19,10 @@ type mover struct {
 	record sensor.Record
 }
 
+// startSlack is how far the start of a process that is known may be from what
+// /proc says, in nanoseconds.
+const startSlack = 200e6
+
 // read takes what was read of the namespaces of a process p at a boot time and
 // tells, as of the time now, where they are others.
 func (m *mover) read(p process, ns event.Namespaces, at, now int64) {
@@ -48,7 +52,10 @@ func (m *mover) living(p process) event.Namespaces {
 		return event.Namespaces{}
 	}
 	ns := m.proc.namespacesOf(p.pid)
-	if ticks := m.proc.start(p.pid); ticks < 0 || ticks*m.tick != p.start {
+	// The start that a fork told may be off by what the parent waited for a
+	// processor in it; no number comes again that soon.
+	ticks := m.proc.start(p.pid)
+	if off := ticks*m.tick - p.start; ticks < 0 || off < -startSlack || off > startSlack {
 		return event.Namespaces{}
 	}
 	return ns

@@ -157,3 +157,28 @@ func TestTheChildrenOfAProcessThatWentElsewhereAreNotToldAgain(t *testing.T) {
 		t.Errorf("the children: %+v", r)
 	}
 }
+
+func TestAProcessIsTheOneThatIsKnownThoughItsForkWasToldLate(t *testing.T) {
+	const tick = 10e6
+	proc := &procReader{}
+	m := mover{table: newTable(), proc: proc, tick: tick}
+	self := uint32(os.Getpid())
+	began := proc.start(self) * tick
+	for name, c := range map[string]struct {
+		start int64
+		same  bool
+	}{
+		"to the tick":           {began, true},
+		"a few ticks late":      {began + 5*tick, true},
+		"another process's":     {began - 60e9, false},
+		"one that comes after":  {began + 60e9, false},
+		"one of the first tick": {0, false},
+	} {
+		if ns := m.living(process{pid: self, start: c.start}); (ns.Net != 0) != c.same {
+			t.Errorf("%s: %+v", name, ns)
+		}
+	}
+	if ns := m.living(process{pid: 1 << 30, start: began}); ns != (event.Namespaces{}) {
+		t.Errorf("a process that is gone: %+v", ns)
+	}
+}
