@@ -303,14 +303,18 @@ const tcpDiagGetSock = 18
 // kernel's table, which is long however few the sockets are
 // (inet_diag_dump_compat, net/ipv4/inet_diag.c). It asks for no struct
 // tcp_info: the kernel takes the lock of each socket to fill it.
-func cookieRequest(states uint32) []byte {
-	const requestDump, size, statesAt = 0x301, 60, 52 // NLM_F_REQUEST | NLM_F_DUMP
+func cookieRequest(states uint32) []byte { return oneWalkRequest(states, 0) }
+
+// oneWalkRequest is such a request with what is asked for of each socket, a bit
+// for each of INET_DIAG_INFO and so on.
+func oneWalkRequest(states uint32, extensions byte) []byte {
+	const requestDump, size, extensionsAt, statesAt = 0x301, 60, 3, 52 // NLM_F_REQUEST | NLM_F_DUMP
 	ne := binary.NativeEndian
 	b := make([]byte, nlHeaderSize+size)
 	ne.PutUint32(b, uint32(len(b)))
 	ne.PutUint16(b[4:], tcpDiagGetSock)
 	ne.PutUint16(b[6:], requestDump)
-	b[nlHeaderSize] = familyInet
+	b[nlHeaderSize], b[nlHeaderSize+extensionsAt] = familyInet, extensions
 	ne.PutUint32(b[nlHeaderSize+statesAt:], states)
 	return b
 }

@@ -105,6 +105,9 @@ func newWatcher(q *queue, t *table, c *counts, tick int64, opt Options) (*watche
 	w.unix = newUnixSockets(w.emit, func() { w.counts.unowned.Add(1) })
 	for i := range families {
 		w.lists[i] = listRequest(families[i].family, families[i].proto, everyState)
+		if families[i].proto == protoTCP {
+			w.lists[i] = oneWalkRequest(everyState, 1<<(diagInfo-1))
+		}
 		w.refused[i] = opt.noQuietDiag && families[i].quiet
 	}
 	w.sweep(true)
@@ -298,6 +301,9 @@ const everyState = 1<<13 - 1&^(1<<tcpTimeWait|1<<12)
 func (w *watcher) listAll(ns *namespace, now int64) {
 	for i := range families {
 		f := &families[i]
+		if !ns.fallback && f.proto == protoTCP && f.family == familyInet6 {
+			continue // with those of IPv4, in one walk of the kernel's table: it is what costs
+		}
 		if !ns.fallback && !w.refused[i] {
 			err := w.dump(ns, w.lists[i], func(p []byte) {
 				var s socket
