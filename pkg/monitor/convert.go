@@ -28,8 +28,13 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			if rec = r.head(rec); rec == nil {
 				return
 			}
-		case rec.Kind == event.Flow && rec.OK:
-			r.leftover(rec, p, via)
+		case rec.Kind == event.Flow:
+			if rec.OK {
+				r.leftover(rec, p, via)
+			}
+			if r.reads && rec.Dst.Port() == 53 {
+				r.beyondBound(rec)
+			}
 		}
 	}
 	ev := &r.ev
