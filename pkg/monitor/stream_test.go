@@ -31,6 +31,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, resolveFor(socket, os.Args[1]))
 		os.Exit(1)
 	}
+	if mode := os.Getenv(askVariable); mode != "" {
+		if err := askFor(mode, os.Args[1], os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(bpfVariable) != "" {
 		if err := detachLink(os.Args[1]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

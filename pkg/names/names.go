@@ -129,6 +129,14 @@ func (t *Table) AddResolver(addr netip.Addr) {
 	t.resolvers[plain(addr)] = true
 }
 
+// DropResolver takes back what AddResolver said: answers from there are
+// claims from now on.
+func (t *Table) DropResolver(addr netip.Addr) {
+	if t.resolvers != nil {
+		delete(t.resolvers, plain(addr))
+	}
+}
+
 // AddHosts takes in an entry of /etc/hosts. Of several names of one
 // address the first is the one that it is called.
 func (t *Table) AddHosts(addr netip.Addr, name redact.Text) {
