@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/sensor"
 )
 
 // askVariable makes this test's own binary ask for a name over a UDP socket
@@ -132,7 +134,7 @@ func TestAForgedAnswerOverUDPIsAClaim(t *testing.T) {
 	if m.SensorName() != "ebpf" {
 		t.Skip("the netlink sensor sees no payload")
 	}
-	const stub, stranger, own = "127.0.0.53:53", "203.0.113.9:53", "127.0.0.77:53"
+	const stub, stranger, own, odd = "127.0.0.53:53", "203.0.113.9:53", "127.0.0.77:53", "127.0.0.53:5300"
 	const name, other = "allowed.example.com", "other.example.com"
 	for _, c := range []struct {
 		what             string
@@ -148,6 +150,8 @@ func TestAForgedAnswerOverUDPIsAClaim(t *testing.T) {
 			[]string{"127.0.0.53 allowed.example.com unasked", "127.0.0.53 other.example.com"}, "192.0.2.66", "192.0.2.1"},
 		{"by a resolver of the job's choice", "ask", stranger, name, 1,
 			[]string{"203.0.113.9 allowed.example.com"}, "192.0.2.66", ""},
+		{"by the resolver's address on another port", "ask", odd, name, 1,
+			[]string{"127.0.0.53 allowed.example.com not on port 53"}, "192.0.2.66", ""},
 		{"by the job itself, from an address of the machine", "own", own, name, 1,
 			[]string{"127.0.0.77 allowed.example.com"}, "192.0.2.77", ""},
 		{"by the job itself, from the resolver's address", "own", stub, name, 1,
@@ -157,14 +161,18 @@ func TestAForgedAnswerOverUDPIsAClaim(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			inEmptyNet(t, []string{"203.0.113.9"}, func() {
-				forger, err := net.ListenPacket("udp4", stranger)
+				at := stranger
+				if c.to == odd {
+					at = odd
+				}
+				forger, err := net.ListenPacket("udp4", at)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				defer forger.Close()
 				forged, answer := dnsMessage(name, [4]byte{192, 0, 2, 66})[2:], dnsMessage(c.asks, [4]byte{192, 0, 2, 1})[2:]
-				if c.to == stranger {
+				if c.to == at {
 					go func() {
 						b := make([]byte, 512)
 						if _, from, err := forger.ReadFrom(b); err == nil {
@@ -236,5 +244,60 @@ func TestAForgedAnswerOverUDPIsAClaim(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The sensor only guesses by the header what goes to another port: what turns
+// out to be no question, or no answer, is not told as one.
+func TestWhatOnlyBeginsAsDNSOnAnotherPortIsNotTold(t *testing.T) {
+	m := started(t, "auto")
+	defer m.Close()
+	r, err := m.Open(Opening{Command: []string{"x"}, Home: "/root"}, uint32(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	question, answer := dnsMessage("odd.example.com")[2:], dnsMessage("odd.example.com", [4]byte{192, 0, 2, 1})[2:]
+	class := func(b []byte, n byte) []byte {
+		b = slices.Clone(b)
+		b[len(b)-1] = n
+		return b
+	}
+	multicast := class(question, 1)
+	multicast[len(multicast)-2] = 0x80
+	var want []string
+	for i, c := range []struct {
+		payload []byte
+		answer  bool
+		port    uint16
+		told    string
+	}{
+		{question, false, 5300, "not on port 53"},
+		{multicast, false, 5353, "not on port 53"},
+		{answer, true, 5300, "not on port 53"},
+		{answer, true, 5301, "unasked"}, // on another socket
+		{question, true, 5300, ""},
+		{class(question, 7), false, 5300, ""},
+		{question[:len(question)-1], false, 5300, ""},
+		{append(slices.Clone(question[:12]), 0x80, 0, 0, 1, 0, 1), false, 5300, ""},
+		{[]byte("not DNS at all"), false, 5300, ""},
+		{[]byte("not DNS at all"), false, 53, "not a DNS message"},
+		{class(question, 7), false, 53, "-"},
+	} {
+		rec := sensor.Record{Kind: event.DNS, Proto: event.ProtoUDP, OK: c.answer, Sock: uint64(c.port), Payload: c.payload, PayloadLen: len(c.payload),
+			Dst: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.53"), c.port), Time: int64(i)}
+		m.locked(func() { r.record(&rec, &process.Process{}, nil, event.ViaLineage) })
+		if c.told != "" {
+			want = append(want, fmt.Sprint(c.port, " ", strings.Trim(c.told, "-")))
+		}
+	}
+	m.finish(r, Closing{}, "")
+	var got []string
+	for _, e := range events(t, r) {
+		if e.Kind == event.DNS && e.Dst.Addr().String() == "192.0.2.53" {
+			got = append(got, fmt.Sprint(e.Dst.Port(), " ", e.Detail))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
 	}
 }

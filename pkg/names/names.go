@@ -121,7 +121,8 @@ func New(limit int) *Table {
 func (t *Table) SetTree(tree *process.Tree) { t.tree = tree }
 
 // AddResolver names a configured resolver. Once one is named, an answer from
-// any other address is [ClaimedDNS]; before, every answer is [DNS].
+// any other address is [ClaimedDNS]; before, every answer is [DNS]. One of
+// another port than 53 is a claim in any case.
 func (t *Table) AddResolver(addr netip.Addr) {
 	if t.resolvers == nil {
 		t.resolvers = make(map[netip.Addr]bool)
@@ -185,7 +186,7 @@ var unasked = redact.Const("unasked")
 // addresses are also those of the name that was asked for at first.
 func (t *Table) answer(ev *event.Event) {
 	how := DNS
-	if ev.Detail == unasked || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
+	if ev.Detail == unasked || ev.Dst.Port() != 53 || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
 		how = ClaimedDNS
 	}
 	name := Canonical(ev.Name)

@@ -28,6 +28,7 @@ func actor(pid uint32) event.Actor { return event.Actor{PID: pid, Start: int64(p
 //	fork 11 10
 //	dns 10 q.example = q.example/cname/edge.example edge.example/a/192.0.2.1
 //	dns@192.0.2.53 10 q.example = ...   (by that resolver)
+//	dns@127.0.0.53:5300 10 q.example = ...
 //	unasked 10 q.example = ...          (an answer without a question)
 //	wait 10 61                          (seconds pass)
 //	sni 10 7 192.0.2.1 q.example        (on socket 7)
@@ -81,7 +82,10 @@ func (s *script) run(lines string) {
 			if verb == "unasked" {
 				ev.Detail = text("unasked")
 			}
-			ev.Dst = netip.AddrPortFrom(netip.MustParseAddr(resolver), 53)
+			if !strings.Contains(resolver, ":") {
+				resolver += ":53"
+			}
+			ev.Dst = netip.MustParseAddrPort(resolver)
 			for _, a := range f[4:] {
 				p := strings.Split(a, "/")
 				r := event.Answer{Name: text(p[0])}
@@ -171,6 +175,7 @@ func TestLookup(t *testing.T) {
 		{"one's own answer before hosts", `dns 10 b.example = b.example/a/198.51.100.1`, 10, "198.51.100.1", 0, "dns b.example backed"},
 		{"a resolver of the job's own", `dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"a configured resolver before it", "dns 99 evil.example = evil.example/a/192.0.2.1\ndns@192.0.2.53 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
+		{"the resolver's address with another port", `dns@127.0.0.53:5300 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"an answer that nobody asked for", `unasked 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"a true answer before it", "dns 10 evil.example = evil.example/a/192.0.2.1\nunasked 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
 		{"it backs nothing either", "unasked 10 good.example = good.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example"},
