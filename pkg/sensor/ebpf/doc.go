@@ -72,7 +72,8 @@
 // # What it does not see
 //
 // Files that were opened before arming; by io_uring the opening of a watched
-// file by another name (the reader may look it up); descriptors beyond the
+// file by another name (the reader may look it up), and who accepts a
+// connection into a direct descriptor (its Flow is the listener's); descriptors beyond the
 // sixteenth of one message. Names that are asked for over TCP on another port
 // than 53: every packet that comes over any connection would have to be looked
 // at, while now those of a connection whose first bytes were seen are not.
