@@ -95,7 +95,7 @@ func (q *HTTPRequest) target(t []byte) {
 		return
 	}
 	i := bytes.Index(t, []byte("://"))
-	if i <= 0 || i > 8 || t[0] == '/' {
+	if i < 0 || !isScheme(t[:i]) {
 		q.Path = t
 		return
 	}
@@ -202,6 +202,17 @@ func isUpper(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// isScheme reports whether s is the scheme of a URI, RFC 3986 §3.1.
+func isScheme(s []byte) bool {
+	for i, c := range s {
+		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '+' || c == '-' || c == '.')) {
+			return false
+		}
+	}
+	return len(s) > 0
 }
 
 func isVersion(v []byte) bool {
