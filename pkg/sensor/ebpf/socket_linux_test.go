@@ -431,6 +431,7 @@ func TestFirstBytesOfAConnectionAreToldOnce(t *testing.T) {
 		want int
 	}{
 		{"a ClientHello of two segments", hello, event.TLS, len(hello)},
+		{"a ClientHello whose record is of no version", "\x16\x0a\xc0" + hello[3:], event.TLS, len(hello)},
 		{"a request", "GET /x HTTP/1.1\r\nHost: example.com\r\n\r\n", event.HTTP, 38},
 		{"a long request", "POST /x HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", 2000), event.HTTP, 4096},
 		{"something else", "SSH-2.0-x\r\n", event.Unknown, 0},

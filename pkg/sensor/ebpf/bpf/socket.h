@@ -394,8 +394,8 @@ static __always_inline u16 first_words(struct __sk_buff *skb, u32 at)
 			if (i < len && bpf_skb_load_bytes(skb, at + i, b + i, 1))
 				return R_NONE;
 	}
-	/* A handshake record of TLS 1.x that begins with a ClientHello (RFC 8446, 5.1). */
-	if (b[0] == 0x16 && (b[1] == 3 || len < 2) && (b[5] == 1 || len < 6))
+	/* A handshake record that begins with a ClientHello; receivers ignore its version (RFC 8446, 5.1). */
+	if (b[0] == 0x16 && b[1] < 0x10 && (b[5] == 1 || len < 6))
 		return R_TLS;
 	if (len < 4)
 		return b[0] == 'G' || b[0] == 'P' || b[0] == 'H' || b[0] == 'D' || b[0] == 'O' || b[0] == 'C' ? R_HTTP : R_NONE;
