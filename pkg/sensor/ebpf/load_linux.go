@@ -63,7 +63,10 @@ var hooks = []hook{
 }
 
 // alwaysMissing is what no kernel shows to these programs.
-var alwaysMissing = []string{"the destination of packets of AF_PACKET sockets"}
+var alwaysMissing = []string{
+	"the destination of packets of AF_PACKET sockets",
+	"names asked for over TCP on other ports than 53",
+}
 
 // initialPIDNamespace is PROC_PID_INIT_INO, include/linux/proc_ns.h.
 const initialPIDNamespace = 0xEFFFFFFC
