@@ -73,7 +73,8 @@
 //
 // Files that were opened before arming; by io_uring the opening of a watched
 // file by another name (the reader may look it up), and who accepts a
-// connection into a direct descriptor (its Flow is the listener's); descriptors beyond the
+// connection into a direct descriptor or without a completion
+// (IOSQE_CQE_SKIP_SUCCESS), whose Flow is the listener's; descriptors beyond the
 // sixteenth of one message. Names that are asked for over TCP on another port
 // than 53: every packet that comes over any connection would have to be looked
 // at, while now those of a connection whose first bytes were seen are not.

@@ -3,7 +3,8 @@
  * Files by io_uring, which no system call shows: told when they are asked for,
  * since a completion can be left out (IOSQE_CQE_SKIP_SUCCESS). The names are
  * the kernel's own copies, so nobody can change them in between. Connects by
- * io_uring are seen as any others. Accepts are told when they are complete.
+ * io_uring are seen as any others. Accepts are told by their completions: only
+ * those hold the descriptor.
  */
 #pragma once
 
@@ -137,7 +138,7 @@ static __always_inline int on_completion(u64 ring, struct io_kiocb *req, u64 use
 	return on_accepted(res);
 }
 
-/* TP_PROTO(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe), from 6.17 on */
+/* TP_PROTO(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe), as of 6.18 */
 SEC("tp_btf/io_uring_complete")
 int on_uring_done(u64 *ctx)
 {
