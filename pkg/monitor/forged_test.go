@@ -129,11 +129,7 @@ func addrArgs(addrs []string) (args [][]string) {
 // A forged answer for an allowed name must not give an address that name: it
 // ends as a claim, and backs nothing that a client says.
 func TestAForgedAnswerOverUDPIsAClaim(t *testing.T) {
-	m := started(t, "auto")
-	defer m.Close()
-	if m.SensorName() != "ebpf" {
-		t.Skip("the netlink sensor sees no payload")
-	}
+	m := payloads(t)
 	const stub, stranger, own, odd = "127.0.0.53:53", "203.0.113.9:53", "127.0.0.77:53", "127.0.0.53:5300"
 	const name, other = "allowed.example.com", "other.example.com"
 	for _, c := range []struct {
@@ -252,10 +248,7 @@ func TestAForgedAnswerOverUDPIsAClaim(t *testing.T) {
 func TestWhatOnlyBeginsAsDNSOnAnotherPortIsNotTold(t *testing.T) {
 	m := started(t, "auto")
 	defer m.Close()
-	r, err := m.Open(Opening{Command: []string{"x"}, Home: "/root"}, uint32(os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := opened(t, m, "x")
 	question, answer := dnsMessage("odd.example.com")[2:], dnsMessage("odd.example.com", [4]byte{192, 0, 2, 1})[2:]
 	class := func(b []byte, n byte) []byte {
 		b = slices.Clone(b)
