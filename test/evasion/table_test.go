@@ -227,6 +227,9 @@ var cases = []evasion{
 	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: polled},
 	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
 	{name: "uring-connect", tries: "connect by io_uring", event: to(peer), netlink: polled},
+	{name: "uring-accept", tries: "a connection accepted by io_uring", event: func(s *scene) bool {
+		return s.has(event.Accept, func(e *event.Event) bool { return e.Src.String() == "198.51.100.7:7009" })
+	}, netlink: polled},
 	{name: "uring-send", tries: "a datagram by io_uring, without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
 	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: polled},
 	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer), netlink: polled},
@@ -267,6 +270,10 @@ var cases = []evasion{
 	}, netlink: noWords},
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
 	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
+	{name: "dns-over-tcp-long", tries: "a question over TCP behind 20 KiB of others", event: asks(1, "late.test"), covered: told("DNS over TCP"), netlink: noWords, alone: true},
+	{name: "dns-other-port", tries: "a question over UDP to port 5300", event: asks(1, "odd-port.test"), netlink: noWords},
+	{name: "dns-over-tcp-other-port", tries: "a question over TCP to port 5301", event: asks(1, "odd-tcp.test"),
+		ebpf: outcome{reason: "over TCP names are read on port 53 alone, to leave other connections alone once they go on; the connection is told"}, netlink: noWords},
 	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
 	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853"), netlink: polled},
 	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
