@@ -104,7 +104,7 @@ func ReadResolved(data []byte) (*Resolved, error) {
 			if e.Deny != (i == 1) || e.Deny && e.Verb != "connect" {
 				return nil, fmt.Errorf("read resolved intent: an entry %q stands in the wrong list", e.To)
 			}
-			if e.Kind != "policy" && e.Kind != "preset" {
+			if !contains(kinds, e.Kind) {
 				return nil, fmt.Errorf("read resolved intent: the origin kind %q is not known", e.Kind)
 			}
 			if err := r.add(e); err != nil {

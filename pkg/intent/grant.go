@@ -123,7 +123,7 @@ func compile(e entry) (grant, error) {
 	if len(e.By) > 0 && g.Specificity == exactHost {
 		g.Specificity = exactLineage
 	}
-	if e.Kind == "preset" {
+	if e.Kind == kindPreset {
 		g.Specificity = min(g.Specificity, preset)
 	}
 	g.entry.By = slices.Clone(e.By)

@@ -35,7 +35,7 @@ const (
 type Origin struct {
 	File         string
 	Line, Column int
-	// Kind is "policy" or "preset".
+	// Kind is "policy", "preset" or "workflow".
 	Kind string
 }
 

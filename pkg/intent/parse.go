@@ -2,6 +2,7 @@ package intent
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -229,7 +230,7 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 // entry checks an entry and keeps it in the section, or tells what is wrong
 // with it and returns false.
 func (p *parser) entry(s *section, at *yaml.Node, e entry) bool {
-	e.Kind, e.File, e.Line, e.Column = "policy", p.File, at.Line, at.Column
+	e.Kind, e.File, e.Line, e.Column = kindPolicy, p.File, at.Line, at.Column
 	g, err := compile(e)
 	if err != nil {
 		if e.Verb == "credential" {
@@ -311,19 +312,26 @@ func (p *parser) failOn(n *yaml.Node) {
 
 // use puts the entries of a preset into the section.
 func (p *parser) use(s *section, n *yaml.Node) {
-	data, ok := policies.Preset(n.Value)
-	if !ok {
-		names := policies.PresetNames()
-		p.FailNear(n, document.Nearest(n.Value, names), "no such preset; there are %s", strings.Join(names, ", "))
-		return
-	}
-	list, err := readPreset(n.Value, data)
+	list, err := presetEntries(n.Value)
 	if err != nil {
-		p.Fail(n, "the preset does not parse: %s", err)
+		p.FailNear(n, document.Nearest(n.Value, policies.PresetNames()), "%s", err)
 		return
 	}
 	p.entries += len(list)
 	s.entries = append(s.entries, list...)
+}
+
+// presetEntries returns the grants of a preset.
+func presetEntries(name string) ([]entry, error) {
+	data, ok := policies.Preset(name)
+	if !ok {
+		return nil, fmt.Errorf("no such preset; there are %s", strings.Join(policies.PresetNames(), ", "))
+	}
+	list, err := readPreset(name, data)
+	if err != nil {
+		return nil, fmt.Errorf("the preset does not parse: %w", err)
+	}
+	return list, nil
 }
 
 // readPreset reads a preset file: name, description, source, egress, credentials.
@@ -353,7 +361,7 @@ func readPreset(name string, data []byte) ([]entry, error) {
 		return nil, err
 	}
 	for i := range s.entries {
-		s.entries[i].Kind = "preset"
+		s.entries[i].Kind = kindPreset
 	}
 	return s.entries, nil
 }
