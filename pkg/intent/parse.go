@@ -19,14 +19,14 @@ type Errors = document.Errors
 
 var (
 	jobKeys  = []string{"use", "egress", "exec", "write", "listen", "credentials", "root", "deny"}
-	topKeys  = append([]string{"version", "jobs", "fail-on"}, jobKeys...)
+	topKeys  = append([]string{"version", "jobs", "fail-on", "suppress"}, jobKeys...)
 	severity = []string{"low", "medium", "high", "critical"}
 
 	// laterKeys are keys of the language that this version does not enforce. To
 	// take and ignore one would promise what nobody checks.
-	laterKeys = []string{"agents", "suppress"}
+	laterKeys = []string{"agents"}
 	// laterGrant are such keys of one egress entry.
-	laterGrant = []string{"upload", "http", "key"}
+	laterGrant = []string{"http", "key"}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -82,6 +82,8 @@ func (p *parser) file(n *yaml.Node) {
 			}
 		case "fail-on":
 			p.failOn(e.Value)
+		case "suppress":
+			p.suppress(e.Value)
 		default:
 			p.section(&p.policy.top, []document.Pair{e})
 		}
@@ -128,7 +130,7 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 				p.use(s, n)
 			}
 		case "egress":
-			p.grants(s, e.Value, "connect", "to", "to", "by", "step")
+			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload")
 		case "credentials":
 			p.grants(s, e.Value, "credential", "class", "class", "by", "to", "step")
 		case "exec", "write", "listen":
@@ -205,6 +207,16 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 			}
 			if e.Step == "" {
 				p.Fail(k.Value, "names no step; leave step out for any")
+				return
+			}
+		case verb == "connect" && k.Key == "upload":
+			amount, ok := p.String(k.Value)
+			if !ok {
+				return
+			}
+			var err error
+			if e.Upload, err = parseBytes(amount); err != nil {
+				p.refuse(k.Value, err)
 				return
 			}
 		case verb == "connect" && contains(laterGrant, k.Key):

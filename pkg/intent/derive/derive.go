@@ -181,7 +181,7 @@ func (b *builder) needs(r *need, why string, by []string, o intent.Origin) {
 	for _, w := range r.write {
 		grant("write", w, by)
 	}
-	if r.root {
+	if r.root && !r.then {
 		if len(by) > 0 {
 			grant("root", by[0], nil)
 		} else {

@@ -276,9 +276,14 @@ func (sc *script) command(words []string, o intent.Origin, depth int) {
 		r := &rows[i]
 		sc.b.needs(r, program, []string{program}, o)
 		if r.then {
-			if rest := afterFlags(program, args, r.skip); len(rest) > 0 {
-				sc.command(rest, o, depth+1)
+			rest := afterFlags(program, args, r.skip)
+			if len(rest) == 0 {
+				continue
 			}
+			if r.root {
+				sc.power(program, rest[0], o, shown)
+			}
+			sc.command(rest, o, depth+1)
 		}
 	}
 	for i := range rows {
@@ -297,6 +302,21 @@ func (sc *script) command(words []string, o intent.Origin, depth int) {
 	}
 	sc.files(program, args, o)
 }
+
+// power grants what sudo runs. A shell or an interpreter that has power would
+// give it to whatever it is told, so that is not granted.
+func (sc *script) power(sudo, program string, o intent.Origin, shown string) {
+	switch name := path.Base(program); {
+	case strings.Contains(program, unknown):
+	case slices.Contains(interpreters, name):
+		sc.b.not(o, shown, "power for "+name+" would be power for whatever it runs")
+	default:
+		sc.b.add(intent.Declared{Key: "root", Object: name, Origin: o, Why: sudo})
+	}
+}
+
+// interpreters run what they are given.
+var interpreters = []string{"bash", "sh", "dash", "zsh", "env", "python", "python3", "node", "perl", "ruby", "php"}
 
 // runsFile reports whether an interpreter is given a program, rather than asked
 // for its version.
@@ -429,8 +449,7 @@ func (sc *script) pipe(n *syntax.BinaryCmd) {
 			return
 		}
 	}
-	switch path.Base(words[0]) {
-	case "bash", "sh", "python", "python3", "node", "ruby", "perl", "php":
+	if slices.Contains(interpreters, path.Base(words[0])) {
 		if len(words) == 1 || words[1] == "-" || words[1] == "-s" {
 			sc.b.not(sc.origin(n.Y.Pos()), "| "+strings.Join(words, " "), "it runs what comes in by the pipe")
 		}
