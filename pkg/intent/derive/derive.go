@@ -203,6 +203,7 @@ func (b *builder) job(w *workflow, j *job) error {
 	if j.uses != "" {
 		return b.reusable(w.file, j)
 	}
+	b.sources(j.env, origin(w.file, j.at))
 	return b.steps(w.file, j.steps, j.env)
 }
 
@@ -290,6 +291,7 @@ func (b *builder) reusable(file string, j *job) error {
 func (b *builder) steps(file string, steps []step, env map[string]string) error {
 	for i := range steps {
 		s := &steps[i]
+		b.sources(s.env, origin(file, s.at))
 		switch {
 		case s.uses != "":
 			if err := b.action(file, s, env); err != nil {
@@ -300,6 +302,25 @@ func (b *builder) steps(file string, steps []step, env map[string]string) error 
 		}
 	}
 	return nil
+}
+
+// sourceVariables tell tools where their packages come from, or by which proxy
+// they reach them: npm's and pip's configuration, uv, cmd/go (GOPROXY, a list),
+// and what curl made common.
+var sourceVariables = []string{
+	"npm_config_registry", "NPM_CONFIG_REGISTRY", "YARN_NPM_REGISTRY_SERVER", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL",
+	"UV_INDEX_URL", "UV_DEFAULT_INDEX", "GOPROXY", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY",
+}
+
+// sources grants the hosts that such variables name.
+func (b *builder) sources(env map[string]string, o intent.Origin) {
+	for _, name := range sourceVariables {
+		for _, v := range strings.FieldsFunc(env[name], func(r rune) bool { return r == ',' || r == '|' || r == ' ' }) {
+			if strings.Contains(v, "://") {
+				b.destination(v, "", name, o)
+			}
+		}
+	}
 }
 
 func (b *builder) action(file string, s *step, env map[string]string) error {

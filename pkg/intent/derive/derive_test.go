@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,6 +125,37 @@ func TestWithoutTheRepositoryItsFilesAreListed(t *testing.T) {
 	left := len(d.Jobs[0].Left) + len(d.Jobs[1].Left)
 	if left != 3 {
 		t.Errorf("%d parts are listed, want 3: %+v", left, d.Jobs)
+	}
+}
+
+func TestVariablesThatNameAMirrorGrantIt(t *testing.T) {
+	d, err := Workflow("w.yml", []byte(`on: push
+env: {GOPROXY: "https://go.example.com/mod,direct"}
+jobs:
+  a:
+    env: {HTTPS_PROXY: "http://user:pw@proxy.example.com:3128"}
+    steps:
+      - env: {npm_config_registry: "https://npm.example.com/"}
+        run: |
+          export PIP_INDEX_URL=https://pip.example.com:8443/simple
+          export UV_INDEX_URL=https://${{ vars.HOST }}/
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range d.Jobs[0].Grants {
+		if g.Key == "egress" {
+			got = append(got, g.Object)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"go.example.com:443", "npm.example.com:443", "pip.example.com:8443", "proxy.example.com:3128"}
+	if !slices.Equal(got, want) {
+		t.Errorf("granted %q, want %q", got, want)
+	}
+	if len(d.Jobs[0].Left) != 1 || !strings.Contains(d.Jobs[0].Left[0].Why, "at run time") {
+		t.Errorf("listed: %+v", d.Jobs[0].Left)
 	}
 }
 

@@ -155,6 +155,7 @@ func (sc *script) assign(a *syntax.Assign) {
 		value = sc.text(a.Value)
 	}
 	sc.values[a.Name.Value] = value
+	sc.b.sources(map[string]string{a.Name.Value: strings.ReplaceAll(value, unknown, "${{}}")}, sc.origin(a.Pos()))
 }
 
 // text is what a word stands for, with unknown for each part that is only
