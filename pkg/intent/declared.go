@@ -23,6 +23,8 @@ type Declared struct {
 	Object string
 	// By are the programs it is for, none for any.
 	By []string
+	// To are the destinations that credentials of the class may be sent to.
+	To []string
 	// Origin is where it was declared.
 	Origin Origin
 	// Why says in a word or two what declared it, for a comment.
@@ -31,7 +33,7 @@ type Declared struct {
 
 // Line is the grant as an item of its list, in YAML.
 func (d *Declared) Line() string {
-	i := item{object: d.Object, by: d.By}
+	i := item{object: d.Object, by: d.By, to: d.To}
 	if d.Key == "credentials" {
 		i.object, i.class = "", d.Object
 	}
@@ -85,11 +87,19 @@ func (s *section) declare(d *Declared) error {
 		if k.key != d.Key {
 			continue
 		}
-		g, err := compile(entry{Verb: k.verb, To: d.Object, By: slices.Clone(d.By), Kind: o.Kind, File: o.File, Line: o.Line, Column: max(o.Column, 1)})
+		e := entry{Verb: k.verb, To: d.Object, By: slices.Clone(d.By), Kind: o.Kind, File: o.File, Line: o.Line, Column: max(o.Column, 1)}
+		g, err := compile(e)
 		if err != nil {
 			return refused(err)
 		}
 		s.entries = append(s.entries, g.entry)
+		for _, to := range d.To {
+			e.Verb, e.Class, e.To = "chain", d.Object, to
+			if g, err = compile(e); err != nil {
+				return refused(err)
+			}
+			s.entries = append(s.entries, g.entry)
+		}
 		return nil
 	}
 	return refused(fmt.Errorf("a policy has no list %q", d.Key))

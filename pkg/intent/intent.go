@@ -203,17 +203,22 @@ func (r *Resolved) limit(key string) {
 // Explain returns the most specific grant that covers a fact, the first of
 // these where several are, or nil.
 func (r *Resolved) Explain(f *fact.Fact) *Grant {
-	v := f.Verb
-	switch v {
-	case fact.Resolve: // a resolver is a destination
-		v = fact.Connect
-	case fact.Delete: // who may write a file may remove it
-		v = fact.Write
-	}
+	v := granted(f.Verb)
 	if int(v) >= len(r.grants) {
 		return nil
 	}
 	return best(r.grants[v], f)
+}
+
+// granted returns the verb of the grants that a fact of v is held against.
+func granted(v fact.Verb) fact.Verb {
+	switch v {
+	case fact.Resolve: // a resolver is a destination
+		return fact.Connect
+	case fact.Delete: // who may write a file may remove it
+		return fact.Write
+	}
+	return v
 }
 
 // Denied returns the deny that a fact runs into, or nil.

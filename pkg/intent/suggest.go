@@ -91,7 +91,7 @@ type suggestion struct {
 }
 
 func (s *suggestion) add(f *fact.Fact) {
-	if f.Scratch() || f.Via == event.ViaHost || f.Via == event.ViaOutside {
+	if !NeedsGrant(f) {
 		return
 	}
 	e, ok := suggest(f)
