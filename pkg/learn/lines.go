@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/intent"
@@ -90,6 +91,18 @@ func (j *job) add(d intent.Declared) {
 	j.lines = append(j.lines, l)
 }
 
+// compiledPresets are the presets that may be learnt, by name.
+var compiledPresets = sync.OnceValue(func() map[string]*intent.Cover {
+	out := map[string]*intent.Cover{}
+	for _, name := range policies.PresetNames() {
+		d := intent.Declared{Key: "use", Object: name}
+		if c, err := d.Compile(); err == nil && !slices.Contains(unused, name) {
+			out[name] = c
+		}
+	}
+	return out
+})
+
 // presets uses those that explain several hosts by their names, the one that
 // explains most first.
 func (j *job) presets() {
@@ -100,15 +113,11 @@ func (j *job) presets() {
 		}
 		hosts[it.object] = append(hosts[it.object], it.facts...)
 	}
-	for {
+	for len(hosts) >= shorter {
 		best, size, gain := "", 0, shorter-1
 		for _, name := range policies.PresetNames() {
-			if slices.Contains(unused, name) {
-				continue
-			}
-			d := intent.Declared{Key: "use", Object: name}
-			c, err := d.Compile()
-			if err != nil {
+			c := compiledPresets()[name]
+			if c == nil {
 				continue
 			}
 			n := 0

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -56,9 +57,12 @@ type Recorder struct {
 	pull  string       // what says that it is a pull request
 }
 
+// rules are those that ship with the program, compiled once for all runs.
+var rules = sync.OnceValues(signature.Default)
+
 // NewRecorder returns a recorder of a run that was recorded with in.
 func NewRecorder(in evidence.Inputs) (*Recorder, error) {
-	pack, err := signature.Default()
+	pack, err := rules()
 	if err != nil {
 		return nil, err
 	}
@@ -123,24 +127,22 @@ func (r *Recorder) Run(name string) Run {
 	return run
 }
 
+// coverageLost is the rule of the finding that says no more than that coverage
+// is partial, which has its own flag.
+const coverageLost = "coverage-lost"
+
 // refusal says what a verdict found that keeps a run from being learnt from: a
 // finding of medium or above, as in the verdict's reasons, or a fact that its
 // policy forbids.
 func refusal(v *judge.Verdict) string {
-	for _, reason := range v.Reasons {
-		switch reason {
-		case judge.HasFinding:
-			for _, grave := range []judge.Severity{judge.Critical, judge.High, judge.Medium} {
-				for i := range v.Findings {
-					if f := &v.Findings[i]; f.Severity == grave {
-						return fmt.Sprintf("it has a finding: %s (%s)", f.Rule, f.Severity)
-					}
-				}
-			}
-			return "it has a finding"
-		case judge.Forbidden:
-			return fmt.Sprintf("its policy forbids what it did: %s %s", v.Forbidden[0].Verb, v.Forbidden[0].Object)
+	for i := range v.Findings { // the gravest first
+		f := &v.Findings[i]
+		if f.Severity != judge.Info && f.Severity != judge.Low && f.Rule != coverageLost {
+			return fmt.Sprintf("it has a finding: %s (%s)", f.Rule, f.Severity)
 		}
+	}
+	if len(v.Forbidden) > 0 {
+		return fmt.Sprintf("its policy forbids what it did: %s %s", v.Forbidden[0].Verb, v.Forbidden[0].Object)
 	}
 	return ""
 }

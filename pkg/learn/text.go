@@ -17,8 +17,9 @@ var lists = []string{"use", "egress", "listen", "credentials", "exec", "write", 
 // empty one says that there was nothing.
 var empties = []string{"listen", "exec", "write"}
 
-// maxListed bounds the comments on what is not granted, in each job.
-const maxListed = 200
+// maxListed bounds the comments on what is not granted, in each list and of the
+// same runs.
+const maxListed = 40
 
 // width is how long the lines of a list of words become.
 const width = 80
@@ -75,28 +76,43 @@ func (j *job) text(b *bytes.Buffer, indent string) {
 			fmt.Fprintf(b, "%s%s: [] # there was none\n", indent, key)
 		}
 	}
-	told := 0
-	tell := func(format string, args ...any) {
-		if told++; told <= maxListed {
-			fmt.Fprintf(b, "%s# %s\n", indent, comment(fmt.Sprintf(format, args...)))
+	j.tellRare(b, indent)
+	for i, o := range j.open {
+		if i == maxListed {
+			fmt.Fprintf(b, "%s# and %d more that no line of policy covers\n", indent, len(j.open)-i)
+			break
 		}
+		fmt.Fprintf(b, "%s# no line of policy covers: %s\n", indent, comment(o))
 	}
+}
+
+// tellRare tells what few runs did. What is told of the same runs is bounded in
+// each list, so that no run hides what another did behind much of its own.
+func (j *job) tellRare(b *bytes.Buffer, indent string) {
 	slices.SortStableFunc(j.rare, func(x, y *item) int {
 		return slices.Index(lists, x.key) - slices.Index(lists, y.key)
 	})
+	told, order := map[string]int{}, []string{}
 	for _, it := range j.rare {
+		where := fmt.Sprintf("%s (%s)", it.key, listed(j.names(it.runs), maxNames))
+		if told[where] == 0 {
+			order = append(order, where)
+		}
+		if told[where]++; told[where] > maxListed {
+			continue
+		}
 		also := ""
 		if j.grants(it) {
 			also = ", and a line covers it"
 		}
 		d := it.declared()
-		tell("seen in %d of %d runs only: %s %s (%s)%s", len(it.runs), len(j.runs), it.key, d.Line(), listed(j.names(it.runs), maxNames), also)
+		fmt.Fprintf(b, "%s# seen in %d of %d runs only: %s\n", indent, len(it.runs), len(j.runs),
+			comment(fmt.Sprintf("%s %s (%s)%s", it.key, d.Line(), listed(j.names(it.runs), maxNames), also)))
 	}
-	for _, o := range j.open {
-		tell("no line of policy covers: %s", o)
-	}
-	if told > maxListed {
-		fmt.Fprintf(b, "%s# and %d more that are not granted\n", indent, told-maxListed)
+	for _, where := range order {
+		if n := told[where] - maxListed; n > 0 {
+			fmt.Fprintf(b, "%s# seen in few runs only: %d more of %s\n", indent, n, comment(where))
+		}
 	}
 }
 
@@ -155,10 +171,14 @@ func scalar(s string) string {
 
 // comment is text of a recording as it may stand in a comment or on a terminal.
 func comment(s string) string {
-	q := document.Quote(s)
-	inner := q[1 : len(q)-1]
-	if strings.ReplaceAll(strings.ReplaceAll(inner, `\"`, `"`), `\\`, `\`) == s {
-		return s
+	var b strings.Builder
+	for _, r := range s {
+		if r >= 0x20 && r < 0x7f {
+			b.WriteRune(r)
+			continue
+		}
+		q := document.Quote(string(r))
+		b.WriteString(q[1 : len(q)-1])
 	}
-	return inner
+	return b.String()
 }
