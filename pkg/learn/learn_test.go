@@ -19,6 +19,7 @@ import (
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/learn"
+	"github.com/org/edamame-posture/pkg/signature"
 )
 
 // recording is a run with its events, to be judged afterwards.
@@ -560,6 +561,56 @@ func TestARunIsLeftOutWhereItsOwnPolicyForbadeSomething(t *testing.T) {
 	if run := r.Run("x"); run.Finding != "its policy forbids what it did: connect a.ngrok.app:443" {
 		t.Errorf("why it is left out: %q", run.Finding)
 	}
+}
+
+func TestAFindingThatTheRunsOwnPolicySuppressesIsNone(t *testing.T) {
+	worker := event.Actor{PID: 800, Start: 60_000_000_000}
+	l := facttest.New("make")
+	l.Add(event.Event{Kind: event.Existing, Via: event.ViaMonitor, Actor: worker, Exe: facttest.Text("/home/runner/bin/Runner.Worker")})
+	l.Add(event.Event{Kind: event.MemAccess, Actor: l.Run(l.Root, "/usr/bin/python3", "python3"), Target: worker, Op: event.OpRead})
+	l.End(0)
+	found := ""
+	j := judge.New(intent.None(), defaultRules(t))
+	for i := range l.Events {
+		j.Apply(&l.Events[i])
+	}
+	var suppress strings.Builder
+	for _, f := range j.Verdict().Findings {
+		found = f.Rule
+		fmt.Fprintf(&suppress, "  - {rule: %s, reason: r, owner: o, until: 2099-01-01}\n", f.Rule)
+	}
+	if found == "" {
+		t.Fatal("no rule finds anything in the scene")
+	}
+	for policy, want := range map[string]bool{"version: 1\n": true, "version: 1\nsuppress:\n" + suppress.String(): false} {
+		p, err := intent.Parse("own.yml", []byte(policy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := p.Resolve("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := learn.NewRecorder(evidence.Inputs{Intent: in, Signatures: defaultRules(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range l.Events {
+			r.Apply(&l.Events[i])
+		}
+		if run := r.Run("x"); (run.Finding != "") != want {
+			t.Errorf("under\n%s it is left out because %q", policy, run.Finding)
+		}
+	}
+}
+
+func defaultRules(t *testing.T) *signature.Pack {
+	t.Helper()
+	p, err := signature.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func TestACopyOfARunCountsOnce(t *testing.T) {

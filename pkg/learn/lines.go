@@ -24,8 +24,8 @@ type line struct {
 
 // unused are presets that are never learnt. local has addresses and no names.
 // The clouds' domains hand out names to anyone, so two hosts of one's own say
-// nothing for the rest.
-var unused = []string{"local", "cloud-aws", "cloud-azure", "cloud-gcp"}
+// nothing for the rest; nor do those of one's own model server for all others.
+var unused = []string{"local", "ai", "cloud-aws", "cloud-azure", "cloud-gcp"}
 
 // shorter is from how many destinations on a preset is shorter than they are.
 const shorter = 2

@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -101,10 +102,16 @@ func (r *Recorder) Apply(ev *event.Event) {
 // Run returns what was recorded.
 func (r *Recorder) Run(name string) Run {
 	v := r.facts.Verdict()
-	run := Run{Name: name, Job: v.Run.Job, Finding: refusal(v)}
-	if run.Finding == "" && r.own != nil {
-		run.Finding = refusal(r.own.Verdict())
+	run := Run{Name: name, Job: v.Run.Job}
+	suppressed := map[string]bool{} // by the run's own policy
+	if r.own != nil {
+		own := r.own.Verdict()
+		for i := range own.Findings {
+			suppressed[own.Findings[i].ID] = own.Findings[i].Suppressed != nil
+		}
+		run.Finding = refusal(own, suppressed)
 	}
+	run.Finding = cmp.Or(refusal(v, suppressed), run.Finding)
 	switch {
 	case v.Coverage.State != "complete" && len(v.Coverage.Gaps) > 0:
 		run.Partial = "not everything was seen: " + v.Coverage.Gaps[0].What
@@ -133,11 +140,11 @@ const coverageLost = "coverage-lost"
 
 // refusal says what a verdict found that keeps a run from being learnt from: a
 // finding of medium or above, as in the verdict's reasons, or a fact that its
-// policy forbids.
-func refusal(v *judge.Verdict) string {
+// policy forbids. What its policy suppresses is none.
+func refusal(v *judge.Verdict, suppressed map[string]bool) string {
 	for i := range v.Findings { // the gravest first
 		f := &v.Findings[i]
-		if f.Severity != judge.Info && f.Severity != judge.Low && f.Rule != coverageLost {
+		if f.Severity != judge.Info && f.Severity != judge.Low && f.Rule != coverageLost && !suppressed[f.ID] {
 			return fmt.Sprintf("it has a finding: %s (%s)", f.Rule, f.Severity)
 		}
 	}
