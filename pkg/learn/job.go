@@ -2,6 +2,7 @@ package learn
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ type job struct {
 func newJob(name string, runs []Run, o Options) *job {
 	j := &job{name: name, whole: true}
 	all := map[string]*item{}
-	open := map[string]bool{}
+	open, known := map[string]bool{}, map[string]bool{}
 	for i := range runs {
 		r := &runs[i]
 		j.runs = append(j.runs, r.Name)
@@ -91,8 +92,12 @@ func newJob(name string, runs []Run, o Options) *job {
 			} else {
 				all[it.id()] = it
 			}
-			it.facts = append(it.facts, f)
 			it.runs[i] = true
+			// Many runs do the same; of facts that are alike to any grant one is enough.
+			if like := it.id() + alike(f); !known[like] {
+				known[like] = f.Node == nil
+				it.facts = append(it.facts, f)
+			}
 		}
 	}
 	for o := range open {
@@ -112,6 +117,12 @@ func newJob(name string, runs []Run, o Options) *job {
 		return (it.key == "exec" || it.key == "write") && j.grants(it)
 	})
 	return j
+}
+
+// alike is the same for facts of which a grant covers all or none, where the
+// programs that did it are known.
+func alike(f *fact.Fact) string {
+	return fmt.Sprint("\x00", f.Verb, f.Place, f.Proto, f.Addr, "\x00", f.Object, "\x00", f.Host, "\x00", f.Class, "\x00", f.Taint, "\x00", f.Step, "\x00", f.Who)
 }
 
 func sortedItems(all map[string]*item) []*item {

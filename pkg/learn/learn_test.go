@@ -224,6 +224,41 @@ func TestWhatOneOfTwentyRunsDidIsNamedAndNotGranted(t *testing.T) {
 	has(t, all, "in 1 of 20 runs (run-07)")
 }
 
+// A line that is there for others may cover what a hostile run did. It is named
+// all the same.
+func TestWhereOneOfTwentyRunsWentIsNamedAlsoUnderAPreset(t *testing.T) {
+	text := learnt(t, scenes(t, 20, func(l *facttest.Log, i int) {
+		visit(l, "github.com")
+		visit(l, "codeload.github.com")
+		if i == 4 {
+			visit(l, "uploads.github.com")
+		}
+	}), learn.Options{})
+	has(t, text, "use:\n  - github-runner", `# seen in 1 of 20 runs only: egress {to: "uploads.github.com:443", by: [curl]} (run-04), and a line covers it`)
+}
+
+func TestARunDoesNotHideWhatAnotherDidBehindMuchOfItsOwn(t *testing.T) {
+	var runs []learn.Run
+	for _, r := range scenes(t, 20, func(l *facttest.Log, i int) {
+		job(l)
+		switch i {
+		case 2:
+			for n := range 90 {
+				visit(l, fmt.Sprintf("%c%c.example", 'a'+n/26, 'a'+n%26))
+			}
+		case 3:
+			visit(l, "zz.example")
+		}
+	}) {
+		runs = append(runs, r.Run)
+	}
+	p, err := learn.Learn(runs, learn.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, string(p.Text), `{to: "zz.example:443", by: [curl]} (run-03)`, "# seen in few runs only: 50 more of egress (run-02)")
+}
+
 func TestHowManyRunsAreFew(t *testing.T) {
 	for _, test := range []struct {
 		runs, with int
@@ -704,4 +739,50 @@ func TestRecordedCommandsAreLearnt(t *testing.T) {
 	}
 	has(t, text, "package-lock.json", "node_modules/")
 	t.Logf("%s", text)
+}
+
+// Whatever runs did, what is learnt of them parses and explains them, which
+// Learn checks for itself.
+func FuzzLearn(f *testing.F) {
+	f.Add("/opt/tool/1.2.3/x\n/opt/tool/1.2.4/x\n//out/part-1", "host1.example.com\nhost2.example.com\nhost3.example.com", uint8(2))
+	f.Add("//a/**/b\n//a/*/b\n/etc/x y\n//.git/hooks/1", "github.com\ncodeload.github.com", uint8(12))
+	f.Add("/opt/1.1/a\n/opt/1.1/b\n/opt/x/1.1/**", "*.example.com\n1.2.3.4", uint8(1))
+	f.Fuzz(func(t *testing.T, paths, hosts string, n uint8) {
+		if len(paths) > 400 || len(hosts) > 300 {
+			return
+		}
+		var list []learn.Run
+		for i := range 1 + int(n%12) {
+			l := facttest.New("make")
+			for k, p := range strings.Split(paths, "\n") {
+				if (k+i)%3 == 0 {
+					continue
+				}
+				if rest, ok := strings.CutPrefix(p, "//"); ok {
+					p = facttest.Root + "/" + rest
+				}
+				l.Write(l.Root, p)
+				l.Run(l.Root, p, "x")
+			}
+			for k, h := range strings.Split(hosts, "\n") {
+				if (k+i)%4 == 0 {
+					continue
+				}
+				l.Resolve(l.Root, h, fmt.Sprintf("203.0.113.%d", k%200))
+				l.Send(l.Root, fmt.Sprintf("203.0.113.%d:443", k%200), 10)
+				l.Listen(l.Root, fmt.Sprintf("127.0.0.1:%d", 32768+7*i+k%100))
+			}
+			l.End(0)
+			list = append(list, record(t, fmt.Sprint(i), l.Events).Run)
+		}
+		a, err := learn.Learn(list, learn.Options{Partial: true, Findings: true, Rare: n&64 != 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Reverse(list)
+		b, err := learn.Learn(list, learn.Options{Partial: true, Findings: true, Rare: n&64 != 0})
+		if err != nil || !bytes.Equal(a.Text, b.Text) {
+			t.Errorf("in the other order, %v:\n%s\nwant:\n%s", err, b.Text, a.Text)
+		}
+	})
 }
