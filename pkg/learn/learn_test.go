@@ -285,6 +285,8 @@ func TestAFewRunsDoNotMakeAnythingVary(t *testing.T) {
 		job(l)
 		visit(l, "host1.example.org")
 		l.Write(l.Root, "/opt/tool/1.2.3/state")
+		l.Write(l.Root, "/opt/two/1.2/state")
+		l.Write(l.Root, "/opt/two/1.3/state")
 		l.Write(l.Root, facttest.Root+"/out/1.0/log")
 	}
 	got := learnt(t, scenes(t, 20, func(l *facttest.Log, i int) {
@@ -292,10 +294,11 @@ func TestAFewRunsDoNotMakeAnythingVary(t *testing.T) {
 		if i > 1 {
 			return
 		}
-		for n := range 30 {
+		for n := range 12 {
 			visit(l, fmt.Sprintf("host%d.example.org", 2+n+i*100))
 			l.Write(l.Root, fmt.Sprintf("/opt/tool/1.2.%d/state", 10+n+i*100))
 			l.Write(l.Root, fmt.Sprintf(facttest.Root+"/out/1.%d/log", 10+n+i*100))
+			l.Write(l.Root, fmt.Sprintf("/opt/two/1.%d/state", 10+n+i*100))
 			l.Write(l.Root, fmt.Sprintf("/opt/tool/1.2.3/more-%c", 'a'+n%15))
 			l.Write(l.Root, fmt.Sprintf(facttest.Root+"/dist/more-%c.js", 'a'+n%15))
 		}
