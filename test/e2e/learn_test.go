@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/org/edamame-posture/pkg/judge"
 )
 
 // learn runs intent learn over folders of results.
@@ -55,6 +58,17 @@ func TestAPolicyLearntFromTwoRunsPassesTheThirdAndFailsOneThatDoesMore(t *testin
 	file := filepath.Join(t.TempDir(), "posture.yml")
 	if err := os.WriteFile(file, []byte(policy), 0o644); err != nil {
 		t.Fatal(err)
+	}
+	for _, w := range []*watched{first, second} {
+		out, err := exec.Command(binary, "replay", "--intent", file, "--json", w.dir).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v judge.Verdict
+		if err := json.Unmarshal(out, &v); err != nil {
+			t.Fatal(err)
+		}
+		w.must(v.Verdict == judge.Pass && v.Score == 0 && len(v.Undeclared) == 0, "judged against what was learnt of it: %s, undeclared %+v\n%s", v.Verdict, v.Undeclared, policy)
 	}
 	for _, version := range []string{"1.2.3", "2.0.0"} {
 		w := release(t, version, "", "--intent", file)
