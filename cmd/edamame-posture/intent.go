@@ -15,11 +15,11 @@ import (
 func intentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "intent",
-		Short: "Policies: derive one from a workflow",
+		Short: "Policies: derive, check, compare, import and test them",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(deriveCommand())
+	cmd.AddCommand(deriveCommand(), checkCommand())
 	return cmd
 }
 
