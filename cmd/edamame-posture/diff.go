@@ -61,10 +61,20 @@ func tellDiff(w io.Writer, changes []compare.Change, asJSON bool) error {
 		b.WriteString("the same: neither allows what the other does not\n")
 	}
 	for i := range changes {
-		mark := map[string]string{compare.Allows: "+", compare.Forbids: "-", compare.Changes: "!"}[changes[i].Effect]
-		fmt.Fprintf(&b, "%s %s\n", mark, changes[i].Text)
-		if o := changes[i].Origin; o != "" && changes[i].Preset == "" {
-			fmt.Fprintf(&b, "    %s\n", document.Shown(o))
+		ch := &changes[i]
+		mark := map[string]string{compare.Allows: "+", compare.Forbids: "-", compare.Changes: "!"}[ch.Effect]
+		switch {
+		case ch.Preset == "":
+			fmt.Fprintf(&b, "%s %s\n", mark, ch.Text)
+			if ch.Origin != "" {
+				fmt.Fprintf(&b, "    %s\n", document.Shown(ch.Origin))
+			}
+		default:
+			// What a preset brings stands together under its name.
+			if i == 0 || changes[i-1].Preset != ch.Preset || changes[i-1].Job != ch.Job || changes[i-1].Effect != ch.Effect {
+				fmt.Fprintf(&b, "%s %s, of the preset %s:\n", mark, compare.Subject(ch.Job), ch.Preset)
+			}
+			fmt.Fprintf(&b, "    %s\n", ch.Words)
 		}
 	}
 	_, err := io.WriteString(w, b.String())

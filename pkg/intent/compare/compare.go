@@ -35,6 +35,8 @@ type Change struct {
 	Grant  string `json:"grant,omitempty"`
 	Origin string `json:"origin,omitempty"`
 	Preset string `json:"preset,omitempty"`
+	// Words is Text without the job and the preset.
+	Words string `json:"-"`
 }
 
 // Policies returns what b newly allows or no longer allows beside a: for every
@@ -52,7 +54,7 @@ func Policies(a, b *intent.Policy) ([]Change, error) {
 	had, has := a.Jobs(), b.Jobs()
 	for _, job := range has {
 		if len(had) > 0 && !slices.Contains(had, job) {
-			c.add(Change{Job: job, Effect: Changes, Text: subject(job) + " is new; beside what every job may do:"})
+			c.add(Change{Job: job, Effect: Changes, Text: Subject(job) + " is new; beside what every job may do:"})
 		}
 		if err := c.jobs(a, b, job); err != nil {
 			return nil, err
@@ -62,7 +64,7 @@ func Policies(a, b *intent.Policy) ([]Change, error) {
 		switch {
 		case slices.Contains(has, job):
 		case len(has) > 0:
-			c.add(Change{Job: job, Effect: Changes, Text: subject(job) + " is gone: a run of it cannot be judged"})
+			c.add(Change{Job: job, Effect: Changes, Text: Subject(job) + " is gone: a run of it cannot be judged"})
 		default:
 			// Without jobs, what stands at the top holds for every one.
 			if err := c.jobs(a, b, job); err != nil {
@@ -79,7 +81,7 @@ type comparison struct {
 }
 
 // what tells changes apart, whichever job they are of.
-func (c *Change) what() string { return strings.TrimPrefix(c.Text, subject(c.Job)) }
+func (c *Change) what() string { return strings.TrimPrefix(c.Text, Subject(c.Job)) }
 
 func (c *comparison) add(ch Change) {
 	if !c.said[ch.what()] {
@@ -96,7 +98,8 @@ func resolve(p *intent.Policy, job string) (*intent.Resolved, error) {
 	return p.Resolve(job)
 }
 
-func subject(job string) string {
+// Subject names a job at the beginning of a sentence; the empty one is all.
+func Subject(job string) string {
 	if job == "" {
 		return "every job"
 	}
@@ -155,9 +158,9 @@ func (c *comparison) limits(job string, before, after *intent.Resolved) {
 	} {
 		switch was, is := before.Limits(l.verb), after.Limits(l.verb); {
 		case was && !is:
-			c.add(Change{Job: job, Effect: Allows, Text: fmt.Sprintf("%s may now %s (was: only those listed)", subject(job), l.free)})
+			c.add(Change{Job: job, Effect: Allows, Text: fmt.Sprintf("%s may now %s (was: only those listed)", Subject(job), l.free)})
 		case !was && is:
-			c.add(Change{Job: job, Effect: Forbids, Text: fmt.Sprintf("%s may now only %s (was: any)", subject(job), l.limited)})
+			c.add(Change{Job: job, Effect: Forbids, Text: fmt.Sprintf("%s may now only %s (was: any)", Subject(job), l.limited)})
 		}
 	}
 }
@@ -196,15 +199,16 @@ func (c *comparison) entry(job string, e *intent.Entry, other, own []intent.Entr
 	default:
 		ch.Effect, words, beside = Forbids, "may no longer", "still"
 	}
-	ch.Text = fmt.Sprintf("%s %s %s%s", subject(job), words, object(e), doer(e))
+	ch.Words = fmt.Sprintf("%s %s%s", words, object(e), doer(e))
 	if len(near) > 0 {
 		const most = 3
 		more := ""
 		if len(near) > most {
 			near, more = near[:most], fmt.Sprintf(" and %d more", len(near)-most)
 		}
-		ch.Text += fmt.Sprintf(" (%s: %s%s)", beside, strings.Join(near, ", "), more)
+		ch.Words += fmt.Sprintf(" (%s: %s%s)", beside, strings.Join(near, ", "), more)
 	}
+	ch.Text = Subject(job) + " " + ch.Words
 	if e.Preset != "" {
 		ch.Text += ", of the preset " + e.Preset
 	}
