@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/org/edamame-posture/pkg/intent/derive"
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/intent/lint"
-	"github.com/org/edamame-posture/pkg/judge"
 )
 
 func checkCommand() *cobra.Command {
@@ -106,30 +103,6 @@ func readRun(p *intent.Policy, arg string) (lint.Run, error) {
 		job = j.Verdict().Run.Job
 	}
 	return lint.Run{Name: dir, Job: job, Facts: j.Facts()}, nil
-}
-
-// replayDir judges the evidence in a folder of results, or in an evidence
-// folder itself, anew: with in, or where that is nil with the intent that the
-// evidence holds, which is returned.
-func replayDir(dir string, in *intent.Resolved) (*judge.Judge, *intent.Resolved, error) {
-	at := filepath.Join(dir, evidenceDir)
-	if _, err := os.Stat(at); errors.Is(err, os.ErrNotExist) {
-		at = dir
-	}
-	e, err := openAny(at)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer e.Close()
-	inputs, err := e.Inputs()
-	if err != nil {
-		return nil, nil, err
-	}
-	if in != nil {
-		inputs.Intent = in
-	}
-	j, err := e.Replay(inputs)
-	return j, inputs.Intent, err
 }
 
 func tellMistakes(w io.Writer, wrong document.Errors, asJSON bool) error {

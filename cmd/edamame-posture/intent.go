@@ -19,7 +19,7 @@ func intentCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(deriveCommand(), checkCommand(), diffCommand(), importCommand())
+	cmd.AddCommand(deriveCommand(), checkCommand(), diffCommand(), importCommand(), policyTestCommand())
 	return cmd
 }
 
