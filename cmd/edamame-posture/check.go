@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/org/edamame-posture/pkg/intent/derive"
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/intent/lint"
+	"github.com/org/edamame-posture/pkg/signature"
 )
 
 func checkCommand() *cobra.Command {
@@ -22,8 +24,8 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Tell every mistake in a policy, and what in it could be tighter",
-		Long: `Tells every mistake in a policy with its line and column, and grants that another
-one makes needless. With --evidence, once for each run, it also tells grants that
+		Long: `Tells every mistake in a policy with its line and column, grants that another one
+makes needless, and suppressions that are over. With --evidence, once for each run, it also tells grants that
 no run needed and grants that are wider than what used them, with the tighter
 line. The job of a run is the one that it was judged as; JOB=DIR names another.
 
@@ -55,6 +57,11 @@ Exit code: 0 fine, 1 something to improve, 2 unreadable or not a policy.`,
 			if err != nil {
 				return exit(exitUsage, err)
 			}
+			ids, err := ruleIDs()
+			if err != nil {
+				return err
+			}
+			report.Problems = append(report.Problems, lint.Suppressions(p, time.Now().UnixNano(), ids)...)
 			if err := tellCheck(out, report, asJSON); err != nil {
 				return err
 			}
@@ -68,6 +75,19 @@ Exit code: 0 fine, 1 something to improve, 2 unreadable or not a policy.`,
 	fl.StringArrayVar(&evidence, "evidence", nil, "hold the policy against the results in `DIR`, or JOB=DIR; may be given again")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// ruleIDs returns the ids of the rules whose findings can be suppressed.
+func ruleIDs() ([]string, error) {
+	pack, err := signature.Default()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, r := range pack.Rules() {
+		ids = append(ids, r.ID)
+	}
+	return ids, nil
 }
 
 // readIntentFile reads a policy, or derives that of a workflow.

@@ -95,7 +95,7 @@ func (e *Entry) Includes(o *Entry) bool {
 	}
 	switch e.Verb {
 	case fact.Connect, fact.Listen, fact.Chain:
-		return e.g.dest.includes(&o.g.dest)
+		return e.g.dest.includes(&o.g.dest) && e.includesUpload(o)
 	case fact.Exec, fact.Write:
 		return e.g.glob.includes(&o.g.glob)
 	}
@@ -113,6 +113,20 @@ func (e *Entry) includesBy(o *Entry) bool {
 		}
 	}
 	return len(o.By) > 0
+}
+
+// includesUpload compares budgets. One that more destinations or programs draw
+// on is no larger for any of them, so only those for the same are compared.
+func (e *Entry) includesUpload(o *Entry) bool {
+	return e.Upload == 0 || o.Upload > 0 && o.Upload <= e.Upload && e.To == o.To && e.Step == o.Step && slices.Equal(e.By, o.By)
+}
+
+// Budget is how much may be sent under the entry, as a policy writes it, or "".
+func (e *Entry) Budget() string {
+	if e.Upload == 0 {
+		return ""
+	}
+	return formatBytes(e.Upload)
 }
 
 func (d *destination) includes(o *destination) bool {
@@ -220,6 +234,8 @@ func (e *Entry) Tighter(facts []*fact.Fact, most int) []string {
 	if len(items) == 0 || len(items) > most {
 		return nil
 	}
+	wide := *e
+	wide.Upload = 0 // the lines have the same budget, which is compared by no one
 	var lines []string
 	for to, i := range items {
 		i.by = sorted(i.by)
@@ -230,7 +246,8 @@ func (e *Entry) Tighter(facts []*fact.Fact, most int) []string {
 			return nil
 		}
 		l := g.lay()
-		if !e.Includes(&l) || l.Includes(e) {
+		l.Upload, i.upload = 0, e.Upload
+		if !wide.Includes(&l) || l.Includes(&wide) {
 			return nil
 		}
 		lines = append(lines, "- "+i.line())

@@ -83,7 +83,7 @@ func (j *Judge) weigh() (*Verdict, []item) {
 			severity: g.severity, points: cost,
 			what:  withDoer(what, by),
 			group: fmt.Sprintf("%s\x00%s\x00%s", g.severity, what, by),
-			fact: f, judged: g, line: shown.Grant,
+			fact:  f, judged: g, line: shown.Grant,
 		}
 		if g.status == overBudget {
 			// One budget that is used up is one thing, whoever had a part in it.

@@ -176,3 +176,23 @@ func TestACauseNamesFactGrantAndLeaf(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// A budget that was used up is one cause, whoever had a part in it, and the
+// line that it proposes is enough for all.
+func TestABudgetThatWasUsedUpIsOneCause(t *testing.T) {
+	l := facttest.New("make", "all")
+	for _, name := range []string{"a", "b"} {
+		n := l.Run(l.Root, "/usr/bin/"+name, name)
+		l.Resolve(n, "up.example.net", "203.0.113.8")
+		l.Send(n, "203.0.113.8:443", 3000)
+	}
+	l.End(0)
+	const budget = "version: 1\negress:\n  - {to: \"up.example.net:443\", upload: 5KB}\n"
+	_, causes, _ := judged(t, budget, l).Explain()
+	if len(causes) != 1 || len(causes[0].Facts) != 2 || causes[0].Near == nil || causes[0].Near.Origin.Line != 3 || causes[0].Without != 0 {
+		t.Fatalf("%+v", causes)
+	}
+	if got := judged(t, budget+"  "+causes[0].Line+"\n", l).Verdict(); len(got.Undeclared) > 1 {
+		t.Errorf("with %q there is still %+v", causes[0].Line, got.Undeclared)
+	}
+}

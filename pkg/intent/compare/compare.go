@@ -130,6 +130,7 @@ func (c *comparison) jobs(a, b *intent.Policy, job string) error {
 		}
 	}
 	if job == "" {
+		c.suppressions(before.Suppressions(), after.Suppressions())
 		c.failOn(before.FailOn(), after.FailOn())
 	}
 	return nil
@@ -256,6 +257,9 @@ func doer(e *intent.Entry) string {
 	if e.Step != "" {
 		s += " in step " + document.Shown(e.Step) + " only"
 	}
+	if b := e.Budget(); b != "" {
+		s += ", " + b + " at most"
+	}
 	return s
 }
 
@@ -277,6 +281,28 @@ func difference(e, o *intent.Entry) string {
 		return document.Shown(o.To)
 	}
 	return document.Shown(o.To) + who
+}
+
+func (c *comparison) suppressions(a, b []intent.Suppression) {
+	same := func(x, y *intent.Suppression) bool {
+		return x.Rule == y.Rule && x.Until == y.Until && slices.Equal(x.By, y.By)
+	}
+	tell := func(list, other []intent.Suppression, effect, format string) {
+		for i := range list {
+			s := &list[i]
+			if slices.ContainsFunc(other, func(o intent.Suppression) bool { return same(s, &o) }) {
+				continue
+			}
+			by := ""
+			if len(s.By) > 0 {
+				by = " by " + strings.Join(shown(s.By), " or ")
+			}
+			c.add(Change{Effect: effect, Text: fmt.Sprintf(format, document.Shown(s.Rule)+by, s.Until, document.Shown(s.Owner), document.Shown(s.Reason)),
+				Origin: fmt.Sprintf("%s:%d:%d", s.Origin.File, s.Origin.Line, s.Origin.Column)})
+		}
+	}
+	tell(b, a, Allows, "findings of %s no longer count until %s (owner %s: %s)")
+	tell(a, b, Forbids, "findings of %s are no longer suppressed until %s (owner %s: %s)")
 }
 
 func (c *comparison) failOn(a, b intent.FailOn) {

@@ -86,6 +86,12 @@ func TestADifferenceIsToldInWords(t *testing.T) {
 				"the outcome fails from score 60 on (was: fails from score 40 on)",
 				"the outcome fails now where something was not seen"}},
 		{"never", ``, `fail-on: never`, []string{"the outcome never fails now: the verdict only reports"}},
+		{"a budget", `egress: [{to: "x.example:443", upload: 5MB}]`, `egress: [{to: "x.example:443", upload: 50MB}]`,
+			[]string{"every job may now connect to x.example:443 by any program, 50MB at most (was: by any program, 5MB at most)"}},
+		{"a budget that goes", `egress: [{to: "x.example:443", upload: 5MB}]`, `egress: ["x.example:443"]`,
+			[]string{"every job may now connect to x.example:443 by any program (was: by any program, 5MB at most)"}},
+		{"a finding that no longer counts", ``, `suppress: [{rule: d16, by: [node], reason: unpacks, owner: build, until: 2027-03-01}]`,
+			[]string{"findings of d16 by node no longer count until 2027-03-01 (owner build: unpacks)"}},
 		{"nothing obeys a terminal", ``, `write: ["/a\e[2Jb"]`, []string{
 			"every job may now only write the files that are listed (was: any)",
 			`every job may now write "/a\x1b[2Jb" by any program`}},

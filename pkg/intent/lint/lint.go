@@ -7,6 +7,7 @@ package lint
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ const (
 	Shadowed Kind = "shadowed" // another grant allows all of it
 	Unused   Kind = "unused"   // no run needed it
 	Wide     Kind = "wide"     // a tighter one would have done
+	Suppress Kind = "suppress" // a suppression that is over, or of no rule
 )
 
 // Problem is one thing to improve, with its place.
@@ -101,6 +103,24 @@ func Check(p *intent.Policy, runs []Run) (*Report, error) {
 	})
 	r.Problems = c.problems
 	return r, nil
+}
+
+// Suppressions returns those of the policy that suppress nothing: over at that
+// wall time, in nanoseconds since 1970, or of a rule that is not among ids.
+func Suppressions(p *intent.Policy, wall int64, ids []string) []Problem {
+	var errs document.Errors
+	if !errors.As(p.CheckSuppressions(wall, ids), &errs) {
+		return nil
+	}
+	var list []Problem
+	for _, e := range errs {
+		message := e.Message
+		if e.Nearest != "" {
+			message += fmt.Sprintf(" (did you mean %q?)", e.Nearest)
+		}
+		list = append(list, Problem{Kind: Suppress, File: e.File, Line: e.Line, Column: e.Column, Text: e.Text, Message: message})
+	}
+	return list
 }
 
 // place tells grants apart. The section is part of it since two jobs may use

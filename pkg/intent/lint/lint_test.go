@@ -3,12 +3,12 @@ package lint_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/fact/facttest"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/intent/lint"
-
-	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/names"
 	"github.com/org/edamame-posture/pkg/process"
 )
@@ -142,5 +142,25 @@ func TestATighterLineExplainsTheSame(t *testing.T) {
 		if (before.Explain(f) == nil) != (after.Explain(f) == nil) {
 			t.Errorf("%s %s is explained by one alone", f.Verb, f.Object)
 		}
+	}
+}
+
+func TestASuppressionThatIsOverOrOfNoRuleIsTold(t *testing.T) {
+	p, err := intent.Parse("p", []byte(`version: 1
+suppress:
+  - {rule: a-rule, reason: r, owner: o, until: 2027-03-01}
+  - {rule: a-rul, reason: r, owner: o, until: 2037-03-01}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := time.Date(2027, 3, 2, 0, 0, 0, 0, time.UTC)
+	got := lint.Suppressions(p, day.UnixNano(), []string{"a-rule"})
+	if len(got) != 2 || !strings.Contains(got[0].String(), "p:3:5: suppress: a-rule: the suppression was over on 2027-03-01") ||
+		!strings.HasSuffix(got[1].String(), `there is no rule of this id (did you mean "a-rule"?)`) {
+		t.Errorf("%+v", got)
+	}
+	if got := lint.Suppressions(p, day.Add(-time.Hour).UnixNano(), []string{"a-rule", "a-rul"}); got != nil {
+		t.Errorf("on its last day it holds: %+v", got)
 	}
 }
