@@ -267,3 +267,21 @@ func TestExplainComputesEachPointFromTheEvidence(t *testing.T) {
 		t.Errorf("%d %s", code, out)
 	}
 }
+
+// A policy that was suggested for a real run has nothing that the run did not
+// need, and nothing that is there twice.
+func TestCheckHasLittleToSayOfAPolicySuggestedForTheRun(t *testing.T) {
+	for _, log := range []string{"npm-install", "go-build"} {
+		stored := "../../pkg/fact/testdata/" + log + ".jsonl.zst"
+		j, _, err := replayDir(stored, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy := file(t, "p.yml", string(intent.Suggest(j.Facts())))
+		_, out := command(t, "intent", "check", "--evidence", stored, policy)
+		if strings.Contains(out, ": unused: ") || strings.Contains(out, ": shadowed: ") {
+			t.Errorf("%s:\n%s", log, out)
+		}
+		t.Log(out)
+	}
+}

@@ -75,7 +75,12 @@ func Policies(a, b *intent.Policy) ([]Change, error) {
 	return c.changes, nil
 }
 
+// maxWork bounds how many pairs of grants are looked at, so that what a pull
+// request makes of a policy cannot hold up its check for long.
+const maxWork = 500_000_000
+
 type comparison struct {
+	work    int
 	changes []Change
 	said    map[string]bool // of every job, and so not said again
 }
@@ -115,17 +120,21 @@ func (c *comparison) jobs(a, b *intent.Policy, job string) error {
 	if err != nil {
 		return err
 	}
-	old, now := entries(before), entries(after)
+	old, had := entries(before)
+	now, has := entries(after)
+	if c.work += len(old) * len(now); c.work > maxWork {
+		return fmt.Errorf("the policies have too many grants and jobs to be compared; %s alone has %d and %d", Subject(job), len(old), len(now))
+	}
 	c.limits(job, before, after)
 	for i := range now {
 		e := &now[i]
-		if before.Limits(e.Verb) || e.Beyond() {
+		if (before.Limits(e.Verb) || e.Beyond()) && !had[idOf(e)] {
 			c.entry(job, e, old, now, true)
 		}
 	}
 	for i := range old {
 		e := &old[i]
-		if after.Limits(e.Verb) || e.Beyond() {
+		if (after.Limits(e.Verb) || e.Beyond()) && !has[idOf(e)] {
 			c.entry(job, e, now, old, false)
 		}
 	}
@@ -136,15 +145,25 @@ func (c *comparison) jobs(a, b *intent.Policy, job string) error {
 	return nil
 }
 
+// id tells entries apart by what they say.
+type id struct {
+	verb fact.Verb
+	deny bool
+	text string
+}
+
+func idOf(e *intent.Entry) id { return id{e.Verb, e.Deny, e.Text} }
+
 // entries are those of an intent, each once.
-func entries(r *intent.Resolved) []intent.Entry {
-	var list []intent.Entry
+func entries(r *intent.Resolved) (list []intent.Entry, have map[id]bool) {
+	have = map[id]bool{}
 	for _, e := range r.Entries() {
-		if !slices.ContainsFunc(list, func(o intent.Entry) bool { return o.Deny == e.Deny && o.Verb == e.Verb && o.Text == e.Text }) {
+		if i := idOf(&e); !have[i] {
+			have[i] = true
 			list = append(list, e)
 		}
 	}
-	return list
+	return list, have
 }
 
 // limits tells that a list which limits what was free came or went.
