@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -25,7 +26,7 @@ show it, the smallest line of policy that would have explained it, and what the
 score would be without it. All is computed again from the evidence; what
 verdict.json says is not looked at.
 
-Exit code: 0 told, 2 unreadable.`,
+Exit code: 0 told, 2 unreadable, 5 there is no evidence.`,
 		Example: "  edamame-posture explain .posture\n  edamame-posture explain --intent stricter.yml .posture",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,6 +35,9 @@ Exit code: 0 told, 2 unreadable.`,
 				return exit(exitUsage, err)
 			}
 			j, _, err := replayDir(args[0], in)
+			if errors.Is(err, errNoEvidence) {
+				return exit(exitNothing, err)
+			}
 			if err != nil {
 				return exit(exitUsage, err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/judge/expect"
 	"github.com/org/edamame-posture/pkg/signature"
 )
 
@@ -263,7 +264,7 @@ func TestExplainComputesEachPointFromTheEvidence(t *testing.T) {
 	if code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("%d %s", code, out)
 	}
-	if code, out = command(t, "explain", t.TempDir()); code != exitUsage || !strings.Contains(out, "there is no evidence in") {
+	if code, out = command(t, "explain", t.TempDir()); code != exitNothing || !strings.Contains(out, "there is no evidence in") {
 		t.Errorf("%d %s", code, out)
 	}
 }
@@ -283,5 +284,23 @@ func TestCheckHasLittleToSayOfAPolicySuggestedForTheRun(t *testing.T) {
 			t.Errorf("%s:\n%s", log, out)
 		}
 		t.Log(out)
+	}
+}
+
+// The tests of a policy that the documentation shows are ones that are read.
+func TestTheTestsOfThePolicyReferenceAreRead(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(doc), "\n## Test\n")
+	_, rest, begins := strings.Cut(rest, "```yaml\n")
+	text, _, ends := strings.Cut(rest, "```")
+	if !ok || !begins || !ends {
+		t.Fatal("docs/policy.md shows no tests")
+	}
+	s, err := expect.Parse("docs/policy.md", []byte(text))
+	if err != nil || len(s.Cases) != 2 || len(s.Cases[1].Not) != 1 {
+		t.Errorf("%+v %v", s, err)
 	}
 }

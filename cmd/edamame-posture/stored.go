@@ -23,6 +23,8 @@ const (
 	maxStoredLine = 1 << 20
 )
 
+var errNoEvidence = errors.New("there is no evidence")
+
 // replayDir judges a stored run anew: with in, or where that is nil with the
 // intent that the evidence holds, which is returned. path is a folder of
 // results, an evidence folder, or a log: a file of JSON lines, bare or zstd.
@@ -38,7 +40,7 @@ func replayDir(path string, in *intent.Resolved) (*judge.Judge, *intent.Resolved
 	at := filepath.Join(path, evidenceDir)
 	if _, err := os.Stat(at); errors.Is(err, os.ErrNotExist) {
 		if at = path; !looksLikeEvidence(at) {
-			return nil, nil, fmt.Errorf("there is no evidence in %s: want the folder that run --out wrote", path)
+			return nil, nil, fmt.Errorf("%w in %s: want the folder that run --out wrote", errNoEvidence, path)
 		}
 	}
 	e, err := openAny(at)
