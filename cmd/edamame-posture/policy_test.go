@@ -12,6 +12,7 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/intent/lint"
 	"github.com/org/edamame-posture/pkg/judge/expect"
 	"github.com/org/edamame-posture/pkg/signature"
 )
@@ -302,5 +303,27 @@ func TestTheTestsOfThePolicyReferenceAreRead(t *testing.T) {
 	s, err := expect.Parse("docs/policy.md", []byte(text))
 	if err != nil || len(s.Cases) != 2 || len(s.Cases[1].Not) != 1 {
 		t.Errorf("%+v %v", s, err)
+	}
+}
+
+func TestTheExamplesHaveNothingToImprove(t *testing.T) {
+	files, err := filepath.Glob("../../examples/intent/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := intent.Parse(f, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Suppressions are over one day; that is not the example's fault.
+		r, err := lint.Check(p, nil)
+		if err != nil || len(r.Problems) > 0 {
+			t.Errorf("%+v %v", r, err)
+		}
 	}
 }

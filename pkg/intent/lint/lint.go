@@ -212,7 +212,8 @@ func (c *checker) job(job string) error {
 			continue
 		}
 		c.entries = append(c.entries, *e)
-		if e.Preset != "" {
+		// What was derived says why each grant is there; twice is no mistake.
+		if e.Preset != "" || e.Origin.Kind == "workflow" {
 			continue
 		}
 		for j := range all {
@@ -224,7 +225,11 @@ func (c *checker) job(job string) error {
 			if e.Includes(&o.Entry) && o.Preset == "" && j > i {
 				continue
 			}
-			c.problem(Shadowed, e, fmt.Sprintf("%s allows all of it; one of the two can go", there(e, o)), nil)
+			message := there(e, o) + " allows all of it; one of the two can go"
+			if e.Upload > 0 && o.Upload == 0 {
+				message = there(e, o) + " allows all of it without a budget, so this one holds nothing back"
+			}
+			c.problem(Shadowed, e, message, nil)
 			c.pairs = append(c.pairs, pair{len(c.problems) - 1, e.place(), o.place()})
 			break
 		}

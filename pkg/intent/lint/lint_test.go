@@ -58,6 +58,9 @@ jobs: {build: {egress: ["a.example.com:443"]}}`, false, []string{
 use: [node]
 egress: ["*.npmjs.org:443"]`, false, []string{
 			`p:4:10: shadowed: *.npmjs.org:443: the preset node (*.npmjs.org:443) allows all of it; one of the two can go`}},
+		{"a budget beside a grant without one", `
+egress: [{to: "a.example.com:443", upload: 5MB}, "*.example.com:443"]`, false, []string{
+			`p:3:15: shadowed: {to: "a.example.com:443", upload: 5MB}: line 3 (*.example.com:443) allows all of it without a budget, so this one holds nothing back`}},
 		{"by a program is not all", `
 egress: [{to: "*.example.com:443", by: [gh]}, "api.example.com:443"]`, false, nil},
 		{"denies are held against denies", `
