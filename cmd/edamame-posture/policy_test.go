@@ -141,6 +141,15 @@ func TestCheckTellsMistakesAndWhatCouldBeTighter(t *testing.T) {
 	}
 }
 
+func TestARunIsHeldAgainstTheJobThatIsNamed(t *testing.T) {
+	policy := file(t, "p.yml", "version: 1\njobs:\n  build: {egress: [\"never.example.com:443\"]}\n  deploy: {egress: [\"prod.example.com:443\"]}\n")
+	log := golden + "a-job-that-does-what-it-said.jsonl"
+	code, out := command(t, "intent", "check", "--evidence", "build="+log, policy)
+	if code != exitNo || !strings.Contains(out, "unused: never.example.com:443") || strings.Contains(out, "unused: prod") || !strings.Contains(out, `no run of the job "deploy" was given`) {
+		t.Errorf("%d %s", code, out)
+	}
+}
+
 func TestDiffTellsInWordsAndByItsExitCode(t *testing.T) {
 	a := file(t, "a.yml", "version: 1\njobs: {build: {egress: [{to: \"x.example:443\", by: [gh]}]}}\n")
 	b := file(t, "b.yml", "version: 1\njobs: {build: {use: [go], egress: [\"x.example:443\"]}}\n")

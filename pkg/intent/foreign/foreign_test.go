@@ -57,6 +57,8 @@ func TestAnImportIsNeverWiderThanItsSource(t *testing.T) {
 			[]string{"egress-policy: audit"}, []string{"egress:", `"*`}},
 		{"a domain without a port gets 443", `{"network": {"allowedDomains": ["a.example"]}}`,
 			[]string{`- "a.example:443"`, "any port there"}, []string{":*"}},
+		{"what its own program refuses is not granted", `{"network": {"allowedDomains": ["*", "*:443", "*.com", "*.a.example"]}}`,
+			[]string{`- "*.a.example:443"`, "takes nothing so wide"}, []string{`"*:443"`, `"*.com`}},
 		{"no domains are no hosts", `{"network": {}, "filesystem": {}}`, []string{"write: []", "listen: []"}, []string{"egress"}},
 		{"a folder that holds what is denied is not granted", `{"filesystem": {"allowWrite": ["."], "denyWrite": [".env"]}}`,
 			[]string{"write: []", `not granted`}, []string{"- "}},
