@@ -15,11 +15,11 @@ import (
 func intentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "intent",
-		Short: "Policies: derive one from a workflow, learn one from runs",
+		Short: "Policies: derive, learn, check, compare, import and test them",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(deriveCommand(), learnCommand())
+	cmd.AddCommand(deriveCommand(), learnCommand(), checkCommand(), diffCommand(), importCommand(), policyTestCommand())
 	return cmd
 }
 

@@ -31,7 +31,7 @@ Exit code: 0 a policy was written, 2 unreadable, 5 there was no run to learn fro
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var runs []learn.Run
 			for _, dir := range args {
-				r, err := readRun(dir)
+				r, err := readLearnt(dir)
 				if err != nil {
 					return err
 				}
@@ -67,9 +67,9 @@ Exit code: 0 a policy was written, 2 unreadable, 5 there was no run to learn fro
 	return cmd
 }
 
-// readRun reads the evidence of one run: of a folder of results, or of the
+// readLearnt reads the evidence of one run: of a folder of results, or of the
 // folder of evidence in it.
-func readRun(dir string) (learn.Run, error) {
+func readLearnt(dir string) (learn.Run, error) {
 	name := filepath.Clean(dir)
 	ev := filepath.Join(name, evidenceDir)
 	if _, err := os.Stat(ev); errors.Is(err, os.ErrNotExist) {

@@ -53,7 +53,7 @@ func (d *Declared) Compile() (*Cover, error) {
 
 // Covers reports whether the line alone explains the fact.
 func (c *Cover) Covers(f *fact.Fact) bool {
-	v := granted(f.Verb)
+	v := explainedBy(f.Verb)
 	for i := range c.grants {
 		if c.grants[i].Verb == v && c.grants[i].covers(f) {
 			return true
@@ -71,7 +71,7 @@ func (c *Cover) Used(facts []*fact.Fact) int {
 	for i := range c.grants {
 		g := &c.grants[i]
 		for _, f := range facts {
-			if g.Verb == granted(f.Verb) && g.covers(f) {
+			if g.Verb == explainedBy(f.Verb) && g.covers(f) {
 				n++
 				break
 			}

@@ -81,6 +81,7 @@ func (s *section) declare(d *Declared) error {
 			return refused(err)
 		}
 		s.entries = append(s.entries, list...)
+		s.uses = append(s.uses, Use{d.Object, o})
 		return nil
 	}
 	for _, k := range policyKeys {

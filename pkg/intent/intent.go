@@ -81,6 +81,7 @@ type section struct {
 	job     string
 	entries []entry
 	listed  []string // keys that stand there, for the limits
+	uses    []Use    // presets, in the order of the file
 }
 
 // Jobs returns the names of the jobs that the file has a section for, in its
@@ -203,22 +204,11 @@ func (r *Resolved) limit(key string) {
 // Explain returns the most specific grant that covers a fact, the first of
 // these where several are, or nil.
 func (r *Resolved) Explain(f *fact.Fact) *Grant {
-	v := granted(f.Verb)
+	v := explainedBy(f.Verb)
 	if int(v) >= len(r.grants) {
 		return nil
 	}
 	return best(r.grants[v], f)
-}
-
-// granted returns the verb of the grants that a fact of v is held against.
-func granted(v fact.Verb) fact.Verb {
-	switch v {
-	case fact.Resolve: // a resolver is a destination
-		return fact.Connect
-	case fact.Delete: // who may write a file may remove it
-		return fact.Write
-	}
-	return v
 }
 
 // Denied returns the deny that a fact runs into, or nil.

@@ -331,6 +331,7 @@ func (p *parser) use(s *section, n *yaml.Node) {
 	}
 	p.entries += len(list)
 	s.entries = append(s.entries, list...)
+	s.uses = append(s.uses, Use{n.Value, Origin{File: p.File, Line: n.Line, Column: n.Column, Kind: kindPolicy}})
 }
 
 // presetEntries returns the grants of a preset.

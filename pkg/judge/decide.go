@@ -26,6 +26,12 @@ const leastTightness = 300
 // Verdict weighs what was seen so far. It changes nothing, so it may be called
 // at any time and as often as wanted.
 func (j *Judge) Verdict() *Verdict {
+	v, _ := j.weigh()
+	return v
+}
+
+// weigh returns the verdict and what its ledger is made of.
+func (j *Judge) weigh() (*Verdict, []item) {
 	v := &Verdict{
 		Version: 1, Run: j.run.describe(), Inputs: j.inputs(),
 		Coverage: j.coverage.verdict(j.run.last), Findings: j.list(),
@@ -77,6 +83,7 @@ func (j *Judge) Verdict() *Verdict {
 			severity: g.severity, points: cost,
 			what:  withDoer(what, by),
 			group: fmt.Sprintf("%s\x00%s\x00%s", g.severity, what, by),
+			fact:  f, judged: g, line: shown.Grant,
 		}
 		if g.status == overBudget {
 			// One budget that is used up is one thing, whoever had a part in it.
@@ -101,11 +108,12 @@ func (j *Judge) Verdict() *Verdict {
 			group: fmt.Sprintf("left\x00%s\x00%t%t%t", l.Verb, l.Outside, l.Fresh, l.Local),
 		})
 	}
-	for _, f := range v.Findings {
-		if f.Severity == Critical && f.Suppressed == nil {
+	for i := range v.Findings {
+		if f := v.Findings[i]; f.Severity == Critical && f.Suppressed == nil {
 			items = append(items, item{
 				severity: Critical, points: points[order[Critical]],
 				what: withDoer("finding "+f.Rule+" "+f.Object, f.Actor.Exe), group: "finding\x00" + f.ID,
+				finding: &f,
 			})
 		}
 	}
@@ -118,7 +126,7 @@ func (j *Judge) Verdict() *Verdict {
 	v.Forbidden = cut(v.Forbidden, &v.Facts.LeftOut)
 	j.decide(v, worst, tight[tightEgress].loose() || tight[tightCredentials].loose())
 	v.Findings = j.cutFindings(v.Findings)
-	return v
+	return v, items
 }
 
 func withDoer(what, by string) string {
