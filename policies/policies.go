@@ -22,7 +22,7 @@ import (
 // with every change of a rule or preset.
 const Version = "1"
 
-//go:embed presets/*.yml signatures/*.yml
+//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml
 var data embed.FS
 
 // Presets returns the files of presets/.
@@ -51,6 +51,20 @@ func PresetNames() []string {
 		names[i] = strings.TrimSuffix(e.Name(), ".yml")
 	}
 	return names
+}
+
+// Actions returns actions.yml, what well-known actions contact.
+func Actions() []byte { return mustRead("actions.yml") }
+
+// Commands returns commands.yml, what well-known programs contact.
+func Commands() []byte { return mustRead("commands.yml") }
+
+func mustRead(name string) []byte {
+	b, err := data.ReadFile(name)
+	if err != nil {
+		panic(err) // cannot be: the file is embedded
+	}
+	return b
 }
 
 func sub(dir string) fs.FS {

@@ -184,7 +184,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s is longer than %d bytes: it is none of ours", path, limit)
+		err = fmt.Errorf("%s is longer than %d bytes, more than a file of its kind can have", path, limit)
 	}
 	return b, err
 }

@@ -9,12 +9,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/intent"
+	"github.com/org/edamame-posture/pkg/intent/derive"
+	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/monitor"
 )
@@ -56,7 +59,7 @@ not start, and then the command was not started either.`,
 	}
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
-	fl.StringVar(&f.intent, "intent", "", "policy `FILE` that says what the command may do")
+	fl.StringVar(&f.intent, "intent", "", "policy `FILE` that says what the command may do, or a GitHub workflow to derive it from")
 	fl.StringVar(&f.job, "job", "", "name of the job in the policy that this is")
 	fl.StringVar(&f.out, "out", ".posture", "folder for the results; an earlier one becomes DIR.1")
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
@@ -256,11 +259,16 @@ func readPolicy(path, job string, orTop bool) (*intent.Resolved, error) {
 	if path == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path, document.MaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("--intent: %w", err)
 	}
-	p, err := intent.Parse(path, data)
+	var p *intent.Policy
+	if derive.IsWorkflow(data) {
+		p, job, err = workflowPolicy(path, job)
+	} else {
+		p, err = intent.Parse(path, data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the policy cannot be used (nothing was started):\n%w", err)
 	}
@@ -272,6 +280,25 @@ func readPolicy(path, job string, orTop bool) (*intent.Resolved, error) {
 		return nil, fmt.Errorf("the policy cannot be used (nothing was started): %w", err)
 	}
 	return r, nil
+}
+
+// workflowPolicy derives the policy of a workflow that --intent names in place
+// of one, and says which job's part is meant.
+func workflowPolicy(path, job string) (*intent.Policy, string, error) {
+	d, err := deriveFrom(path)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := d.Policy()
+	if err != nil {
+		return nil, "", err
+	}
+	if jobs := p.Jobs(); job == "" && len(jobs) == 1 {
+		job = jobs[0]
+	} else if job == "" {
+		return nil, "", fmt.Errorf("%s is a workflow with the jobs %s: say which by --job", path, strings.Join(jobs, ", "))
+	}
+	return p, job, nil
 }
 
 func canonical(in *intent.Resolved) []byte {

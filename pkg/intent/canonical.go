@@ -21,6 +21,8 @@ type canonical struct {
 	FailOn  canonFail `json:"fail_on"`
 	Grants  []entry   `json:"grants"`
 	Denies  []entry   `json:"denies"`
+	// Suppress is left out where there is none, as it was before there were any.
+	Suppress []Suppression `json:"suppress,omitempty"`
 }
 
 type canonFail struct {
@@ -34,7 +36,7 @@ type canonFail struct {
 // intent on every machine, with a final newline.
 func (r *Resolved) Canonical() []byte {
 	c := canonical{Version: Version, Present: r.present, Job: r.job, FailOn: canonFail(r.failOn),
-		Limits: []string{}, Grants: []entry{}, Denies: []entry{}}
+		Limits: []string{}, Grants: []entry{}, Denies: []entry{}, Suppress: r.suppress}
 	for v := range r.limited {
 		if r.limited[v] {
 			c.Limits = append(c.Limits, fact.Verb(v).String())
@@ -96,15 +98,24 @@ func ReadResolved(data []byte) (*Resolved, error) {
 		if r.limited != limits {
 			return nil, errors.New("read resolved intent: limits leaves out what every intent limits")
 		}
-	} else if len(c.Limits)+len(c.Grants)+len(c.Denies) > 0 {
+	} else if len(c.Limits)+len(c.Grants)+len(c.Denies)+len(c.Suppress) > 0 {
 		return nil, errors.New("read resolved intent: it says that nothing was declared, and holds declarations")
 	}
+	if len(c.Suppress) > maxSuppressions {
+		return nil, errors.New("read resolved intent: it has more suppressions than one can have")
+	}
+	for i := range c.Suppress {
+		if err := c.Suppress[i].check(); err != nil {
+			return nil, fmt.Errorf("read resolved intent: suppression: %w", err)
+		}
+	}
+	r.suppress = c.Suppress
 	for i, list := range [][]entry{c.Grants, c.Denies} {
 		for _, e := range list {
 			if e.Deny != (i == 1) || e.Deny && e.Verb != "connect" {
 				return nil, fmt.Errorf("read resolved intent: an entry %q stands in the wrong list", e.To)
 			}
-			if e.Kind != "policy" && e.Kind != "preset" {
+			if !contains(kinds, e.Kind) {
 				return nil, fmt.Errorf("read resolved intent: the origin kind %q is not known", e.Kind)
 			}
 			if err := r.add(e); err != nil {

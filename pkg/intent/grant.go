@@ -24,6 +24,8 @@ type entry struct {
 	To    string   `json:"to"`
 	By    []string `json:"by,omitempty"`
 	Step  string   `json:"step,omitempty"`
+	// Upload is a budget in bytes, 0 for none.
+	Upload uint64 `json:"upload,omitempty"`
 
 	Kind   string `json:"kind"`
 	File   string `json:"file"`
@@ -54,6 +56,10 @@ func compile(e entry) (grant, error) {
 	if e.Class != "" && g.Verb != fact.Chain {
 		return g, badAt(0, "only what may be sent on has a class")
 	}
+	if e.Upload > 0 && (g.Verb != fact.Connect || e.Deny) {
+		return g, badAt(0, "only egress has a budget")
+	}
+	g.Upload = e.Upload
 	switch g.Verb {
 	case fact.Connect:
 		if g.dest, err = parseDestination(e.To, e.Deny); err != nil {
@@ -123,7 +129,7 @@ func compile(e entry) (grant, error) {
 	if len(e.By) > 0 && g.Specificity == exactHost {
 		g.Specificity = exactLineage
 	}
-	if e.Kind == "preset" {
+	if e.Kind == kindPreset {
 		g.Specificity = min(g.Specificity, preset)
 	}
 	g.entry.By = slices.Clone(e.By)
@@ -158,6 +164,7 @@ func (r *Resolved) add(e entry) error {
 		r.denies = append(r.denies, g)
 	} else {
 		r.grants[g.Verb] = append(r.grants[g.Verb], g)
+		r.budgets = r.budgets || g.Upload > 0
 	}
 	return nil
 }

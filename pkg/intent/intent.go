@@ -35,7 +35,7 @@ const (
 type Origin struct {
 	File         string
 	Line, Column int
-	// Kind is "policy" or "preset".
+	// Kind is "policy", "preset" or "workflow".
 	Kind string
 }
 
@@ -48,6 +48,9 @@ type Grant struct {
 	// Specificity is in thousandths: 1000 for one object and named programs,
 	// 0 for "anything".
 	Specificity int
+	// Upload is how many bytes may be sent under the grant in all, 0 where it
+	// has no budget.
+	Upload uint64
 }
 
 // FailOn says what makes the outcome fail.
@@ -69,6 +72,8 @@ type Policy struct {
 	top    section
 	jobs   []section // in the file's order
 	failOn FailOn
+
+	suppress []Suppression
 }
 
 // section holds the entries at the top or of one job.
@@ -76,6 +81,7 @@ type section struct {
 	job     string
 	entries []entry
 	listed  []string // keys that stand there, for the limits
+	uses    []Use    // presets, in the order of the file
 }
 
 // Jobs returns the names of the jobs that the file has a section for, in its
@@ -94,7 +100,7 @@ func (p *Policy) Jobs() []string {
 // jobs is an error: a slip would leave the job without its grants, or, worse,
 // without its limits.
 func (p *Policy) Resolve(job string) (*Resolved, error) {
-	r := &Resolved{present: true, failOn: p.failOn}
+	r := &Resolved{present: true, failOn: p.failOn, suppress: p.suppress}
 	if names := p.Jobs(); job != "" && len(names) > 0 && !contains(names, job) {
 		near := ""
 		if n := document.Nearest(job, names); n != "" {
@@ -154,6 +160,9 @@ type Resolved struct {
 	grants  [fact.Chain + 1][]grant
 	denies  []grant
 	count   int
+	budgets bool // a grant has one
+
+	suppress []Suppression
 }
 
 // Present reports whether anything was declared.
@@ -195,13 +204,7 @@ func (r *Resolved) limit(key string) {
 // Explain returns the most specific grant that covers a fact, the first of
 // these where several are, or nil.
 func (r *Resolved) Explain(f *fact.Fact) *Grant {
-	v := f.Verb
-	switch v {
-	case fact.Resolve: // a resolver is a destination
-		v = fact.Connect
-	case fact.Delete: // who may write a file may remove it
-		v = fact.Write
-	}
+	v := explainedBy(f.Verb)
 	if int(v) >= len(r.grants) {
 		return nil
 	}
@@ -214,6 +217,30 @@ func (r *Resolved) Denied(f *fact.Fact) *Grant {
 		return nil
 	}
 	return best(r.denies, f)
+}
+
+// Budgets reports whether any grant has a budget of bytes.
+func (r *Resolved) Budgets() bool { return r.budgets }
+
+// Budgeted appends to list the grants that cover a Connect fact, where all of
+// them have a budget of bytes. One without a budget is enough for any amount:
+// the list then stays as it is.
+func (r *Resolved) Budgeted(list []*Grant, f *fact.Fact) []*Grant {
+	if !r.budgets || f.Verb != fact.Connect {
+		return list
+	}
+	before := len(list)
+	for i := range r.grants[fact.Connect] {
+		g := &r.grants[fact.Connect][i]
+		if !g.covers(f) {
+			continue
+		}
+		if g.Upload == 0 {
+			return list[:before]
+		}
+		list = append(list, &g.Grant)
+	}
+	return list
 }
 
 func best(list []grant, f *fact.Fact) *Grant {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
@@ -252,7 +253,18 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [\"bücher.example:443\"]", "ASCII form (xn--"},
 		{"version: 1\negress: [\"a.*.example:443\"]", "a * stands at the end of the first label only"},
 		{"version: 1\negress: [\"300.1.1.1:443\"]", "not an IPv4 address"},
-		{"version: 1\negress: [{to: \"a:1\", upload: 5MB}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "upload"`},
+		{"version: 1\negress: [{to: \"a:1\", http: [GET]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "http"`},
+		{"version: 1\negress: [{to: \"a:1\", upload: 5MX}]", `p.yml:2:31: not a unit; want B, KB`},
+		{"version: 1\negress: [{to: \"a:1\", upload: -5}]", `not an amount of bytes`},
+		{"version: 1\negress: [{to: \"a:1\", upload: 0}]", `nothing may be sent at all`},
+		{"version: 1\negress: [{to: \"a:1\", upload: 99999999999GiB}]", `more bytes than can be counted`},
+		{"version: 1\nlisten: [{to: \"127.0.0.1:1\", upload: 5MB}]", `unknown key`},
+		{"version: 1\nsuppress: [{rule: x, reason: y, owner: z}]", `"until" is missing`},
+		{"version: 1\nsuppress: [{rule: x, reason: y, owner: z, until: 2027-02-30}]", `p.yml:2:50: "until" is no day`},
+		{"version: 1\nsuppress: [{rule: x, owner: z, until: 2027-03-01}]", `p.yml:2:12: "reason" is missing`},
+		{"version: 1\nsuppress: [{rule: x, reason: y, until: 2027-03-01}]", `"owner" is missing`},
+		{"version: 1\nsuppress: [{rule: x, reason: y, owner: z, until: 2027-03-01, by: [/bin/x]}]", `without its folder`},
+		{"version: 1\njobs: {a: {suppress: []}}", `stands at the top of the file`},
 		{"version: 1\negress: [{by: [x]}]", `"to" is missing`},
 		{"version: 1\negress: [{to: \"a:1\", by: [/usr/bin/gh]}]", `p.yml:2:27: want the base name of a program, without its folder: "/usr/bin/gh"`},
 		{"version: 1\negress: [{to: \"a:1\", by: []}]", "names no program"},
@@ -260,7 +272,7 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\ncredentials: [{class: npm, to: [a.example]}]", `p.yml:2:33: the port is missing`},
 		{"version: 1\ncredentials: [{class: nmp, to: [a.example]}]", `(did you mean "npm"?)`},
 		{"version: 1\nexec: [{class: npm}]", `unknown key: "class"`},
-		{"version: 1\nsuppress: []", `p.yml:2:1: not supported by this version`},
+		{"version: 1\nagents: {}", `p.yml:2:1: not supported by this version`},
 		{"version: 1\njobs: {a: {agents: {}}}", `p.yml:2:12: not supported by this version`},
 		{"version: 1\njobs: {a: {fail-on: never}}", `p.yml:2:12: stands at the top of the file, not in a job`},
 		{"version: 2", `p.yml:1:10: this program reads version 1: "2"`},
@@ -712,4 +724,58 @@ func FuzzReadResolved(f *testing.F) {
 			t.Fatalf("does not survive: %v\n%s", err, b)
 		}
 	})
+}
+
+func TestAmountsOfBytesReadAsTheyAreWritten(t *testing.T) {
+	for text, want := range map[string]uint64{"50MB": 50e6, "64 KiB": 64 << 10, "1gib": 1 << 30, "7": 7, "1000": 1000, "1536": 1536} {
+		n, err := parseBytes(text)
+		if err != nil || n != want {
+			t.Errorf("%s: %d, %v; want %d", text, n, err, want)
+		}
+		if back, err := parseBytes(formatBytes(n)); err != nil || back != n {
+			t.Errorf("%s: written %s, read %d, %v", text, formatBytes(n), back, err)
+		}
+	}
+	for n, want := range map[uint64]uint64{0: 1, 99: 99, 101: 110, 61_234_567: 62_000_000} {
+		if got := roundUp(n); got != want {
+			t.Errorf("roundUp(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
+func TestASuppressionHoldsToTheEndOfItsDay(t *testing.T) {
+	s := Suppression{Rule: "r", Until: "2027-03-01"}
+	last := time.Date(2027, 3, 1, 23, 59, 59, 0, time.UTC)
+	if !s.Holds(last.UnixNano()) || s.Holds(last.Add(time.Second).UnixNano()) {
+		t.Error("it holds to another moment than the end of 2027-03-01, UTC")
+	}
+}
+
+func TestSuppressionsSurviveTheEvidence(t *testing.T) {
+	p, err := Parse("p", []byte("version: 1\nsuppress:\n  - {rule: a-rule, by: [x], reason: why, owner: me, until: 2027-03-01}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadResolved(r.Canonical())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := back.Suppressions()
+	if len(list) != 1 || list[0].Owner != "me" || !list[0].Covers("a-rule", []string{"y", "x"}) || list[0].Covers("a-rule", []string{"y"}) || list[0].Covers("b", []string{"x"}) {
+		t.Errorf("read back: %+v", list)
+	}
+	if _, err := ReadResolved(bytes.Replace(r.Canonical(), []byte("2027-03-01"), []byte("one day"), 1)); err == nil {
+		t.Error("a suppression without a day was taken")
+	}
+	far := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+	if err := p.CheckSuppressions(far, []string{"a-rules"}); err == nil || !strings.Contains(err.Error(), "p:3:5") || !strings.Contains(err.Error(), "was over on 2027-03-01") || !strings.Contains(err.Error(), "a-rules") {
+		t.Errorf("check says: %v", err)
+	}
+	if err := p.CheckSuppressions(0, []string{"a-rule"}); err != nil {
+		t.Errorf("check says: %v", err)
+	}
 }

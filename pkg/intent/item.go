@@ -14,10 +14,11 @@ type item struct {
 	to     []string // credentials: where it may be sent
 	by     []string
 	step   string
+	upload uint64
 }
 
 // bare reports whether the item is its object alone.
-func (i *item) bare() bool { return len(i.by) == 0 && len(i.to) == 0 && i.step == "" }
+func (i *item) bare() bool { return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 }
 
 // text is the item in its canonical form: its object, or a YAML mapping.
 func (i *item) text() string {
@@ -50,6 +51,9 @@ func (i *item) mapping() string {
 	}
 	if i.step != "" {
 		b.WriteString(", step: " + scalar(i.step))
+	}
+	if i.upload > 0 {
+		b.WriteString(", upload: " + formatBytes(i.upload))
 	}
 	b.WriteByte('}')
 	return b.String()

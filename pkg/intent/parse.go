@@ -2,6 +2,7 @@ package intent
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -18,14 +19,14 @@ type Errors = document.Errors
 
 var (
 	jobKeys  = []string{"use", "egress", "exec", "write", "listen", "credentials", "root", "deny"}
-	topKeys  = append([]string{"version", "jobs", "fail-on"}, jobKeys...)
+	topKeys  = append([]string{"version", "jobs", "fail-on", "suppress"}, jobKeys...)
 	severity = []string{"low", "medium", "high", "critical"}
 
 	// laterKeys are keys of the language that this version does not enforce. To
 	// take and ignore one would promise what nobody checks.
-	laterKeys = []string{"agents", "suppress"}
+	laterKeys = []string{"agents"}
 	// laterGrant are such keys of one egress entry.
-	laterGrant = []string{"upload", "http", "key"}
+	laterGrant = []string{"http", "key"}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -81,6 +82,8 @@ func (p *parser) file(n *yaml.Node) {
 			}
 		case "fail-on":
 			p.failOn(e.Value)
+		case "suppress":
+			p.suppress(e.Value)
 		default:
 			p.section(&p.policy.top, []document.Pair{e})
 		}
@@ -127,7 +130,7 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 				p.use(s, n)
 			}
 		case "egress":
-			p.grants(s, e.Value, "connect", "to", "to", "by", "step")
+			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload")
 		case "credentials":
 			p.grants(s, e.Value, "credential", "class", "class", "by", "to", "step")
 		case "exec", "write", "listen":
@@ -206,6 +209,16 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 				p.Fail(k.Value, "names no step; leave step out for any")
 				return
 			}
+		case verb == "connect" && k.Key == "upload":
+			amount, ok := p.String(k.Value)
+			if !ok {
+				return
+			}
+			var err error
+			if e.Upload, err = parseBytes(amount); err != nil {
+				p.refuse(k.Value, err)
+				return
+			}
 		case verb == "connect" && contains(laterGrant, k.Key):
 			p.Fail(k.At, "not supported by this version, and nothing would check it; take it out")
 			return
@@ -229,7 +242,7 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 // entry checks an entry and keeps it in the section, or tells what is wrong
 // with it and returns false.
 func (p *parser) entry(s *section, at *yaml.Node, e entry) bool {
-	e.Kind, e.File, e.Line, e.Column = "policy", p.File, at.Line, at.Column
+	e.Kind, e.File, e.Line, e.Column = kindPolicy, p.File, at.Line, at.Column
 	g, err := compile(e)
 	if err != nil {
 		if e.Verb == "credential" {
@@ -311,19 +324,27 @@ func (p *parser) failOn(n *yaml.Node) {
 
 // use puts the entries of a preset into the section.
 func (p *parser) use(s *section, n *yaml.Node) {
-	data, ok := policies.Preset(n.Value)
-	if !ok {
-		names := policies.PresetNames()
-		p.FailNear(n, document.Nearest(n.Value, names), "no such preset; there are %s", strings.Join(names, ", "))
-		return
-	}
-	list, err := readPreset(n.Value, data)
+	list, err := presetEntries(n.Value)
 	if err != nil {
-		p.Fail(n, "the preset does not parse: %s", err)
+		p.FailNear(n, document.Nearest(n.Value, policies.PresetNames()), "%s", err)
 		return
 	}
 	p.entries += len(list)
 	s.entries = append(s.entries, list...)
+	s.uses = append(s.uses, Use{n.Value, Origin{File: p.File, Line: n.Line, Column: n.Column, Kind: kindPolicy}})
+}
+
+// presetEntries returns the grants of a preset.
+func presetEntries(name string) ([]entry, error) {
+	data, ok := policies.Preset(name)
+	if !ok {
+		return nil, fmt.Errorf("no such preset; there are %s", strings.Join(policies.PresetNames(), ", "))
+	}
+	list, err := readPreset(name, data)
+	if err != nil {
+		return nil, fmt.Errorf("the preset does not parse: %w", err)
+	}
+	return list, nil
 }
 
 // readPreset reads a preset file: name, description, source, egress, credentials.
@@ -353,7 +374,7 @@ func readPreset(name string, data []byte) ([]entry, error) {
 		return nil, err
 	}
 	for i := range s.entries {
-		s.entries[i].Kind = "preset"
+		s.entries[i].Kind = kindPreset
 	}
 	return s.entries, nil
 }

@@ -36,6 +36,18 @@ func Line(f *fact.Fact) string {
 	return "- " + i.line()
 }
 
+// LineWithUpload is [Line] for a Connect fact, with a budget that sent bytes
+// would have kept.
+func LineWithUpload(f *fact.Fact, sent uint64) string {
+	e, ok := suggest(f)
+	if !ok {
+		return ""
+	}
+	e.Upload = roundUp(sent)
+	i := e.item()
+	return "- " + i.line()
+}
+
 // Key returns the name of the list where [Line] belongs, or "".
 func Key(f *fact.Fact) string {
 	if e, ok := suggest(f); ok {
@@ -79,7 +91,7 @@ type suggestion struct {
 }
 
 func (s *suggestion) add(f *fact.Fact) {
-	if f.Scratch() || f.Via == event.ViaHost || f.Via == event.ViaOutside {
+	if !NeedsGrant(f) {
 		return
 	}
 	e, ok := suggest(f)
@@ -231,7 +243,7 @@ func writeList(b *bytes.Buffer, key string, items []item) {
 
 // item is the entry as a line would have it.
 func (e *entry) item() item {
-	i := item{by: e.By, step: e.Step}
+	i := item{by: e.By, step: e.Step, upload: e.Upload}
 	switch e.Verb {
 	case "credential":
 		i.class = e.To

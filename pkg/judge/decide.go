@@ -26,6 +26,12 @@ const leastTightness = 300
 // Verdict weighs what was seen so far. It changes nothing, so it may be called
 // at any time and as often as wanted.
 func (j *Judge) Verdict() *Verdict {
+	v, _ := j.weigh()
+	return v
+}
+
+// weigh returns the verdict and what its ledger is made of.
+func (j *Judge) weigh() (*Verdict, []item) {
 	v := &Verdict{
 		Version: 1, Run: j.run.describe(), Inputs: j.inputs(),
 		Coverage: j.coverage.verdict(j.run.last), Findings: j.list(),
@@ -36,8 +42,12 @@ func (j *Judge) Verdict() *Verdict {
 	facts := j.folder.Facts()
 	v.Facts.Total = uint64(len(facts))
 	worst := -1
+	budgets := j.budgets(facts)
 	for _, f := range facts {
 		g := j.judge(f)
+		if g.status == explained && budgets.over(j.in, f) {
+			g = judgement{status: overBudget, grant: g.grant, severity: uploadOver}
+		}
 		if t := tightnessOf(f); t >= 0 && g.status == explained && !g.free {
 			tight[t].add(f.Object.String(), g.specificity)
 		}
@@ -54,17 +64,33 @@ func (j *Judge) Verdict() *Verdict {
 		if g.status == forbidden {
 			word, cost, list = "forbidden", deniedPoints[min(order[g.severity], len(deniedPoints)-1)], &v.Forbidden
 		}
-		*list = append(*list, j.fact(f, g))
+		verb := f.Verb.String()
+		if g.status == overBudget {
+			verb = "upload"
+		}
+		shown := j.fact(f, g)
+		shown.Verb = verb
+		if g.status == overBudget {
+			shown.Grant = intent.LineWithUpload(f, budgets.least(j.in, f))
+		}
+		*list = append(*list, shown)
 		by := ""
 		if len(f.Who) > 0 {
 			by = f.Who[0].String()
 		}
-		what := fmt.Sprintf("%s %s %s", word, f.Verb, f.Object)
-		items = append(items, item{
+		what := fmt.Sprintf("%s %s %s", word, verb, f.Object)
+		it := item{
 			severity: g.severity, points: cost,
 			what:  withDoer(what, by),
 			group: fmt.Sprintf("%s\x00%s\x00%s", g.severity, what, by),
-		})
+			fact:  f, judged: g, line: shown.Grant,
+		}
+		if g.status == overBudget {
+			// One budget that is used up is one thing, whoever had a part in it.
+			it.what = fmt.Sprintf("upload to %s over its budget: %s", f.Object, budgets.told(j.in, f))
+			it.group = "upload\x00" + g.grant.Text
+		}
+		items = append(items, it)
 	}
 	for _, l := range j.folder.LeftOut() {
 		v.Facts.Total += l.Count + l.Explained
@@ -82,11 +108,12 @@ func (j *Judge) Verdict() *Verdict {
 			group: fmt.Sprintf("left\x00%s\x00%t%t%t", l.Verb, l.Outside, l.Fresh, l.Local),
 		})
 	}
-	for _, f := range v.Findings {
-		if f.Severity == Critical {
+	for i := range v.Findings {
+		if f := v.Findings[i]; f.Severity == Critical && f.Suppressed == nil {
 			items = append(items, item{
 				severity: Critical, points: points[order[Critical]],
 				what: withDoer("finding "+f.Rule+" "+f.Object, f.Actor.Exe), group: "finding\x00" + f.ID,
+				finding: &f,
 			})
 		}
 	}
@@ -99,7 +126,7 @@ func (j *Judge) Verdict() *Verdict {
 	v.Forbidden = cut(v.Forbidden, &v.Facts.LeftOut)
 	j.decide(v, worst, tight[tightEgress].loose() || tight[tightCredentials].loose())
 	v.Findings = j.cutFindings(v.Findings)
-	return v
+	return v, items
 }
 
 func withDoer(what, by string) string {
@@ -164,7 +191,9 @@ func (j *Judge) decide(v *Verdict, worst int, loose bool) {
 	}
 	found := -1
 	for i := range v.Findings {
-		found = max(found, order[v.Findings[i].Severity])
+		if v.Findings[i].Suppressed == nil {
+			found = max(found, order[v.Findings[i].Severity])
+		}
 	}
 	for o, n := range j.hits.left {
 		if n > 0 {

@@ -39,7 +39,7 @@ func (j *Judge) hit(h *signature.Hit) {
 	object := j.folder.Canonical(h.Object)
 	j.find(&Finding{
 		Rule: r.ID, Title: r.Title, Severity: levelOf(r.Level), Technique: append([]string{}, r.Technique...),
-		Object: object.String(), First: h.First, Last: h.Last, Count: 1, Leaves: capped(h.Leaves), Do: r.Do,
+		Object: object.String(), First: h.First, Last: h.Last, Count: 1, Leaves: capped(h.Leaves), Do: r.Do, byRule: true,
 	}, h.Node)
 }
 
@@ -61,6 +61,7 @@ func capped(leaves []uint64) []uint64 {
 // find takes a finding whose actor is n, or adds it to the one that it is.
 func (j *Judge) find(f *Finding, n *process.Node) {
 	lineage := j.lineage(n)
+	f.lineage = lineage
 	f.ID = findingID(f.Rule, lineage, f.Object)
 	if have := j.hits.byID[f.ID]; have != nil {
 		have.Count += f.Count
@@ -265,6 +266,7 @@ func (j *Judge) list() []Finding {
 		c := *f
 		c.Leaves = append([]uint64{}, f.Leaves...)
 		slices.Sort(c.Leaves)
+		c.Suppressed = j.suppressed(&c)
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Finding) int {
@@ -274,4 +276,21 @@ func (j *Judge) list() []Finding {
 		)
 	})
 	return out
+}
+
+// suppressed returns the suppression that holds for a finding at the time of
+// the last event, or nil. What was done to the monitor, and gaps, cannot be
+// suppressed.
+func (j *Judge) suppressed(f *Finding) *Suppressed {
+	if !f.byRule {
+		return nil
+	}
+	list := j.in.Suppressions()
+	for i := range list {
+		s := &list[i]
+		if s.Covers(f.Rule, f.lineage) && s.Holds(j.run.wallAt(j.run.last)) {
+			return &Suppressed{Reason: s.Reason, Owner: s.Owner, Until: s.Until}
+		}
+	}
+	return nil
 }

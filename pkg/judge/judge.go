@@ -55,7 +55,10 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 	// not the machine's own is never believed.
 	j.names.AddResolver(netip.AddrFrom4([4]byte{127, 0, 0, 53}))
 	j.folder = fact.NewFolder(j.tree, j.names, fact.Folders{}, 0)
-	j.folder.Explained = func(f *fact.Fact) bool { return j.judge(f).status < undeclared }
+	j.folder.Explained = func(f *fact.Fact) bool {
+		// What is held against a budget does not give way: its bytes count.
+		return j.judge(f).status < undeclared && len(in.Budgeted(nil, f)) == 0
+	}
 	if pack != nil {
 		j.matcher = pack.Matcher()
 	}
@@ -164,6 +167,7 @@ const (
 	unjudged  status = iota // no intent, or not this job's doing
 	explained               // a grant covers it, or it needs none
 	undeclared
+	overBudget // granted, but not so many bytes
 	forbidden
 )
 
@@ -271,6 +275,9 @@ func (r *run) apply(ev *event.Event) {
 		}
 	}
 }
+
+// wallAt is the wall time of a moment of the recording, both in nanoseconds.
+func (r *run) wallAt(t int64) int64 { return r.wall + (t - r.began) }
 
 func (r *run) label(ev *event.Event) {
 	for i := range ev.Env {

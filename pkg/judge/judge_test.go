@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -550,6 +551,132 @@ func TestNoiseDilutesNothing(t *testing.T) {
 	}
 }
 
+const budgeted = `version: 1
+egress:
+  - {to: "uploads.example.com:443", by: [gh], upload: 1000B}
+  - {to: "*.example.com:443", by: [curl], upload: 500B}
+`
+
+// uploads tells a job whose programs send bytes to one host.
+func uploads(sent map[string]uint64) *facttest.Log {
+	l := facttest.New("make")
+	for _, program := range slices.Sorted(maps.Keys(sent)) {
+		n := l.Run(l.Root, "/usr/bin/"+program, program)
+		l.Resolve(n, "uploads.example.com", "203.0.113.7")
+		l.Send(n, "203.0.113.7:443", sent[program])
+	}
+	l.End(0)
+	return l
+}
+
+func TestABudgetOfBytesHoldsForAllThatWasSentUnderIt(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		sent  map[string]uint64
+		score int
+		grant string
+	}{
+		{"as much as was granted", map[string]uint64{"gh": 1000}, 0, ""},
+		{"one byte more", map[string]uint64{"gh": 1001}, 40, `- {to: "uploads.example.com:443", by: [gh], upload: 1100B}`},
+		{"each by its own budget", map[string]uint64{"gh": 900, "curl": 400}, 0, ""},
+		{"one over, the other not", map[string]uint64{"gh": 900, "curl": 501}, 40, `- {to: "uploads.example.com:443", by: [curl], upload: 510B}`},
+		{"both over", map[string]uint64{"gh": 2000, "curl": 501}, 64, ""},
+	} {
+		v := run(t, budgeted, uploads(tt.sent))
+		if v.Score != tt.score || (tt.score > 0) != (v.Verdict == judge.Fail) {
+			t.Errorf("%s: score %d, %s; want %d: %+v", tt.name, v.Score, v.Verdict, tt.score, v.Undeclared)
+		}
+		if tt.grant != "" && (len(v.Undeclared) != 1 || v.Undeclared[0].Verb != "upload" || v.Undeclared[0].Grant != tt.grant) {
+			t.Errorf("%s: undeclared is %+v, want an upload that %s covers", tt.name, v.Undeclared, tt.grant)
+		}
+	}
+	// What suggests itself as the line makes it right.
+	more := strings.Replace(budgeted, "1000B", "1100B", 1)
+	if v := run(t, more, uploads(map[string]uint64{"gh": 1001})); v.Score != 0 {
+		t.Errorf("with the line that was told the score is %d", v.Score)
+	}
+}
+
+func TestOneMoreGrantNeverCostsABudget(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	extra := []string{
+		`{to: "uploads.example.com:443", upload: 1B}`, `{to: "uploads.example.com:443", by: [gh], upload: 700B}`,
+		`"*.example.com:443"`, `{to: "*.example.com:443", by: [gh, curl], upload: 2KB}`,
+	}
+	for range 200 {
+		sent := map[string]uint64{"gh": uint64(r.IntN(2500)), "curl": uint64(r.IntN(1500)), "scp": uint64(r.IntN(2))}
+		policy := budgeted
+		before := run(t, policy, uploads(sent)).Score
+		for _, i := range r.Perm(len(extra)) {
+			policy += "  - " + extra[i] + "\n"
+			after := run(t, policy, uploads(sent)).Score
+			if after > before {
+				t.Fatalf("%v: %d before, %d with %s:\n%s", sent, before, after, extra[i], policy)
+			}
+			before = after
+		}
+		more := maps.Clone(sent)
+		more["gh"] += 10
+		if a, b := run(t, budgeted, uploads(sent)).Score, run(t, budgeted, uploads(more)).Score; b < a {
+			t.Fatalf("%v: %d, and %d with more bytes", sent, a, b)
+		}
+	}
+}
+
+// What is held against a budget stays, however many connections there are.
+func TestNoiseTakesNothingOffABudget(t *testing.T) {
+	tell := func(noise int) int {
+		l := facttest.New("make")
+		gh := l.Run(l.Root, "/usr/bin/gh", "gh")
+		l.Resolve(gh, "uploads.example.com", "203.0.113.7")
+		l.Send(gh, "203.0.113.7:443", 600)
+		for i := range noise {
+			n := l.Run(l.Root, "/usr/bin/curl", "curl")
+			l.Resolve(n, fmt.Sprintf("h%d.example.com", i), fmt.Sprintf("198.51.%d.%d", i/250, i%250))
+			l.Send(n, fmt.Sprintf("198.51.%d.%d:443", i/250, i%250), 0)
+		}
+		l.Send(gh, "203.0.113.7:443", 600)
+		l.End(0)
+		return run(t, budgeted, l).Score
+	}
+	if alone, among := tell(0), tell(3000); alone != 40 || among < alone {
+		t.Errorf("score %d alone, %d among noise", alone, among)
+	}
+}
+
+func TestASuppressedFindingIsListedAndDoesNotCount(t *testing.T) {
+	const rule = "version: 1\negress: [\"*.example.com:443\"]\n"
+	pack := rules(t)
+	found := func(policy string) *judge.Verdict {
+		j := judge.New(resolved(t, policy), pack)
+		for _, ev := range attack().Events {
+			j.Apply(&ev)
+		}
+		return j.Verdict()
+	}
+	plain := found(rule)
+	if len(plain.Findings) == 0 {
+		t.Fatal("the scene has no finding")
+	}
+	f := plain.Findings[0]
+	line := "  - {rule: " + f.Rule + ", reason: known, owner: me, until: %s}\n"
+	quiet := found(rule + "suppress:\n" + fmt.Sprintf(line, "2999-01-01"))
+	if len(quiet.Findings) != len(plain.Findings) || quiet.Findings[0].Suppressed == nil || quiet.Findings[0].Suppressed.Owner != "me" {
+		t.Errorf("the finding is %+v, want it listed as suppressed", quiet.Findings)
+	}
+	if slices.Contains(quiet.Reasons, judge.HasFinding) || quiet.Score > plain.Score {
+		t.Errorf("reasons %v, score %d; the finding counts", quiet.Reasons, quiet.Score)
+	}
+	over := found(rule + "suppress:\n" + fmt.Sprintf(line, "1999-01-01"))
+	if over.Findings[0].Suppressed != nil || over.Score != plain.Score || over.Verdict != plain.Verdict {
+		t.Errorf("a suppression that is over: %+v, score %d, %s", over.Findings[0].Suppressed, over.Score, over.Verdict)
+	}
+	other := found(rule + "suppress:\n" + fmt.Sprintf(strings.Replace(line, "reason", "by: [nobody], reason", 1), "2999-01-01"))
+	if other.Findings[0].Suppressed != nil {
+		t.Error("a suppression for another program was taken")
+	}
+}
+
 func BenchmarkApply(b *testing.B) {
 	l := crowd(1000)
 	in, pack := resolved(b, policy), rules(b)
@@ -618,4 +745,14 @@ func TestActsUponTheMonitorAreFindings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// attack tells a job that reads the memory of the runner.
+func attack() *facttest.Log {
+	l := facttest.New("make")
+	worker := l.Run(l.Root, "/home/runner/runners/2.330.0/bin/Runner.Worker", "Runner.Worker", "spawnclient")
+	python := l.Run(l.Root, "/usr/bin/python3", "python3", "memdump.py")
+	l.Add(event.Event{Kind: event.MemAccess, Actor: python, Target: worker, Op: event.OpRead})
+	l.End(0)
+	return l
 }

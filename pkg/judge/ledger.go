@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/org/edamame-posture/pkg/fact"
 )
 
 // maxEntries bounds the lines of a ledger. The caps leave a dozen of them with
@@ -16,6 +18,13 @@ type item struct {
 	points   int
 	what     string
 	group    string // items of one group are one entry, the dearest
+
+	// Where it comes from: a fact, or a finding; neither for facts that were too
+	// many to keep.
+	fact    *fact.Fact
+	judged  judgement
+	finding *Finding
+	line    string // of policy, that would explain the fact; see Fact.Grant
 }
 
 // ledger makes the lines that the score is the sum of. What one severity costs

@@ -38,6 +38,9 @@ var severities = []rule{
 	{fact.Exec, nil, Low, "any other exec"},
 }
 
+// uploadOver is the severity of more bytes than a grant's budget.
+const uploadOver = High
+
 func stays(f *fact.Fact, _ bool) bool   { return f.Loopback() }
 func outside(f *fact.Fact, _ bool) bool { return f.Outside() }
 func fresh(f *fact.Fact, _ bool) bool   { return f.Fresh }

@@ -158,6 +158,19 @@ type Finding struct {
 	Count     uint64   `json:"count"`
 	Leaves    []uint64 `json:"leaves"` // Seq of the events that prove it, 16 at most
 	Do        string   `json:"do"`     // one line on what to do now
+	// Suppressed is the suppression that takes it out of the outcome, nil where
+	// none does.
+	Suppressed *Suppressed `json:"suppressed,omitempty"`
+
+	byRule  bool     // a signature found it; only such can be suppressed
+	lineage []string // names, the doer first
+}
+
+// Suppressed says by whose word a finding does not count.
+type Suppressed struct {
+	Reason string `json:"reason"`
+	Owner  string `json:"owner"`
+	Until  string `json:"until"` // the last day, UTC
 }
 
 // Fact is a behaviour after folding.

@@ -96,17 +96,18 @@ func rows(ps []*Process, depth int) []node {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"show":    visible,
-	"bytes":   bytesOf,
-	"span":    span,
-	"number":  number,
-	"count":   count,
-	"chain":   chain,
-	"command": func(p *Process) string { return cmp.Or(command(p.Argv, p.ArgvCut), p.Program, "?") },
-	"argv":    func(argv []string) string { return command(argv, false) },
-	"name":    func(d Destination) string { return d.name() },
-	"known":   func(d Destination) string { return d.known() },
-	"join":    func(s []string) string { return strings.Join(s, ", ") },
+	"show":         visible,
+	"suppressedBy": suppressedBy,
+	"bytes":        bytesOf,
+	"span":         span,
+	"number":       number,
+	"count":        count,
+	"chain":        chain,
+	"command":      func(p *Process) string { return cmp.Or(command(p.Argv, p.ArgvCut), p.Program, "?") },
+	"argv":         func(argv []string) string { return command(argv, false) },
+	"name":         func(d Destination) string { return d.name() },
+	"known":        func(d Destination) string { return d.known() },
+	"join":         func(s []string) string { return strings.Join(s, ", ") },
 	"who": func(f judge.Finding) string {
 		return chain(append([]string{path.Base(f.Actor.Exe)}, f.Actor.Lineage...))
 	},

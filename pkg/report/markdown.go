@@ -125,6 +125,9 @@ func (m *markdown) findings() {
 	var rows [][]string
 	for _, f := range fs {
 		who := append([]string{path.Base(f.Actor.Exe)}, f.Actor.Lineage...)
+		if f.Suppressed != nil {
+			f.Do = suppressedBy(f.Suppressed)
+		}
 		rows = append(rows, []string{
 			text(string(f.Severity)), text(cutEnd(f.Title, 200)) + " " + code(f.Rule), code(cutMiddle(f.Object, 200)),
 			code(cutStart(chain(who[:min(len(who), 5)]), 200)), code(f.Scope.Step), number(max(f.Count, 1)), text(cutEnd(f.Do, 300)),

@@ -55,6 +55,13 @@ func SARIF(w io.Writer, d *Data) error {
 		}
 		add(f.Rule, f.Title, f.Do, f.Severity, message+" ("+chain(who[:min(len(who), 5)])+")", f.ID,
 			map[string]any{"leaves": f.Leaves, "count": f.Count, "step": visible(f.Scope.Step)})
+		if f.Suppressed != nil {
+			// SARIF 2.1.0, 3.35: an external suppression is one that stands apart
+			// from the result.
+			run.Results[len(run.Results)-1].Suppressions = []sarifSuppression{{
+				Kind: "external", Status: "accepted", Justification: visible(cutEnd(suppressedBy(f.Suppressed), 1000)),
+			}}
+		}
 	}
 	facts := func(fs []judge.Fact, standing string) {
 		for _, f := range fs {
@@ -137,6 +144,13 @@ type (
 		Locations           []sarifLocation   `json:"locations"`
 		PartialFingerprints map[string]string `json:"partialFingerprints"`
 		Properties          map[string]any    `json:"properties"`
+
+		Suppressions []sarifSuppression `json:"suppressions,omitempty"`
+	}
+	sarifSuppression struct {
+		Kind          string `json:"kind"`
+		Status        string `json:"status"`
+		Justification string `json:"justification"`
 	}
 	sarifLocation struct {
 		Physical sarifPhysical `json:"physicalLocation"`

@@ -220,7 +220,9 @@ func (t *terminal) findings() section {
 			l += " x" + number(f.Count)
 		}
 		s.lines = append(s.lines, l)
-		if f.Do != "" {
+		if f.Suppressed != nil {
+			s.lines = append(s.lines, "         "+t.show(suppressedBy(f.Suppressed)))
+		} else if f.Do != "" {
 			s.lines = append(s.lines, "         "+t.show(f.Do))
 		}
 	}

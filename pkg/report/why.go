@@ -24,7 +24,7 @@ func why(v *judge.Verdict) string {
 				return "a finding"
 			}
 			s := string(f.Severity) + ": " + f.Title
-			if n := len(v.Findings) - 1; n > 0 {
+			if n := counting(v.Findings) - 1; n > 0 {
 				s += " (and " + count(uint64(n), "more finding", "more findings") + ")"
 			}
 			return s
@@ -70,11 +70,27 @@ func rank(s judge.Severity) int {
 	return 4
 }
 
-// worst returns the gravest finding, the first of equals, or nil.
+// counting is how many findings are not suppressed.
+func counting(fs []judge.Finding) int {
+	n := 0
+	for i := range fs {
+		if fs[i].Suppressed == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// suppressedBy says in one line by whose word a finding does not count.
+func suppressedBy(s *judge.Suppressed) string {
+	return "suppressed until " + s.Until + " by " + s.Owner + ": " + s.Reason
+}
+
+// worst returns the gravest finding that counts, the first of equals, or nil.
 func worst(fs []judge.Finding) *judge.Finding {
 	var w *judge.Finding
 	for i := range fs {
-		if w == nil || rank(fs[i].Severity) < rank(w.Severity) {
+		if fs[i].Suppressed == nil && (w == nil || rank(fs[i].Severity) < rank(w.Severity)) {
 			w = &fs[i]
 		}
 	}

@@ -412,3 +412,15 @@ func Quote(s string) string {
 	b.WriteByte('"')
 	return b.String()
 }
+
+// Shown returns s as it may stand in a line for a person: as it is where it is
+// printable ASCII, else quoted and escaped, so that a terminal obeys nothing of
+// it and no line break ends the line.
+func Shown(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return Quote(s)
+		}
+	}
+	return s
+}

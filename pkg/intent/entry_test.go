@@ -1,0 +1,173 @@
+package intent
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/fact/facttest"
+)
+
+func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
+
+// anyEntry makes an entry of a small world, in which many include each other.
+func anyEntry(r *rand.Rand) entry {
+	e := entry{Verb: pick(r, "connect", "connect", "listen", "credential", "chain", "exec", "write", "power"), Kind: kindPolicy}
+	port := pick(r, ":443", ":*", ":80", ":443/udp", ":443/*", ":*/*")
+	switch e.Verb {
+	case "connect", "chain":
+		e.To = pick(r, "a.x.example", "x.example", "*.x.example", "**.x.example", "*.a.x.example", "**.a.x.example", "a*.x.example", "ab*.x.example",
+			"*", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "[fd00::/8]", "*.example", "**.example") + port
+	case "listen":
+		e.To = pick(r, "127.0.0.1", "127.0.0.0/8", "*", "10.1.2.3") + pick(r, ":80", ":*")
+	case "credential":
+		e.To = pick(r, "npm", "aws")
+	case "exec":
+		e.To = pick(r, "npm", "np*", "*", "/usr/bin/npm", "/usr/**", "tools/*", "**", "tools/gen")
+	case "write":
+		e.To = pick(r, "dist/a", "dist/*", "dist/**", "dist/", "**", "*/a", "**/a", "/etc/x", "/etc/**", "/**", "dist/*/a")
+	case "power":
+		e.To = pick(r, "sudo", "apt-get")
+	}
+	if e.Verb == "chain" {
+		e.Class = pick(r, "npm", "aws")
+	}
+	if e.Verb != "power" {
+		e.By = pick(r, nil, nil, []string{"npm"}, []string{"gh"}, []string{"gh", "npm"})
+		e.Step = pick(r, "", "", "", "s", "t")
+	}
+	return e
+}
+
+func anyFact(r *rand.Rand) *fact.Fact {
+	f := &fact.Fact{
+		Verb: pick(r, fact.Connect, fact.Connect, fact.Resolve, fact.Listen, fact.Credential, fact.Chain, fact.Exec, fact.Write, fact.Delete, fact.Power),
+		Who:  facttest.Texts(pick(r, "npm", "gh", "curl", "sudo")), Proto: pick(r, event.ProtoTCP, event.ProtoUDP),
+		Class: facttest.Text(pick(r, "npm", "aws")), Taint: facttest.Text(pick(r, "npm", "aws")),
+	}
+	if r.IntN(2) == 0 {
+		f.Who = append(f.Who, facttest.Text(pick(r, "npm", "apt-get", "sh")))
+	}
+	if s := pick(r, "", "s", "t"); s != "" {
+		f.Step = facttest.Text(s)
+	}
+	addr := pick(r, "10.1.2.3", "10.9.9.9", "127.0.0.1", "203.0.113.9", "fd00::1")
+	f.Addr = netip.AddrPortFrom(netip.MustParseAddr(addr), pick(r, uint16(443), 80, 0))
+	switch f.Verb {
+	case fact.Connect, fact.Chain:
+		if h := pick(r, "", "x.example", "a.x.example", "ab.x.example", "b.a.x.example", "example", "y.example"); h != "" {
+			f.Host = facttest.Text(h)
+		}
+	case fact.Exec, fact.Write, fact.Delete:
+		p := pick(r, "dist/a", "dist/b", "dist/b/a", "dist/**", "dist/*", "a", "dist", "/etc/x", "/etc/y/z", "/usr/bin/npm", "/opt/npm", "tools/gen", "tools/npm", "/usr/lib/**")
+		f.Object, f.Path, f.Place = facttest.Text(p), facttest.Text(p), fact.Workspace
+		if p[0] == '/' {
+			f.Place = fact.System
+		}
+	}
+	return f
+}
+
+// Includes may say no of what it does not see through, but never yes of two
+// where a fact tells them apart: check would call a grant needless, and diff
+// would keep silent about one.
+func TestAnEntryIncludesOnlyWhatItCoversAll(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	var entries []Entry
+	for range 700 {
+		g, err := compile(anyEntry(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, g.lay())
+	}
+	var facts []*fact.Fact
+	for range 3000 {
+		facts = append(facts, anyFact(r))
+	}
+	covered := make([][]bool, len(entries))
+	for i := range entries {
+		covered[i] = make([]bool, len(facts))
+		for j, f := range facts {
+			covered[i][j] = entries[i].Covers(f)
+		}
+	}
+	includes, proper := 0, 0
+	for i := range entries {
+		if !entries[i].Includes(&entries[i]) {
+			t.Errorf("%s does not include itself", entries[i].Text)
+		}
+		for k := range entries {
+			if !entries[i].Includes(&entries[k]) {
+				continue
+			}
+			includes++
+			if !entries[k].Includes(&entries[i]) {
+				proper++
+			}
+			for j := range facts {
+				if covered[k][j] && !covered[i][j] {
+					f := facts[j]
+					t.Fatalf("%s is said to include %s, which alone covers %s %s%s %s by %v step %s", entries[i].Text, entries[k].Text, f.Verb, f.Host, f.Object, f.Addr, f.Who, f.Step)
+				}
+			}
+		}
+	}
+	if includes < 5000 || proper < 2000 {
+		t.Errorf("%d pairs include each other, %d of them properly: too few to show anything", includes, proper)
+	}
+}
+
+func TestTheGrantThatComesClosestIsNamedWithWhatItMisses(t *testing.T) {
+	p, err := Parse("p", []byte(`version: 1
+egress:
+  - "x.example:80"
+  - {to: "x.example:443", by: [gh]}
+  - {to: "y.example:443", step: release}
+  - "z.example:80"
+credentials: [npm]
+exec: [{to: npm, by: [make]}]
+write: [dist/a]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := func(host string) *fact.Fact {
+		return &fact.Fact{Verb: fact.Connect, Host: facttest.Text(host), Addr: netip.MustParseAddrPort("203.0.113.9:443"), Proto: event.ProtoTCP, Who: facttest.Texts("curl")}
+	}
+	npm := &fact.Fact{Verb: fact.Credential, Class: facttest.Text("npm"), Who: facttest.Texts("cat")}
+	run := &fact.Fact{Verb: fact.Exec, Object: facttest.Text("/usr/bin/npm"), Place: fact.System, Who: facttest.Texts("sh")}
+	del := &fact.Fact{Verb: fact.Delete, Object: facttest.Text("dist/b"), Place: fact.Workspace}
+	for _, c := range []struct {
+		f    *fact.Fact
+		line int
+		why  string
+	}{
+		{tcp("x.example"), 4, "it is for gh only"},
+		{tcp("y.example"), 5, "it is for the step release only"},
+		{tcp("z.example"), 6, "it is for another port or protocol"},
+		{tcp("other.example"), 0, ""},
+		{npm, 7, "it is for the programs that own npm credentials only"},
+		{run, 8, "it is for make only"},
+		{del, 0, ""},
+		{&fact.Fact{Verb: fact.Power, Who: facttest.Texts("sudo")}, 0, ""},
+	} {
+		if in.Explain(c.f) != nil {
+			t.Fatalf("%s is explained", c.f.Verb)
+		}
+		g, why := in.Near(c.f)
+		line := 0
+		if g != nil {
+			line = g.Origin.Line
+		}
+		if line != c.line || why != c.why {
+			t.Errorf("%s %s: line %d, %q; want %d, %q", c.f.Verb, c.f.Host, line, why, c.line, c.why)
+		}
+	}
+}

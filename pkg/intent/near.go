@@ -1,0 +1,72 @@
+package intent
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/intent/document"
+)
+
+// Near returns the grant that comes closest to covering a fact which none
+// covers, and says in words why it does not; nil where none speaks of its
+// object. It is for messages: nothing is judged by it.
+func (r *Resolved) Near(f *fact.Fact) (*Grant, string) {
+	v := explainedBy(f.Verb)
+	if int(v) >= len(r.grants) {
+		return nil, ""
+	}
+	var far *Grant
+	var why string
+	for i := range r.grants[v] {
+		g := &r.grants[v][i]
+		switch w, elsewhere := g.misses(f); {
+		case w == "":
+		case !elsewhere:
+			return &g.Grant, w
+		case far == nil:
+			far, why = &g.Grant, w
+		}
+	}
+	return far, why
+}
+
+// misses says why a grant that speaks of the object of a fact does not cover
+// it, or "". elsewhere: it is for another port.
+func (g *grant) misses(f *fact.Fact) (why string, elsewhere bool) {
+	class := f.Class.String()
+	switch g.Verb {
+	case fact.Connect, fact.Listen, fact.Chain:
+		if g.Verb == fact.Chain {
+			if class = f.Taint.String(); g.entry.Class != class {
+				return "", false
+			}
+		}
+		if g.dest.matches(f) {
+			break
+		}
+		d := g.dest
+		d.anyPort, d.any = true, true
+		if d.form == formAny || !d.matches(f) {
+			return "", false
+		}
+		return "it is for another port or protocol", true
+	case fact.Credential:
+		if g.entry.To != class {
+			return "", false
+		}
+	case fact.Exec, fact.Write:
+		if !g.coversPath(f) {
+			return "", false
+		}
+	default:
+		return "", false
+	}
+	if g.entry.Step != "" && g.entry.Step != f.Step.String() {
+		return "it is for the step " + document.Shown(g.entry.Step) + " only", false
+	}
+	if len(g.entry.By) > 0 {
+		return fmt.Sprintf("it is for %s only", document.Shown(strings.Join(g.entry.By, " or "))), false
+	}
+	return "it is for the programs that own " + class + " credentials only", false
+}
