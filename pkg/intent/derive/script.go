@@ -460,7 +460,7 @@ func (sc *script) pipe(n *syntax.BinaryCmd) {
 // redirect notes files that are written outside the workspace.
 func (sc *script) redirect(r *syntax.Redirect) {
 	switch r.Op {
-	case syntax.RdrOut, syntax.AppOut, syntax.RdrAll, syntax.AppAll, syntax.ClbOut, syntax.RdrInOut:
+	case syntax.RdrOut, syntax.AppOut, syntax.RdrAll, syntax.AppAll, syntax.RdrClob, syntax.RdrInOut:
 		if r.Word != nil {
 			sc.written(sc.text(r.Word), nil, sc.origin(r.Pos()))
 		}
