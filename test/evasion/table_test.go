@@ -1,10 +1,13 @@
 package evasion
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/names"
 )
 
 // outcome is what the table says of one sensor: seen, or the reason of a miss.
@@ -69,8 +72,15 @@ func executes(n int, args ...string) func(*scene) bool {
 	}
 }
 
-func both(a, b func(*scene) bool) func(*scene) bool {
-	return func(s *scene) bool { return a(s) && b(s) }
+func all(of ...func(*scene) bool) func(*scene) bool {
+	return func(s *scene) bool {
+		for _, ok := range of {
+			if !ok(s) {
+				return false
+			}
+		}
+		return true
+	}
 }
 
 func image(bit event.Image) func(*scene) bool {
@@ -82,15 +92,12 @@ func credential(s *scene) bool {
 	return s.has(event.Open, func(e *event.Event) bool { return e.Class.Is("npm") && e.Access&event.Read != 0 })
 }
 
+// onTarget: another process did one of these, or anything where there are
+// none, to the one that the act named.
 func onTarget(kind event.Kind, ops ...event.Op) func(*scene) bool {
 	return func(s *scene) bool {
 		return s.has(kind, func(e *event.Event) bool {
-			for _, op := range ops {
-				if e.Op == op && e.Target.PID == s.pid() {
-					return true
-				}
-			}
-			return len(ops) == 0 && e.Target.PID == s.pid()
+			return e.Target.PID == s.pid() && e.Actor.PID != s.pid() && (len(ops) == 0 || slices.Contains(ops, e.Op))
 		})
 	}
 }
@@ -148,12 +155,23 @@ func moved(bytes uint64) func(*scene) bool {
 	}
 }
 
-// told: a gap in the log says so in one of these words.
+// told: a gap in the log, of a span in which the act was at work, says so in
+// one of these words.
 func told(words ...string) func(*scene) bool {
 	return func(s *scene) bool {
-		for _, w := range words {
-			if strings.Contains(s.gap, w) {
-				return true
+		if len(s.mine) == 0 {
+			return false
+		}
+		first, last := s.mine[0].Time, s.mine[len(s.mine)-1].Time
+		for i := range s.gaps {
+			g := &s.gaps[i]
+			if g.From > last || g.To < first {
+				continue
+			}
+			for _, w := range words {
+				if strings.Contains(g.Detail.String(), w) {
+					return true
+				}
 			}
 		}
 		return false
@@ -197,7 +215,7 @@ var cases = []evasion{
 	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "mark", "from-stdin"), netlink: outcome{"/proc may be gone before it is read", true}},
 	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script), netlink: outcome{"/proc may be gone before it is read", true}},
 	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: both(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
+	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
 	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: noPower},
 	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer), netlink: polled},
 	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "mark", "forged"), netlink: outcome{"/proc may be gone before it is read", true}},
@@ -245,7 +263,7 @@ var cases = []evasion{
 	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
 	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
 	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker"), netlink: polled},
-	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: both(to(peer), moved(5000)), netlink: polled},
+	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: all(to(peer), moved(5000)), netlink: polled},
 	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: polled},
 	{name: "address-rewritten", tries: "the address rewritten by another thread during connect", event: func(s *scene) bool {
 		want, _ := strconv.Atoi(s.truth)
@@ -255,10 +273,13 @@ var cases = []evasion{
 
 	// Names.
 	{name: "dns-label-tunnel", tries: "200 lookups with data in their labels", event: asks(200, ".tunnel.test"), netlink: noWords},
-	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own", event: func(s *scene) bool {
-		return s.has(event.DNS, func(e *event.Event) bool {
-			return e.Name.Is("allowed.test") && (e.Dst.Addr().String() == "203.0.113.9" || e.Src.Addr().String() == "203.0.113.9")
-		})
+	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own, then a connect there: the name is `claimed by` it, not taken", event: func(s *scene) bool {
+		return asks(1, "allowed.test")(s) && s.has(event.Connect, func(e *event.Event) bool {
+			n := s.judge.Names().Lookup(e.Actor, e.Dst.Addr(), e.Sock)
+			return e.Dst.String() == "203.0.113.9:7002" && n.How == names.ClaimedDNS && n.Name.Is("allowed.test") && !n.Backed
+		}) && slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool {
+			return f.Verb == fact.Connect && f.Object.Is("203.0.113.9:7002") && f.How.Is("literal")
+		}) && !slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool { return f.Host.Is("allowed.test") && f.How.Is("dns") })
 	}, netlink: noWords},
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
 	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
@@ -305,12 +326,14 @@ var cases = []evasion{
 	{name: "process-vm-writev", tries: "written by process_vm_writev", event: onTarget(event.MemAccess, event.OpWrite), netlink: noPower},
 	{name: "proc-mem", tries: "by /proc/PID/mem", event: onTarget(event.MemAccess, event.OpRead), netlink: noFile},
 	{name: "proc-environ", tries: "another's environment by /proc/PID/environ", event: onTarget(event.MemAccess, event.OpRead), netlink: noFile},
-	{name: "proc-maps", tries: "another's memory map by /proc/PID/maps", event: func(s *scene) bool { return onTarget(event.MemAccess)(s) || opens("/maps", event.Read)(s) }, netlink: noFile},
+	{name: "proc-maps", tries: "another's memory map by /proc/PID/maps", event: func(s *scene) bool {
+		return s.has(event.Open, func(e *event.Event) bool {
+			return e.Path.Is("/proc/"+s.truth+"/maps") && e.Access&event.Read != 0 && e.Target.PID == s.pid() && e.Actor.PID != s.pid()
+		})
+	}, netlink: noFile},
 	{name: "gcore", tries: "gcore", event: func(s *scene) bool { return onTarget(event.Ptrace)(s) || onTarget(event.MemAccess)(s) }},
 	{name: "core-dump", tries: "another process made to dump its core (SIGQUIT)", event: killed(3), netlink: noPower},
-	{name: "pidfd-getfd", tries: "another's descriptor by pidfd_getfd", event: func(s *scene) bool {
-		return onTarget(event.MemAccess)(s) || onTarget(event.Ptrace)(s)
-	}, netlink: noPower},
+	{name: "pidfd-getfd", tries: "another's descriptor by pidfd_getfd", event: onTarget(event.Ptrace, event.OpOther), netlink: noPower},
 
 	// Handed to another, who was there before.
 	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: noSocket},
@@ -322,19 +345,23 @@ var cases = []evasion{
 		}
 		return false
 	}, ebpf: outcome{reason: "it is not of the watched lineage: `run --host` tells it, and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage"}},
-	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: both(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
+	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: all(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.
 	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: told("lost"), netlink: noFile, alone: true},
 	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: told("lost"), netlink: polled, alone: true},
-	{name: "unmount-tracing", tries: "bpffs and tracefs unmounted in a mount namespace of its own", event: both(executes(1, "mark", "after-unmount"), power(event.Mount, event.OpUnmount)), netlink: noPower, alone: true},
-	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: both(killed(19), executes(1, "mark", "while-stopped")), covered: told("did not run", "stopped", "starved"), alone: true},
+	{name: "unmount-tracing", tries: "bpffs and tracefs unmounted in a mount namespace of its own", event: all(executes(1, "mark", "after-unmount"), power(event.Mount, event.OpUnmount)), netlink: noPower, alone: true},
+	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: all(killed(19), executes(1, "mark", "while-stopped")), covered: told("did not run", "stopped", "starved"), alone: true},
 	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: unclosed, alone: true},
 	{name: "ptrace-monitor", tries: "ptrace of the monitor", event: onTarget(event.Ptrace, event.OpAttach), alone: true},
 	{name: "read-monitor", tries: "the monitor's memory opened", event: onTarget(event.MemAccess), netlink: noPower, alone: true},
-	{name: "detach-links", tries: "the monitor's BPF links detached by force", event: power(event.BPF, event.OpDetach), covered: told("detached"), netlink: outcome{reason: "it has no links to detach"}, alone: true},
-	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted", event: power(event.BPF, event.OpMapUpdate), covered: told("map"), netlink: outcome{reason: "it has no maps"}, alone: true},
-	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced", event: power(event.BPF, event.OpObject), covered: told("ring"), netlink: outcome{reason: "it has no rings"}, alone: true},
+	{name: "detach-links", tries: "the monitor's BPF links detached by force, then work", event: all(power(event.BPF, event.OpDetach), told("was detached"), executes(1, "mark", "detached"), asks(1, "armed-again.test")), netlink: outcome{reason: "it has no links to detach"}, alone: true},
+	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted, then a credential read", event: all(power(event.BPF, event.OpMapUpdate), credential, func(s *scene) bool {
+		return s.truth == "0" || told("frozen")(s)
+	}), netlink: outcome{reason: "it has no maps"}, alone: true},
+	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced over 20 executions, then another", event: all(power(event.BPF, event.OpObject), func(s *scene) bool {
+		return executes(20, "mark", "swallowed")(s) && s.truth == "0" || told("reads the priority ring", "stolen")(s)
+	}, executes(1, "mark", "after-the-theft")), netlink: outcome{reason: "it has no rings"}, alone: true},
 	{name: "forge-log", tries: "root writes into the open log", event: opens(".jsonl.zst", event.Write), covered: func(s *scene) bool { return !s.valid }, netlink: outcome{reason: "the monitor writes over it at its own place: the evidence is whole"}, alone: true},
 }

@@ -353,7 +353,11 @@ func init() {
 	})
 	onLoopback("dns-forged-answer", func(string) error {
 		resolver("203.0.113.9:53")
-		return ask("203.0.113.9:53", "allowed.test")
+		if err := ask("203.0.113.9:53", "allowed.test"); err != nil {
+			return err
+		}
+		serve("tcp4", other)
+		return dial("tcp", other)("")
 	})
 	onLoopback("dns-over-tcp", func(string) error { return askTCP("tcp-dns.test", false) })
 	onLoopback("dns-over-tcp-split", func(string) error { return askTCP("split-dns.test", true) })

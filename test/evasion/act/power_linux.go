@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -225,32 +226,46 @@ func init() {
 	})
 	onMonitor("read-monitor", func(pid int) error { _, _ = os.Open(fmt.Sprintf("/proc/%d/mem", pid)); return nil })
 	onMonitor("detach-links", func(pid int) error {
+		if err := network(); err != nil {
+			return err
+		}
+		resolver("198.51.100.7:53")
 		ids, err := held(pid, "link_id")
 		if err != nil {
 			return err
 		}
-		n := 0
+		gone := map[uint32]bool{}
 		for _, id := range ids {
 			l, err := link.NewFromID(link.ID(id))
 			if err != nil {
 				continue // a kind that the library does not know
 			}
 			if l.Detach() == nil {
-				n++
+				gone[id] = true
 			}
 			l.Close()
 		}
-		if n == 0 && len(ids) > 0 {
+		if len(gone) == 0 && len(ids) > 0 {
 			return fmt.Errorf("none of %d links could be detached", len(ids))
 		}
-		time.Sleep(time.Second) // over a check of the links
-		return nil
+		if err := self("mark", "detached").Run(); err != nil {
+			return err
+		}
+		// What is done when the monitor has had the time to arm again must show.
+		if err := eventually("links that were detached are armed again", func() bool {
+			now, err := held(pid, "link_id")
+			return err == nil && len(now) >= len(ids) && !slices.ContainsFunc(now, func(id uint32) bool { return gone[id] })
+		}); err != nil && len(ids) > 0 {
+			return err
+		}
+		return ask("198.51.100.7:53", "armed-again.test")
 	})
 	onMonitor("empty-maps", func(pid int) error {
 		ids, err := held(pid, "map_id")
 		if err != nil {
 			return err
 		}
+		tried, done := 0, 0
 		for _, id := range ids {
 			m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 			if err != nil {
@@ -260,20 +275,35 @@ func init() {
 			case ebpf.Hash, ebpf.LRUHash:
 				for range 1000 {
 					key, err := m.NextKeyBytes(nil)
-					if err != nil || key == nil || m.Delete(key) != nil {
+					if err != nil || key == nil {
+						break
+					}
+					tried++
+					if m.Delete(key) != nil {
 						break // refused where user space may only read: the attempt counts
 					}
+					done++
 				}
 			}
 			m.Close()
 		}
-		return nil
+		if tried == 0 && len(ids) > 0 {
+			return fmt.Errorf("none of %d maps had an entry", len(ids))
+		}
+		if err := canary(); err != nil {
+			return err
+		}
+		if err := self("reader", ".npmrc").Run(); err != nil {
+			return err
+		}
+		return os.WriteFile("truth", []byte(itoa(done)), 0o600)
 	})
 	onMonitor("advance-ring", func(pid int) error {
 		ids, err := held(pid, "map_id")
 		if err != nil {
 			return err
 		}
+		moved := 0
 		for i := range 20 {
 			if err := self("mark", "swallowed", itoa(i)).Run(); err != nil {
 				return err
@@ -291,12 +321,17 @@ func init() {
 					p, err := unix.Mmap(m.FD(), int64(os.Getpagesize()), os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED)
 					if err == nil {
 						*(*uint64)(unsafe.Pointer(&b[0])) = *(*uint64)(unsafe.Pointer(&p[0]))
+						moved++
 					}
 				}
 			}
 			m.Close()
 		}
-		return nil // none moved: refused, and the attempt counts
+		time.Sleep(2 * time.Second) // over some rounds of the monitor, in which it must have told
+		if err := self("mark", "after-the-theft").Run(); err != nil {
+			return err
+		}
+		return os.WriteFile("truth", []byte(itoa(moved)), 0o600)
 	})
 	acts["unmount-tracing"] = func(string) error {
 		return ownMounts(func() error {

@@ -229,10 +229,15 @@ func copySelf(w io.Writer) error {
 
 // appears waits for a file that another process makes.
 func appears(path string) error {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
-			return nil
+	return eventually(path+" is there", func() bool { _, err := os.Stat(path); return err == nil })
+}
+
+// eventually waits for ten seconds at most until something is so.
+func eventually(what string, ok func() bool) error {
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it did not come to be that %s", what)
 		}
 	}
-	return fmt.Errorf("%s did not appear", path)
+	return nil
 }
