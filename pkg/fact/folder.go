@@ -52,6 +52,8 @@ type Folder struct {
 	answered  bool // a resolver's answer was seen
 	// configured are the resolvers that the machine's own settings name.
 	configured map[netip.Addr]bool
+	// served are the addresses at which the job answers as a resolver.
+	served map[netip.Addr]bool
 
 	path      path
 	key, lkey []byte
@@ -158,10 +160,10 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 // Resolver reports whether an address may be a resolver that the machine is
 // configured with. Those that its settings name count, and since a container's
 // settings are its own, any of the machine, its network and its cloud, but for
-// one that the job listens as itself.
+// one that the job is itself.
 func (f *Folder) Resolver(a netip.AddrPort) bool {
 	addr := a.Addr().Unmap()
-	if a.Port() != 53 || addr.IsLoopback() && f.listening[53] {
+	if a.Port() != 53 || f.served[addr] || addr.IsLoopback() && (f.listening[53] || f.served[netip.IPv4Unspecified()]) {
 		return false
 	}
 	return local(addr) || f.configured[addr]
@@ -179,6 +181,23 @@ func (f *Folder) AddResolver(addr netip.Addr) {
 		f.configured[addr.Unmap()] = true
 	}
 }
+
+// Serves says that the job answers as a resolver at addr itself. An unspecified
+// addr stands for every address of this machine.
+func (f *Folder) Serves(addr netip.Addr) {
+	if f.served == nil {
+		f.served = make(map[netip.Addr]bool)
+	}
+	if addr = addr.Unmap().WithZone(""); addr.IsUnspecified() {
+		addr = netip.IPv4Unspecified()
+	}
+	if len(f.served) < maxServed {
+		f.served[addr] = true
+	}
+}
+
+// maxServed bounds the addresses at which a job may answer as a resolver.
+const maxServed = 256
 
 // Canonical returns the canonical form of what a finding is about, so that it
 // is the same in the next run: a path as in a fact, anything else as it is.

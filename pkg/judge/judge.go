@@ -107,6 +107,12 @@ func (j *Judge) resolver(ev *event.Event) {
 	if ev.Kind == event.Note && ev.Via == event.ViaMonitor && ev.Dst.IsValid() {
 		j.folder.AddResolver(ev.Dst.Addr())
 	}
+	// UDP has no listen: who sends from the port answers there. The first such
+	// send is told before the answer that it is.
+	if (ev.Kind == event.Listen || ev.Kind == event.Send) && ev.Src.Port() == 53 && ev.Via == event.ViaLineage {
+		j.folder.Serves(ev.Src.Addr())
+		j.names.Serves(ev.Src.Addr())
+	}
 	if ev.Kind != event.DNS && ev.Kind != event.Note || len(j.known) >= maxResolvers || !j.folder.Resolver(ev.Dst) || j.known[ev.Dst.Addr()] {
 		return
 	}

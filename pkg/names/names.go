@@ -29,7 +29,7 @@ const (
 	Loopback              // no name: the address is this machine's own
 	Hosts                 // an entry of /etc/hosts
 	DNS                   // an answer of a configured resolver
-	ClaimedDNS            // an answer of some other resolver, which may be the job's own, or one that nobody asked for
+	ClaimedDNS            // an answer of some other resolver, or of the job's own, or one that nobody asked for
 	SNI                   // the client's TLS server name on this very socket
 	HTTP                  // the host of a request on this very socket
 
@@ -103,6 +103,7 @@ type Table struct {
 	hosts     map[netip.Addr][]redact.Text
 	entries   int
 	resolvers map[netip.Addr]bool
+	served    map[netip.Addr]bool // the zero address for all of this machine's
 	tree      *process.Tree
 	evicted   uint64
 	chain     []redact.Text
@@ -125,6 +126,30 @@ func (t *Table) AddResolver(addr netip.Addr) {
 		t.resolvers = make(map[netip.Addr]bool)
 	}
 	t.resolvers[plain(addr)] = true
+}
+
+// Serves says that what is watched answers as a resolver at addr itself: what
+// is asked there is [ClaimedDNS], whatever the machine is configured with. An
+// unspecified addr stands for every address of this machine.
+func (t *Table) Serves(addr netip.Addr) {
+	if t.served == nil {
+		t.served = make(map[netip.Addr]bool)
+	}
+	if addr = plain(addr); addr.IsUnspecified() {
+		addr = netip.Addr{}
+	}
+	if len(t.served) < maxServed {
+		t.served[addr] = true
+	}
+}
+
+// maxServed bounds the addresses at which a job may answer as a resolver.
+const maxServed = 256
+
+// own reports whether who answered is of those who are watched.
+func (t *Table) own(ev *event.Event) bool {
+	at := plain(ev.Dst.Addr())
+	return t.served[at] || t.served[netip.Addr{}] && (at.IsLoopback() || at == plain(ev.Src.Addr()))
 }
 
 // AddHosts takes in an entry of /etc/hosts. Of several names of one
@@ -173,7 +198,7 @@ var unasked = redact.Const("unasked")
 // about other names are what a hostile resolver would add, and are not read.
 func (t *Table) answer(ev *event.Event) {
 	how := DNS
-	if ev.Detail == unasked || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
+	if ev.Detail == unasked || t.own(ev) || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
 		how = ClaimedDNS
 	}
 	name := Canonical(ev.Name)

@@ -197,6 +197,42 @@ func TestWithoutConfiguredResolversEveryAnswerCounts(t *testing.T) {
 	}
 }
 
+func TestWhatTheJobAnswersItselfIsAClaim(t *testing.T) {
+	answer := func(src, dst string) *event.Event {
+		return &event.Event{
+			Kind: event.DNS, Actor: actor(10), OK: true, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst), Name: text("good.example"),
+			Answers: []event.Answer{{Name: text("good.example"), Type: typeA, Addr: netip.MustParseAddr("192.0.2.1")}},
+		}
+	}
+	tests := []struct {
+		name, serves, src, dst string
+		want                   How
+	}{
+		{"a configured resolver", "", "127.0.0.1:4000", "127.0.0.53:53", DNS},
+		{"one of the job's at its address", "127.0.0.53", "127.0.0.1:4000", "127.0.0.53:53", ClaimedDNS},
+		{"one of the job's at another", "127.0.0.1", "127.0.0.1:4000", "127.0.0.53:53", DNS},
+		{"one of the job's at all addresses", "0.0.0.0", "127.0.0.1:4000", "127.0.0.53:53", ClaimedDNS},
+		{"at all addresses of IPv6, which takes in IPv4", "::", "127.0.0.1:4000", "127.0.0.53:53", ClaimedDNS},
+		{"at all addresses, asked at one that is not loopback", "0.0.0.0", "10.0.0.5:4000", "10.0.0.5:53", ClaimedDNS},
+		{"at all addresses, and another machine was asked", "0.0.0.0", "10.0.0.5:4000", "10.0.0.1:53", DNS},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table := New(100)
+			for _, a := range []string{"127.0.0.53", "10.0.0.1", "10.0.0.5"} {
+				table.AddResolver(netip.MustParseAddr(a))
+			}
+			if tt.serves != "" {
+				table.Serves(netip.MustParseAddr(tt.serves))
+			}
+			table.Apply(answer(tt.src, tt.dst))
+			if got := table.Lookup(actor(10), netip.MustParseAddr("192.0.2.1"), 0); got.How != tt.want || got.Backed != (tt.want == DNS) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 // verify fails where the table's links contradict each other.
 func verify(tb testing.TB, t *Table) {
 	tb.Helper()
