@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,7 +81,7 @@ func (s *scene) count(kind event.Kind, ok func(*event.Event) bool) (n int) {
 }
 
 // watch runs acts under one monitor and gives their scenes.
-func watch(t *testing.T, sensor string, acts ...string) map[string]*scene {
+func watch(t *testing.T, sensor string, host bool, acts ...string) map[string]*scene {
 	t.Helper()
 	dir, home := t.TempDir(), t.TempDir()
 	for _, name := range acts {
@@ -90,7 +92,11 @@ func watch(t *testing.T, sensor string, acts ...string) map[string]*scene {
 			before[name](t, filepath.Join(dir, name))
 		}
 	}
-	cmd := exec.Command(binary, append([]string{"run", "--sensor", sensor, "--", act, "all", dir}, acts...)...)
+	args := []string{"run", "--sensor", sensor}
+	if host {
+		args = append(args, "--host")
+	}
+	cmd := exec.Command(binary, append(append(args, "--", act, "all", dir), acts...)...)
 	cmd.Dir, cmd.Env = home, append(os.Environ(), "HOME="+home)
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
@@ -173,8 +179,12 @@ func (s *scene) pick(name string) {
 
 // before prepares what is there before the monitor.
 var before = map[string]func(t *testing.T, dir string){
-	"ask-daemon":   startDaemon,
-	"daemon-works": startDaemon,
+	"ask-daemon":          daemon("daemon"),
+	"daemon-works":        daemon("daemon"),
+	"daemon-on-host":      daemon("daemon"),
+	"existing-connection": daemon("connected"),
+	"handed-to-daemon":    daemon("sends"),
+	"daemon-sends":        daemon("sends"),
 
 	"ask-tmux": func(t *testing.T, dir string) {
 		sock := filepath.Join(dir, "daemon.sock")
@@ -183,26 +193,133 @@ var before = map[string]func(t *testing.T, dir string){
 		}
 		t.Cleanup(func() { _ = exec.Command("tmux", "-S", sock, "kill-server").Run() })
 	},
+	"ask-at": func(t *testing.T, dir string) {
+		folder(t, dir, "jobs", "daemon", 0o1770)
+		folder(t, dir, "out", "daemon", 0o1770)
+		folder(t, dir, "run", "root", 0o755)
+		// at(1) counts its jobs in a file that the package makes.
+		if err := os.WriteFile(filepath.Join(dir, "jobs/.SEQ"), []byte("00000\n"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, "jobs/.SEQ"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		service(t, dir, "run/atd.pid", "mount --bind jobs /var/spool/cron/atjobs && mount --bind out /var/spool/cron/atspool && mount --bind run /run && exec atd -f -l 1000")
+	},
+	"ask-cron": func(t *testing.T, dir string) {
+		folder(t, dir, "tabs", "root", 0o1730)
+		folder(t, dir, "none", "root", 0o755)
+		// cron looks again where the folder is not of the second that it was.
+		if old := time.Now().Add(-time.Hour); os.Chtimes(filepath.Join(dir, "tabs"), old, old) != nil {
+			t.Fatal("the time of tabs cannot be set")
+		}
+		folder(t, dir, "run", "root", 0o755)
+		// Nothing of the machine's own is due here.
+		service(t, dir, "run/crond.pid", "mount --bind tabs /var/spool/cron/crontabs && mount --bind none /etc/cron.d && mount --bind /dev/null /etc/crontab && mount --bind run /run && exec cron -f")
+	},
+	"ask-systemd": func(t *testing.T, dir string) {
+		folder(t, dir, "run", "root", 0o755)
+		folder(t, dir, "run/user", "root", 0o700)
+		folder(t, dir, "run/systemd/system", "root", 0o755) // the mark of a machine that systemd has started
+		service(t, dir, "run/user/systemd/private", "mount --bind run /run && export XDG_RUNTIME_DIR=/run/user && exec /lib/systemd/systemd --user --log-target=console --unit=basic.target")
+	},
+	"ask-dbus": func(t *testing.T, dir string) {
+		folder(t, dir, "services", "root", 0o755)
+		for name, text := range map[string]string{
+			"bus.conf": fmt.Sprintf(`<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>session</type><listen>unix:path=%s/system_bus_socket</listen><servicedir>%[1]s/services</servicedir>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>
+`, dir),
+			"services/test.Canary.service": fmt.Sprintf("[D-BUS Service]\nName=test.Canary\nExec=%s touched %s by-daemon\n", act, filepath.Join(dir, "done")),
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		service(t, dir, "system_bus_socket", "exec dbus-daemon --config-file=bus.conf --nofork")
+	},
 }
 
-func startDaemon(t *testing.T, dir string) {
+func folder(t *testing.T, dir, name, owner string, mode uint32) {
 	t.Helper()
-	cmd := exec.Command(act, "daemon", filepath.Join(dir, "daemon.sock"))
-	out, err := cmd.StdoutPipe()
+	path := filepath.Join(dir, name)
+	u, err := user.Lookup(owner)
 	if err == nil {
-		err = cmd.Start()
+		err = os.MkdirAll(path, 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the daemon says %q, %v", line, err)
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	if err := os.Chown(path, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// service starts a daemon in a mount namespace of its own, and waits for the
+// file that it makes when it is up.
+func service(t *testing.T, dir, up, script string) {
+	t.Helper()
+	cmd := exec.Command("unshare", "--mount", "sh", "-ec", script)
+	cmd.Dir = dir
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &said, &said, time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, up)); err == nil {
+			return
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s: %v: %s", script, err, &said)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: it does not come up", script)
+		}
+	}
+}
+
+// daemon starts the act's program in a role, with a socket daemon.sock.
+func daemon(role string) func(t *testing.T, dir string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		cmd := exec.Command(act, role, filepath.Join(dir, "daemon.sock"))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+			t.Fatalf("the daemon says %q, %v", line, err)
+		}
 	}
 }
 
 func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
-	for _, p := range []string{"ip", "tmux", "gcore"} {
+	for _, p := range []string{"ip", "tmux", "gcore", "unshare", "python3", "atd", "at", "cron", "crontab", "/lib/systemd/systemd", "systemd-run", "dbus-daemon", "dbus-send"} {
 		if _, err := exec.LookPath(p); err != nil {
 			t.Skipf("%s is not installed", p)
 		}
@@ -220,10 +337,10 @@ func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
 	}
 	got := map[string]map[string]string{}
 	for _, sensor := range []string{"ebpf", "netlink"} {
-		scenes := watch(t, sensor, together...)
+		scenes := watch(t, sensor, false, together...)
 		for _, c := range cases {
 			if c.alone {
-				scenes[c.name] = watch(t, sensor, c.name)[c.name]
+				scenes[c.name] = watch(t, sensor, c.host, c.name)[c.name]
 			}
 		}
 		got[sensor] = map[string]string{}

@@ -27,11 +27,12 @@ func (o outcome) String() string {
 }
 
 var (
-	polled   = outcome{"sockets are read from tables now and then, in the namespaces that it knows of", true}
-	noSocket = outcome{reason: "no table holds it"}
-	noPower  = outcome{reason: "no source tells this system call"}
-	noWords  = outcome{reason: "it reads no traffic"}
-	noFile   = outcome{reason: "it tells no opening of files"}
+	luckyExec = outcome{"/proc may be gone before it is read", true}
+	polled    = outcome{"sockets are read from tables now and then, in the namespaces that it knows of", true}
+	noSocket  = outcome{reason: "no table holds it"}
+	noPower   = outcome{reason: "no source tells this system call"}
+	noWords   = outcome{reason: "it reads no traffic"}
+	noFile    = outcome{reason: "it tells no opening of files"}
 )
 
 type evasion struct {
@@ -40,6 +41,7 @@ type evasion struct {
 	covered       func(*scene) bool // or a gap or tamper event covers the moment
 	ebpf, netlink outcome
 	alone         bool // disturbs others: a run of its own
+	host          bool // with `run --host`, in a run of its own
 }
 
 func anyEvent(*event.Event) bool { return true }
@@ -126,6 +128,19 @@ func asks(n int, suffix string) func(*scene) bool {
 	}
 }
 
+// claimed: the act's own answer for a name was asked for, and the connection
+// to where it leads is of an address that some resolver claims has that name.
+func claimed(name string) func(*scene) bool {
+	return func(s *scene) bool {
+		return asks(1, name)(s) && s.has(event.Connect, func(e *event.Event) bool {
+			n := s.judge.Names().Lookup(e.Actor, e.Dst.Addr(), e.Sock)
+			return e.Dst.String() == "203.0.113.9:7002" && n.How == names.ClaimedDNS && n.Name.Is(name) && !n.Backed
+		}) && slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool {
+			return f.Verb == fact.Connect && f.Object.Is("203.0.113.9:7002") && f.How.Is("literal")
+		}) && !slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool { return f.Host.Is(name) && f.Verb == fact.Connect })
+	}
+}
+
 func hello(dst, name string) func(*scene) bool {
 	return func(s *scene) bool {
 		return s.has(event.TLS, func(e *event.Event) bool { return e.Dst.String() == dst && e.Name.Is(name) })
@@ -137,7 +152,7 @@ func power(kind event.Kind, op event.Op) func(*scene) bool {
 }
 
 // heldBy: the connection is told as that of the image in this role.
-func heldBy(role string) func(*scene) bool {
+func heldBy(role, dst string) func(*scene) bool {
 	return func(s *scene) bool {
 		actors := map[event.Actor]bool{}
 		for i := range s.mine {
@@ -145,13 +160,22 @@ func heldBy(role string) func(*scene) bool {
 				actors[e.Actor] = true
 			}
 		}
-		return s.has(event.Connect, func(e *event.Event) bool { return actors[e.Actor] && e.Dst.String() == peer })
+		return s.has(event.Connect, func(e *event.Event) bool { return actors[e.Actor] && e.Dst.String() == dst })
 	}
 }
 
-func moved(bytes uint64) func(*scene) bool {
+// takesOver: a connection came over a Unix socket, and is told as the taker's.
+func takesOver(s *scene) bool {
+	return s.has(event.Connect, func(e *event.Event) bool {
+		return e.Dst.String() == peer && e.Detail.Is("the connection came over a Unix socket")
+	})
+}
+
+func moved(bytes uint64) func(*scene) bool { return movedTo(peer, bytes) }
+
+func movedTo(dst string, bytes uint64) func(*scene) bool {
 	return func(s *scene) bool {
-		return s.has(event.Flow, func(e *event.Event) bool { return e.Dst.String() == peer && e.Sent >= bytes })
+		return s.has(event.Flow, func(e *event.Event) bool { return e.Dst.String() == dst && e.Sent >= bytes })
 	}
 }
 
@@ -186,11 +210,54 @@ func killed(signal int) func(*scene) bool {
 	}
 }
 
+// requested: what the daemon started is told, with the act for its reason.
+func requested(s *scene) bool { return s.works(event.ViaRequest) }
+
+func hostWork(s *scene) bool { return s.works(event.ViaHost) }
+
+// works reports whether what a daemon did for the act is in the evidence, for
+// this reason.
+func (s *scene) works(via event.Via) bool {
+	return slices.ContainsFunc(s.all, func(e event.Event) bool {
+		return e.Kind == event.Exec && e.Via == via && len(e.Argv) > 2 && e.Argv[len(e.Argv)-1].Is("by-daemon") &&
+			(e.Argv[1].Is("mark") || e.Argv[2].Is(s.dir+"/done"))
+	})
+}
+
+// made gives the inode that the act made under a name.
+func (s *scene) made(name string) (id event.FileID) {
+	for i := range s.mine {
+		if e := &s.mine[i]; e.Kind == event.Open && e.Access&event.Create != 0 && e.Path.Is(s.dir+"/"+name) {
+			id = e.File
+		}
+	}
+	return id
+}
+
+// writesTo: an inode that was made as source.go is opened for writing under
+// another name.
+func writesTo(name string) func(*scene) bool {
+	return func(s *scene) bool {
+		source := s.made("source.go")
+		return source != event.FileID{} && s.has(event.Open, func(e *event.Event) bool {
+			return e.File == source && e.Access&event.Write != 0 && strings.HasSuffix(e.Path.String(), "/"+name)
+		})
+	}
+}
+
 const peer = "198.51.100.7:7001"
 
 var cases = []evasion{
 	// Processes.
 	{name: "double-fork", tries: "fork, setsid, fork, parent gone; then connect", event: to(peer), netlink: polled},
+	{name: "outlives-parent", tries: "connects when the process that started it, as a step, has ended", event: to(peer), netlink: polled},
+	{name: "outlives-recording", tries: "still runs when the command that is watched has ended", event: func(s *scene) bool {
+		return slices.ContainsFunc(s.all, func(e event.Event) bool {
+			return e.Kind == event.End && slices.ContainsFunc(e.Survivors, func(p event.Survivor) bool {
+				return p.Actor.PID == s.pid() && strings.HasSuffix(p.Exe.String(), "/sleep")
+			})
+		})
+	}, alone: true},
 	{name: "pid-reuse", tries: "a pid given out again at once (ns_last_pid), another program in it", event: func(s *scene) bool {
 		starts := map[int64]string{}
 		for i := range s.mine {
@@ -203,28 +270,30 @@ var cases = []evasion{
 			first, second = first || a == "first", second || a == "second"
 		}
 		return first && second
-	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	}, netlink: luckyExec},
 	{name: "argv-rewrite", tries: "own argv overwritten, comm set to npm by prctl, PR_SET_MM; then connect", event: func(s *scene) bool { return executes(1, "masked", peer)(s) && to(peer)(s) }, netlink: polled},
 	{name: "argv0-forged", tries: "argv[0] says npm", event: func(s *scene) bool {
 		return s.has(event.Exec, func(e *event.Event) bool {
 			return len(e.Argv) > 0 && e.Argv[0].Is("npm") && strings.HasSuffix(e.Exe.String(), "/act")
 		})
-	}, netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "memfd-exec", tries: "a program in a memfd executed", event: image(event.Memfd), netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "fexecve-deleted", tries: "execveat of an open file whose name is gone", event: image(event.Deleted), netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "mark", "from-stdin"), netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script), netlink: outcome{"/proc may be gone before it is read", true}},
-	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: outcome{"/proc may be gone before it is read", true}},
+	}, netlink: luckyExec},
+	{name: "memfd-exec", tries: "a program in a memfd executed", event: image(event.Memfd), netlink: luckyExec},
+	{name: "fexecve-deleted", tries: "execveat of an open file whose name is gone", event: image(event.Deleted), netlink: luckyExec},
+	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "mark", "from-stdin"), netlink: luckyExec},
+	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script), netlink: luckyExec},
+	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: luckyExec},
+	{name: "posix-spawn-storm", tries: "300 processes by posix_spawn, all before the first is waited for", event: executes(300, "mark", "spawned"), netlink: luckyExec},
 	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
+	{name: "unshare", tries: "unshare into new mount and net namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpUnshare)), netlink: noPower},
 	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: noPower},
 	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer), netlink: polled},
-	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "mark", "forged"), netlink: outcome{"/proc may be gone before it is read", true}},
+	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "mark", "forged"), netlink: luckyExec},
 	{name: "setuid", tries: "becomes nobody, then executes", event: func(s *scene) bool {
 		return s.has(event.Exec, func(e *event.Event) bool { return e.UID == 65534 })
-	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	}, netlink: luckyExec},
 	{name: "long-argv", tries: "an argument of nearly 128 KiB before the one that matters", event: func(s *scene) bool {
 		return s.has(event.Exec, func(e *event.Event) bool { return e.ArgvBytes > 128<<10-200 })
-	}, netlink: outcome{"/proc may be gone before it is read", true}},
+	}, netlink: luckyExec},
 	{name: "odd-names", tries: "invalid UTF-8, terminal escapes, Markdown and newlines in names and arguments", event: func(s *scene) bool {
 		for _, n := range []string{"bad-", "esc-", "md-", "line-"} {
 			if !s.has(event.Exec, func(e *event.Event) bool { return len(e.Argv) > 2 && strings.HasPrefix(e.Argv[2].String(), n) }) ||
@@ -237,6 +306,9 @@ var cases = []evasion{
 
 	// Network.
 	{name: "short-connection", tries: "connect and close at once", event: to(peer), netlink: polled},
+	{name: "connect-flood", tries: "3,000 connections one after the other, then one elsewhere by another process", event: all(heldBy("connect", "203.0.113.9:7002"), func(s *scene) bool {
+		return s.count(event.Connect, func(e *event.Event) bool { return e.Dst.String() == peer }) >= 3000
+	}), covered: told("lost"), netlink: polled},
 	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: polled},
 	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
 	{name: "uring-connect", tries: "connect by io_uring", event: to(peer), netlink: polled},
@@ -245,6 +317,7 @@ var cases = []evasion{
 	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer), netlink: polled},
 	{name: "private-range", tries: "a peer in 10.0.0.0/8", event: to("10.9.8.7:7001"), netlink: polled},
 	{name: "metadata-address", tries: "the cloud's metadata address 169.254.169.254", event: to("169.254.169.254:80"), netlink: polled},
+	{name: "azure-address", tries: "the address of Azure's own services, 168.63.129.16", event: to("168.63.129.16:32526"), netlink: polled},
 	{name: "ipv6", tries: "IPv6", event: to("[2001:db8::7]:7001"), netlink: polled},
 	{name: "ipv6-link-local", tries: "a link-local IPv6 peer", event: to("[fe80::7]:7001"), netlink: polled},
 	{name: "v4-mapped", tries: "an IPv4 peer through an IPv6 socket", event: func(s *scene) bool { return to(peer)(s) || to("[::ffff:198.51.100.7]:7001")(s) }, netlink: polled},
@@ -262,9 +335,13 @@ var cases = []evasion{
 	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, anyEvent) }, netlink: noSocket},
 	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
 	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
-	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker"), netlink: polled},
+	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker", peer), netlink: polled},
 	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: all(to(peer), moved(5000)), netlink: polled},
+	{name: "existing-connection", tries: "a connection of before the recording, taken from another process and used", event: takesOver, netlink: polled},
+	{name: "handed-to-daemon", tries: "a connection handed to a daemon of before: the connection, and to whom it was handed", event: all(to(peer), unixTo("daemon.sock")), netlink: noSocket},
+	{name: "daemon-sends", tries: "what that daemon then sends on it", event: moved(5000), ebpf: outcome{reason: "the connection is the daemon's from then on, which is not of the watched lineage; it and the handing over are told (handed-to-daemon)"}, netlink: outcome{reason: "the connection is the daemon's from then on"}},
 	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: polled},
+	{name: "allowed-upload", tries: "two megabytes to a name that may be allowed", event: all(hello("203.0.113.9:443", "allowed.test"), movedTo("203.0.113.9:443", 2000000)), netlink: noWords},
 	{name: "address-rewritten", tries: "the address rewritten by another thread during connect", event: func(s *scene) bool {
 		want, _ := strconv.Atoi(s.truth)
 		return s.count(event.Connect, func(e *event.Event) bool { return e.Dst.String() == "203.0.113.9:7002" }) >= want
@@ -273,19 +350,16 @@ var cases = []evasion{
 
 	// Names.
 	{name: "dns-label-tunnel", tries: "200 lookups with data in their labels", event: asks(200, ".tunnel.test"), netlink: noWords},
-	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own, then a connect there: the name is `claimed by` it, not taken", event: func(s *scene) bool {
-		return asks(1, "allowed.test")(s) && s.has(event.Connect, func(e *event.Event) bool {
-			n := s.judge.Names().Lookup(e.Actor, e.Dst.Addr(), e.Sock)
-			return e.Dst.String() == "203.0.113.9:7002" && n.How == names.ClaimedDNS && n.Name.Is("allowed.test") && !n.Backed
-		}) && slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool {
-			return f.Verb == fact.Connect && f.Object.Is("203.0.113.9:7002") && f.How.Is("literal")
-		}) && !slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool { return f.Host.Is("allowed.test") && f.How.Is("dns") })
-	}, netlink: noWords},
+	{name: "dns-stub", tries: "the same through the resolver at 127.0.0.11 that Docker gives to containers", event: asks(200, ".stub.test"), netlink: noWords},
+	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own, then a connect there: the name is `claimed by` it, not taken", event: claimed("allowed.test"), netlink: noWords},
+	{name: "dns-forged-stub", tries: "the same by one at 127.0.0.1, where a machine's own may be", event: claimed("stubbed.test"), netlink: noWords},
+	{name: "dns-forged-everywhere", tries: "the same by one that listens on all addresses, asked at the loopback", event: claimed("everywhere.test"), netlink: noWords},
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
 	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
 	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
 	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853"), netlink: polled},
 	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
+	{name: "shared-address", tries: "two names lead to one address; the ClientHello of the one that is not declared", event: hello("203.0.113.9:443", "undeclared.test"), netlink: noWords},
 	{name: "domain-fronting", tries: "one name in the ClientHello, another in the request inside", event: func(s *scene) bool {
 		return s.has(event.HTTP, func(e *event.Event) bool { return e.Name.Is("hidden.test") })
 	}, ebpf: outcome{reason: "the second name is inside the encryption; the connection and its first name are told"}, netlink: noWords},
@@ -307,6 +381,9 @@ var cases = []evasion{
 	{name: "mmap", tries: "by mmap", event: credential, netlink: noFile},
 	{name: "sendfile", tries: "by sendfile", event: credential, netlink: noFile},
 	{name: "copy-file-range", tries: "by copy_file_range", event: credential, netlink: noFile},
+	{name: "splice", tries: "by splice, through a pipe into a connection", event: all(credential, moved(4096)), netlink: noFile},
+	{name: "tee", tries: "by splice, tee and splice, through two pipes into a connection", event: all(credential, moved(4096)), netlink: noFile},
+	{name: "vmsplice", tries: "by mmap, vmsplice and splice into a connection: nothing is read or written", event: all(credential, moved(4096)), netlink: noFile},
 	{name: "inherited-fd", tries: "opened by the parent, read by the child", event: credential, netlink: noFile},
 	{name: "uring-openat", tries: "opened by io_uring", event: credential, netlink: noFile},
 	{name: "uring-direct", tries: "opened by io_uring as a direct descriptor", event: credential, netlink: noFile},
@@ -316,6 +393,10 @@ var cases = []evasion{
 	{name: "path-rewritten", tries: "the path rewritten by another thread during open", event: credential, netlink: noFile},
 	{name: "deep-path", tries: "a file 5,000 bytes deep", event: opens("/deep-file", event.Create), netlink: noFile},
 	{name: "mmap-write", tries: "a source changed through mmap", event: opens("source.go", event.Write), netlink: noFile},
+	{name: "copied-over", tries: "a source overwritten by copy_file_range", event: opens("source.go", event.Write), netlink: noFile},
+	{name: "spliced-over", tries: "by splice", event: opens("source.go", event.Write), netlink: noFile},
+	{name: "hard-link-write", tries: "through a hard link of another name", event: writesTo("innocent"), netlink: noFile},
+	{name: "bind-mount-write", tries: "through a bind mount at another name", event: writesTo("new"), netlink: noFile},
 	{name: "rename-over", tries: "a source replaced by rename", event: func(s *scene) bool {
 		return s.has(event.Rename, func(e *event.Event) bool { return strings.HasSuffix(e.NewPath.String(), "/source.go") })
 	}, netlink: noFile},
@@ -336,16 +417,16 @@ var cases = []evasion{
 	{name: "pidfd-getfd", tries: "another's descriptor by pidfd_getfd", event: onTarget(event.Ptrace, event.OpOther), netlink: noPower},
 
 	// Handed to another, who was there before.
-	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (systemd, D-Bus and docker do the same)", event: unixTo("daemon.sock"), netlink: noSocket},
+	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (a build daemon does the same)", event: unixTo("daemon.sock"), netlink: noSocket},
 	{name: "daemon-works", tries: "what that daemon then starts", event: func(s *scene) bool {
-		for i := range s.all {
-			if e := &s.all[i]; e.Kind == event.Exec && len(e.Argv) == 3 && e.Argv[2].Is("by-daemon") {
-				return true
-			}
-		}
-		return false
-	}, ebpf: outcome{reason: "it is not of the watched lineage: `run --host` tells it, and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage"}},
+		return s.works(event.ViaRequest) || s.works(event.ViaLineage) || s.works(event.ViaHost)
+	}, ebpf: outcome{reason: "it is not of the watched lineage, nor a daemon that we know: `run --host` tells it (daemon-on-host), and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage, nor a daemon that we know"}},
 	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: all(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
+	{name: "daemon-on-host", tries: "the same with `run --host`", event: hostWork, netlink: luckyExec, host: true, alone: true},
+	{name: "ask-at", tries: "a job of at(1), run by atd", event: requested, netlink: luckyExec},
+	{name: "ask-cron", tries: "a table of crontab(1), run by cron", event: requested, netlink: luckyExec},
+	{name: "ask-systemd", tries: "systemd-run: a service of the user's systemd", event: requested, netlink: luckyExec},
+	{name: "ask-dbus", tries: "D-Bus activation", event: requested, netlink: luckyExec},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.
@@ -363,5 +444,6 @@ var cases = []evasion{
 	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced over 20 executions, then another", event: all(power(event.BPF, event.OpObject), func(s *scene) bool {
 		return executes(20, "mark", "swallowed")(s) && s.truth == "0" || told("reads the priority ring", "stolen")(s)
 	}, executes(1, "mark", "after-the-theft")), netlink: outcome{reason: "it has no rings"}, alone: true},
+	{name: "forge-state", tries: "root puts a manifest of its own beside the open log", event: opens("/manifest.json", event.Create), covered: func(s *scene) bool { return !s.valid }, netlink: outcome{reason: "the monitor writes its own in the place of it: the evidence is whole"}, alone: true},
 	{name: "forge-log", tries: "root writes into the open log", event: opens(".jsonl.zst", event.Write), covered: func(s *scene) bool { return !s.valid }, netlink: outcome{reason: "the monitor writes over it at its own place: the evidence is whole"}, alone: true},
 }

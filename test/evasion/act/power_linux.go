@@ -415,11 +415,70 @@ func init() {
 		_, err = bufio.NewReader(c).ReadString('\n')
 		return err
 	}
-	acts["daemon-works"] = acts["ask-daemon"]
+	acts["daemon-works"], acts["daemon-on-host"] = acts["ask-daemon"], acts["ask-daemon"]
 	acts["ask-tmux"] = func(dir string) error {
 		return exec.Command("tmux", "-S", filepath.Join(dir, "daemon.sock"), "new-window", "-d", "true").Run()
 	}
+	// The real daemons, each in a mount namespace of its own where folders of
+	// the act's stand for those of the machine. The work they do makes a file.
+	asking := func(name string, binds map[string]string, f func(dir, work string) error) {
+		acts[name] = func(dir string) error {
+			me, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			done := filepath.Join(dir, "done")
+			if err := ownMounts(func() error {
+				for from, at := range binds {
+					if err := unix.Mount(filepath.Join(dir, from), at, "", unix.MS_BIND, ""); err != nil {
+						return fmt.Errorf("%s: %w", at, err)
+					}
+				}
+				return f(dir, fmt.Sprintf("%s touched %s by-daemon", me, done))
+			}); err != nil {
+				return err
+			}
+			return eventuallyIn(70*time.Second, "the daemon has done it", func() bool { _, err := os.Stat(done); return err == nil })
+		}
+	}
+	roles["touched"] = func(a []string) error { return os.WriteFile(a[0], nil, 0o600) }
+	asking("ask-at", map[string]string{"jobs": "/var/spool/cron/atjobs", "run": "/run"}, func(_, work string) error {
+		return fed(exec.Command("at", "now"), work+"\n")
+	})
+	asking("ask-cron", map[string]string{"tabs": "/var/spool/cron/crontabs"}, func(_, work string) error {
+		return fed(exec.Command("crontab", "-"), "* * * * * "+work+"\n")
+	})
+	asking("ask-systemd", nil, func(dir, work string) error {
+		cmd := exec.Command("systemd-run", append([]string{"--user", "--collect"}, strings.Fields(work)...)...)
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run", "user"))
+		return fed(cmd, "")
+	})
+	asking("ask-dbus", nil, func(dir, _ string) error { // its file says what the work is
+		return fed(exec.Command("dbus-send", "--bus=unix:path="+filepath.Join(dir, "system_bus_socket"), "--dest=test.Canary", "/", "test.Canary.Do"), "")
+	})
 	acts["ask-spool"] = func(dir string) error {
 		return os.WriteFile(filepath.Join(dir, "spool"), []byte("#!/bin/sh\ntrue\n"), 0o700)
 	}
+	onMonitor("forge-state", func(pid int) error {
+		// Files of our own beside the monitor's log: one that says all is done.
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			return err
+		}
+		for _, e := range fds {
+			p, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, e.Name()))
+			if strings.HasSuffix(p, ".jsonl.zst") {
+				return os.WriteFile(filepath.Join(filepath.Dir(p), "manifest.json"), []byte("{}\n"), 0o600)
+			}
+		}
+		return fmt.Errorf("the monitor has no log open")
+	})
+}
+
+func fed(cmd *exec.Cmd, stdin string) error {
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd.Path, err, out)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -147,6 +148,52 @@ func init() {
 		}
 		return nil
 	}
+	acts["posix-spawn-storm"] = func(string) error {
+		// The C library's own posix_spawn(3), of which Python has the name: all
+		// are started before the first is waited for.
+		me, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		const storm = `import os, sys
+pids = [os.posix_spawn(sys.argv[1], [sys.argv[1], "mark", "spawned", str(i)], {}) for i in range(300)]
+for p in pids: os.waitpid(p, 0)`
+		cmd := exec.Command("python3", "-c", storm, me)
+		cmd.Stderr = os.Stderr
+		return cmd.Run()
+	}
+	acts["unshare"] = func(dir string) error {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		return self("inside", filepath.Join(dir, "done")).Run()
+	}
+	acts["outlives-parent"] = func(string) error {
+		// Who started it is long gone, as a step that has ended, when it connects.
+		if err := network(); err != nil {
+			return err
+		}
+		cmd := self("later", strconv.Itoa(os.Getpid()))
+		cmd.Stdout, cmd.Stderr = nil, nil
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd.Start()
+	}
+	roles["later"] = func(a []string) error {
+		if err := eventually("the parent is gone", func() bool { return strconv.Itoa(os.Getppid()) != a[0] }); err != nil {
+			return err
+		}
+		serve("tcp4", peer)
+		return dial("tcp", peer)("")
+	}
+	acts["outlives-recording"] = func(string) error {
+		cmd := exec.Command("sleep", "20")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		return os.WriteFile("truth", []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
+	}
 	acts["clone-namespaces"] = func(dir string) error {
 		cmd := self("inside", filepath.Join(dir, "done"))
 		cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -233,8 +280,10 @@ func appears(path string) error {
 }
 
 // eventually waits for ten seconds at most until something is so.
-func eventually(what string, ok func() bool) error {
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+func eventually(what string, ok func() bool) error { return eventuallyIn(10*time.Second, what, ok) }
+
+func eventuallyIn(limit time.Duration, what string, ok func() bool) error {
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("it did not come to be that %s", what)
 		}
