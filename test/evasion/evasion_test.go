@@ -188,7 +188,7 @@ var before = map[string]func(t *testing.T, dir string){
 
 	"ask-tmux": func(t *testing.T, dir string) {
 		sock := filepath.Join(dir, "daemon.sock")
-		if out, err := exec.Command("tmux", "-f", "/dev/null", "-S", sock, "new-session", "-d", "sleep 60").CombinedOutput(); err != nil {
+		if out, err := exec.Command("tmux", "-f", "/dev/null", "-S", sock, "new-session", "-d", "sleep 600").CombinedOutput(); err != nil {
 			t.Fatalf("tmux: %v: %s", err, out)
 		}
 		t.Cleanup(func() { _ = exec.Command("tmux", "-S", sock, "kill-server").Run() })
@@ -363,11 +363,15 @@ func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
 			if want.luck {
 				continue
 			}
-			if seen := how != "missed"; seen != (want.reason == "") {
+			if seen := how != "missed"; seen != want.seen(s) {
 				t.Errorf("%s on %s: %s, and the table says %q", c.name, sensor, how, want.reason)
 				if *dump {
 					for i := range s.mine {
-						t.Logf("%s", s.mine[i].AppendJSON(nil))
+						e := &s.mine[i]
+						t.Logf("%s", e.AppendJSON(nil))
+						if e.Kind == event.Connect {
+							t.Logf("that is %+v", s.judge.Names().Lookup(e.Actor, e.Dst.Addr(), e.Sock))
+						}
 					}
 					for i := range s.gaps {
 						t.Logf("%s", s.gaps[i].AppendJSON(nil))
@@ -400,18 +404,21 @@ func TestEachEvasionIsSeenAsTheTableSays(t *testing.T) {
 
 func results() string {
 	var b strings.Builder
-	seen, netlink := 0, 0
+	seen, netlink, luck := 0, 0, 0
 	for _, c := range cases {
 		if c.ebpf.reason == "" {
 			seen++
 		}
-		if c.netlink.reason == "" {
+		switch {
+		case c.netlink.reason == "":
 			netlink++
+		case c.netlink.luck:
+			luck++
 		}
 	}
 	fmt.Fprintf(&b, "# Evasions\n\nWritten by `go test ./test/evasion -update`, which does each of them for real and fails where this is not true.\n"+
 		"Seen: an event with the right actor and object is in the evidence, or a gap that covers the moment.\n\n"+
-		"eBPF sees %d of %d. netlink sees %d for certain.\n\n| case | what it tries | eBPF | netlink |\n|---|---|---|---|\n", seen, len(cases), netlink)
+		"eBPF sees %d of %d. netlink sees %d for certain, and %d more where timing is kind to it.\n\n| case | what it tries | eBPF | netlink |\n|---|---|---|---|\n", seen, len(cases), netlink, luck)
 	for _, c := range cases {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.name, c.tries, c.ebpf, c.netlink)
 	}

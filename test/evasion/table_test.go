@@ -13,22 +13,28 @@ import (
 // outcome is what the table says of one sensor: seen, or the reason of a miss.
 type outcome struct {
 	reason string
-	luck   bool // it depends on the moment: not asserted
+	// luck: it depends on timing, and is not asserted. The reason says on what.
+	luck bool
+	// unless says in which scenes it is seen nonetheless.
+	unless func(*scene) bool
 }
 
 func (o outcome) String() string {
 	switch {
 	case o.luck:
-		return "by luck: " + o.reason
+		return "depends on timing: " + o.reason
 	case o.reason != "":
 		return "missed: " + o.reason
 	}
 	return "seen"
 }
 
+// seen reports whether the scene must be seen.
+func (o outcome) seen(s *scene) bool { return o.reason == "" || o.unless != nil && o.unless(s) }
+
 var (
-	luckyExec = outcome{"/proc may be gone before it is read", true}
-	polled    = outcome{"sockets are read from tables now and then, in the namespaces that it knows of", true}
+	shortExec = outcome{reason: "/proc is read after the exec, and the process may be gone by then", luck: true}
+	shortLink = outcome{reason: "tables of sockets are read now and then (5 ms to a second apart), and who held one that is gone is not known", luck: true}
 	noSocket  = outcome{reason: "no table holds it"}
 	noPower   = outcome{reason: "no source tells this system call"}
 	noWords   = outcome{reason: "it reads no traffic"}
@@ -137,7 +143,7 @@ func claimed(name string) func(*scene) bool {
 			return e.Dst.String() == "203.0.113.9:7002" && n.How == names.ClaimedDNS && n.Name.Is(name) && !n.Backed
 		}) && slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool {
 			return f.Verb == fact.Connect && f.Object.Is("203.0.113.9:7002") && f.How.Is("literal")
-		}) && !slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool { return f.Host.Is(name) && f.Verb == fact.Connect })
+		}) && !slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool { return f.Object.Is(name + ":7002") })
 	}
 }
 
@@ -202,6 +208,11 @@ func told(words ...string) func(*scene) bool {
 	}
 }
 
+// noEntry: the kernel ended the process that made a 32-bit call, since it has none.
+func noEntry(s *scene) bool {
+	return s.truth == "no entry" && s.has(event.Exit, func(e *event.Event) bool { return e.Signal != 0 })
+}
+
 func unclosed(s *scene) bool { return !s.closed }
 
 func killed(signal int) func(*scene) bool {
@@ -220,7 +231,7 @@ func hostWork(s *scene) bool { return s.works(event.ViaHost) }
 func (s *scene) works(via event.Via) bool {
 	return slices.ContainsFunc(s.all, func(e event.Event) bool {
 		return e.Kind == event.Exec && e.Via == via && len(e.Argv) > 2 && e.Argv[len(e.Argv)-1].Is("by-daemon") &&
-			(e.Argv[1].Is("mark") || e.Argv[2].Is(s.dir+"/done"))
+			(e.Argv[1].Is("stays") || e.Argv[2].Is(s.dir+"/done"))
 	})
 }
 
@@ -249,8 +260,8 @@ const peer = "198.51.100.7:7001"
 
 var cases = []evasion{
 	// Processes.
-	{name: "double-fork", tries: "fork, setsid, fork, parent gone; then connect", event: to(peer), netlink: polled},
-	{name: "outlives-parent", tries: "connects when the process that started it, as a step, has ended", event: to(peer), netlink: polled},
+	{name: "double-fork", tries: "fork, setsid, fork, parent gone; then connect", event: to(peer)},
+	{name: "outlives-parent", tries: "connects when the process that started it, as a step, has ended", event: to(peer)},
 	{name: "outlives-recording", tries: "still runs when the command that is watched has ended", event: func(s *scene) bool {
 		return slices.ContainsFunc(s.all, func(e event.Event) bool {
 			return e.Kind == event.End && slices.ContainsFunc(e.Survivors, func(p event.Survivor) bool {
@@ -270,30 +281,30 @@ var cases = []evasion{
 			first, second = first || a == "first", second || a == "second"
 		}
 		return first && second
-	}, netlink: luckyExec},
-	{name: "argv-rewrite", tries: "own argv overwritten, comm set to npm by prctl, PR_SET_MM; then connect", event: func(s *scene) bool { return executes(1, "masked", peer)(s) && to(peer)(s) }, netlink: polled},
+	}, netlink: shortExec},
+	{name: "argv-rewrite", tries: "own argv overwritten, comm set to npm by prctl, PR_SET_MM; then connect", event: func(s *scene) bool { return executes(1, "masked", peer)(s) && to(peer)(s) }, netlink: outcome{reason: "arguments are read after the exec, and may be rewritten by then", luck: true}},
 	{name: "argv0-forged", tries: "argv[0] says npm", event: func(s *scene) bool {
 		return s.has(event.Exec, func(e *event.Event) bool {
 			return len(e.Argv) > 0 && e.Argv[0].Is("npm") && strings.HasSuffix(e.Exe.String(), "/act")
 		})
-	}, netlink: luckyExec},
-	{name: "memfd-exec", tries: "a program in a memfd executed", event: image(event.Memfd), netlink: luckyExec},
-	{name: "fexecve-deleted", tries: "execveat of an open file whose name is gone", event: image(event.Deleted), netlink: luckyExec},
-	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "mark", "from-stdin"), netlink: luckyExec},
-	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script), netlink: luckyExec},
-	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: luckyExec},
-	{name: "posix-spawn-storm", tries: "300 processes by posix_spawn, all before the first is waited for", event: executes(300, "mark", "spawned"), netlink: luckyExec},
+	}},
+	{name: "memfd-exec", tries: "a program in a memfd executed", event: image(event.Memfd)},
+	{name: "fexecve-deleted", tries: "execveat of an open file whose name is gone", event: image(event.Deleted)},
+	{name: "script-stdin", tries: "a script through sh's stdin", event: executes(1, "stays", "from-stdin")},
+	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script)},
+	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: shortExec},
+	{name: "posix-spawn-storm", tries: "300 processes by posix_spawn, all before the first is waited for", event: executes(300, "mark", "spawned"), netlink: shortExec},
 	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
 	{name: "unshare", tries: "unshare into new mount and net namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpUnshare)), netlink: noPower},
 	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: noPower},
-	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer), netlink: polled},
-	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "mark", "forged"), netlink: luckyExec},
+	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer)},
+	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "stays", "forged")},
 	{name: "setuid", tries: "becomes nobody, then executes", event: func(s *scene) bool {
 		return s.has(event.Exec, func(e *event.Event) bool { return e.UID == 65534 })
-	}, netlink: luckyExec},
+	}},
 	{name: "long-argv", tries: "an argument of nearly 128 KiB before the one that matters", event: func(s *scene) bool {
 		return s.has(event.Exec, func(e *event.Event) bool { return e.ArgvBytes > 128<<10-200 })
-	}, netlink: luckyExec},
+	}},
 	{name: "odd-names", tries: "invalid UTF-8, terminal escapes, Markdown and newlines in names and arguments", event: func(s *scene) bool {
 		for _, n := range []string{"bad-", "esc-", "md-", "line-"} {
 			if !s.has(event.Exec, func(e *event.Event) bool { return len(e.Argv) > 2 && strings.HasPrefix(e.Argv[2].String(), n) }) ||
@@ -305,22 +316,22 @@ var cases = []evasion{
 	}, netlink: noFile},
 
 	// Network.
-	{name: "short-connection", tries: "connect and close at once", event: to(peer), netlink: polled},
+	{name: "short-connection", tries: "connect and close at once", event: to(peer), netlink: shortLink},
 	{name: "connect-flood", tries: "3,000 connections one after the other, then one elsewhere by another process", event: all(heldBy("connect", "203.0.113.9:7002"), func(s *scene) bool {
 		return s.count(event.Connect, func(e *event.Event) bool { return e.Dst.String() == peer }) >= 3000
-	}), covered: told("lost"), netlink: polled},
-	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: polled},
+	}), covered: told("lost"), netlink: shortLink},
+	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: shortLink},
 	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
-	{name: "uring-connect", tries: "connect by io_uring", event: to(peer), netlink: polled},
+	{name: "uring-connect", tries: "connect by io_uring", event: to(peer)},
 	{name: "uring-send", tries: "a datagram by io_uring, without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
 	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: noSocket},
-	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer), netlink: polled},
-	{name: "private-range", tries: "a peer in 10.0.0.0/8", event: to("10.9.8.7:7001"), netlink: polled},
-	{name: "metadata-address", tries: "the cloud's metadata address 169.254.169.254", event: to("169.254.169.254:80"), netlink: polled},
-	{name: "azure-address", tries: "the address of Azure's own services, 168.63.129.16", event: to("168.63.129.16:32526"), netlink: polled},
-	{name: "ipv6", tries: "IPv6", event: to("[2001:db8::7]:7001"), netlink: polled},
-	{name: "ipv6-link-local", tries: "a link-local IPv6 peer", event: to("[fe80::7]:7001"), netlink: polled},
-	{name: "v4-mapped", tries: "an IPv4 peer through an IPv6 socket", event: func(s *scene) bool { return to(peer)(s) || to("[::ffff:198.51.100.7]:7001")(s) }, netlink: polled},
+	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer)},
+	{name: "private-range", tries: "a peer in 10.0.0.0/8", event: to("10.9.8.7:7001")},
+	{name: "metadata-address", tries: "the cloud's metadata address 169.254.169.254", event: to("169.254.169.254:80")},
+	{name: "azure-address", tries: "the address of Azure's own services, 168.63.129.16", event: to("168.63.129.16:32526")},
+	{name: "ipv6", tries: "IPv6", event: to("[2001:db8::7]:7001")},
+	{name: "ipv6-link-local", tries: "a link-local IPv6 peer", event: to("[fe80::7]:7001")},
+	{name: "v4-mapped", tries: "an IPv4 peer through an IPv6 socket", event: func(s *scene) bool { return to(peer)(s) || to("[::ffff:198.51.100.7]:7001")(s) }},
 	{name: "udp-sendto", tries: "sendto without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
 	{name: "udp-sendmsg", tries: "sendmsg without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
 	{name: "udp-sendmmsg", tries: "one sendmmsg to 20 peers", event: sends(20, event.ProtoUDP, "192.0.2."), netlink: noSocket},
@@ -335,18 +346,18 @@ var cases = []evasion{
 	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, anyEvent) }, netlink: noSocket},
 	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
 	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
-	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker", peer), netlink: polled},
-	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: all(to(peer), moved(5000)), netlink: polled},
-	{name: "existing-connection", tries: "a connection of before the recording, taken from another process and used", event: takesOver, netlink: polled},
+	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker", peer)},
+	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: all(to(peer), moved(5000))},
+	{name: "existing-connection", tries: "a connection of before the recording, taken from another process and used", event: takesOver, netlink: outcome{reason: "it does not tell who is given a descriptor"}},
 	{name: "handed-to-daemon", tries: "a connection handed to a daemon of before: the connection, and to whom it was handed", event: all(to(peer), unixTo("daemon.sock")), netlink: noSocket},
 	{name: "daemon-sends", tries: "what that daemon then sends on it", event: moved(5000), ebpf: outcome{reason: "the connection is the daemon's from then on, which is not of the watched lineage; it and the handing over are told (handed-to-daemon)"}, netlink: outcome{reason: "the connection is the daemon's from then on"}},
-	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: polled},
+	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: shortLink},
 	{name: "allowed-upload", tries: "two megabytes to a name that may be allowed", event: all(hello("203.0.113.9:443", "allowed.test"), movedTo("203.0.113.9:443", 2000000)), netlink: noWords},
 	{name: "address-rewritten", tries: "the address rewritten by another thread during connect", event: func(s *scene) bool {
 		want, _ := strconv.Atoi(s.truth)
 		return s.count(event.Connect, func(e *event.Event) bool { return e.Dst.String() == "203.0.113.9:7002" }) >= want
-	}, netlink: polled},
-	{name: "bridge", tries: "a second namespace on a bridge of its own, as compose makes", event: to("10.88.0.1:7001"), netlink: polled},
+	}, netlink: shortLink},
+	{name: "bridge", tries: "a second namespace on a bridge of its own, as compose makes", event: to("10.88.0.1:7001")},
 
 	// Names.
 	{name: "dns-label-tunnel", tries: "200 lookups with data in their labels", event: asks(200, ".tunnel.test"), netlink: noWords},
@@ -357,7 +368,7 @@ var cases = []evasion{
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
 	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
 	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
-	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853"), netlink: polled},
+	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853")},
 	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
 	{name: "shared-address", tries: "two names lead to one address; the ClientHello of the one that is not declared", event: hello("203.0.113.9:443", "undeclared.test"), netlink: noWords},
 	{name: "domain-fronting", tries: "one name in the ClientHello, another in the request inside", event: func(s *scene) bool {
@@ -387,9 +398,7 @@ var cases = []evasion{
 	{name: "inherited-fd", tries: "opened by the parent, read by the child", event: credential, netlink: noFile},
 	{name: "uring-openat", tries: "opened by io_uring", event: credential, netlink: noFile},
 	{name: "uring-direct", tries: "opened by io_uring as a direct descriptor", event: credential, netlink: noFile},
-	{name: "int80-open", tries: "opened by the 32-bit call, int $0x80; where the kernel has none, its fault ends the process", event: func(s *scene) bool {
-		return credential(s) || s.truth == "no entry" && s.has(event.Exit, func(e *event.Event) bool { return e.Signal != 0 })
-	}, netlink: outcome{"the fault is told where the kernel has no such call, the opening is not", true}},
+	{name: "int80-open", tries: "opened by the 32-bit call, int $0x80; where the kernel has none, its fault ends the process", event: func(s *scene) bool { return credential(s) || noEntry(s) }, netlink: outcome{reason: "it tells no opening of files; where the kernel has no such call, the fault is told", unless: noEntry}},
 	{name: "path-rewritten", tries: "the path rewritten by another thread during open", event: credential, netlink: noFile},
 	{name: "deep-path", tries: "a file 5,000 bytes deep", event: opens("/deep-file", event.Create), netlink: noFile},
 	{name: "mmap-write", tries: "a source changed through mmap", event: opens("source.go", event.Write), netlink: noFile},
@@ -422,16 +431,16 @@ var cases = []evasion{
 		return s.works(event.ViaRequest) || s.works(event.ViaLineage) || s.works(event.ViaHost)
 	}, ebpf: outcome{reason: "it is not of the watched lineage, nor a daemon that we know: `run --host` tells it (daemon-on-host), and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage, nor a daemon that we know"}},
 	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: all(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
-	{name: "daemon-on-host", tries: "the same with `run --host`", event: hostWork, netlink: luckyExec, host: true, alone: true},
-	{name: "ask-at", tries: "a job of at(1), run by atd", event: requested, netlink: luckyExec},
-	{name: "ask-cron", tries: "a table of crontab(1), run by cron", event: requested, netlink: luckyExec},
-	{name: "ask-systemd", tries: "systemd-run: a service of the user's systemd", event: requested, netlink: luckyExec},
-	{name: "ask-dbus", tries: "D-Bus activation", event: requested, netlink: luckyExec},
+	{name: "daemon-on-host", tries: "the same with `run --host`", event: hostWork, host: true, alone: true},
+	{name: "ask-at", tries: "a job of at(1), run by atd", event: requested, netlink: outcome{reason: "the client, which makes the request known, may be gone before it is read", luck: true}},
+	{name: "ask-cron", tries: "a table of crontab(1), run by cron", event: requested, netlink: outcome{reason: "the client, which makes the request known, may be gone before it is read", luck: true}},
+	{name: "ask-systemd", tries: "systemd-run: a service of the user's systemd", event: requested, netlink: noSocket},
+	{name: "ask-dbus", tries: "D-Bus activation", event: requested, netlink: noSocket},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.
 	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: told("lost"), netlink: noFile, alone: true},
-	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: told("lost"), netlink: polled, alone: true},
+	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: told("lost"), alone: true},
 	{name: "unmount-tracing", tries: "bpffs and tracefs unmounted in a mount namespace of its own", event: all(executes(1, "mark", "after-unmount"), power(event.Mount, event.OpUnmount)), netlink: noPower, alone: true},
 	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: all(killed(19), executes(1, "mark", "while-stopped")), covered: told("did not run", "stopped", "starved"), alone: true},
 	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: unclosed, alone: true},

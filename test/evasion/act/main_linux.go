@@ -32,18 +32,17 @@ func main() {
 				fmt.Printf("%s: %v\n", n, err)
 			}
 		}
-		var slow sync.WaitGroup
+		// Most of them only wait to be seen: they need not wait for each other.
+		var doing sync.WaitGroup
+		room := make(chan struct{}, 8)
 		for _, n := range args[1:] {
-			if n == "ask-cron" { // cron looks once a minute: nobody need wait for it
-				slow.Go(func() { do(n) })
-			}
-		}
-		for _, n := range args[1:] {
-			if n != "ask-cron" {
+			doing.Go(func() {
+				room <- struct{}{}
 				do(n)
-			}
+				<-room
+			})
 		}
-		slow.Wait()
+		doing.Wait()
 	case roles[name] != nil:
 		if err := roles[name](args); err != nil {
 			fatal(fmt.Errorf("%s: %w", name, err))

@@ -68,12 +68,14 @@ func serve(network, addr string) {
 	}()
 }
 
+// stay is how long lasts what does not hide by being short: long enough for a
+// sensor that looks each second at least.
+func stay() { time.Sleep(2 * time.Second) }
+
 func connectTo(addr, done string) error {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
+	if err := dial("tcp", addr)(""); err != nil {
 		return err
 	}
-	c.Close()
 	return os.WriteFile(done, nil, 0o600)
 }
 
@@ -119,13 +121,20 @@ func dial(network, addr string) func(string) error {
 		if err != nil {
 			return err
 		}
+		stay()
 		return c.Close()
 	}
 }
 
 func init() {
 	roles["connect"] = func(a []string) error { return connectTo(a[0], a[1]) }
-	onLoopback("short-connection", dial("tcp", peer))
+	onLoopback("short-connection", func(string) error {
+		c, err := net.Dial("tcp", peer)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
 	onLoopback("private-range", func(string) error { serve("tcp4", "10.9.8.7:7001"); return dial("tcp", "10.9.8.7:7001")("") })
 	onLoopback("metadata-address", func(string) error { serve("tcp4", "169.254.169.254:80"); return dial("tcp", "169.254.169.254:80")("") })
 	onLoopback("azure-address", func(string) error {
@@ -180,6 +189,7 @@ func init() {
 		if _, err := unix.Write(fd, make([]byte, 5000)); err != nil {
 			return err
 		}
+		stay()
 		return unix.Close(fd)
 	}
 	onLoopback("handed-to-daemon", func(dir string) error {
@@ -267,6 +277,7 @@ func init() {
 		}
 		sa := &unix.SockaddrInet6{Port: 7001}
 		copy(sa.Addr[:], net.ParseIP("198.51.100.7").To16())
+		defer stay()
 		return unix.Connect(fd, sa)
 	})
 	onLoopback("nonblocking-connect", func(string) error {
@@ -294,6 +305,7 @@ func init() {
 		if err != nil {
 			return err
 		}
+		defer stay()
 		return u.must(16, int32(fd), cstr(string(raw4(peer))), 16, 0, 0, 0)
 	})
 	onLoopback("uring-send", func(string) error {
@@ -334,6 +346,7 @@ func init() {
 		if err != nil {
 			return err
 		}
+		defer stay()
 		return unix.Sendto(fd, []byte("canary"), unix.MSG_FASTOPEN, sockaddr(peer))
 	})
 	onLoopback("udp-sendto", func(string) error {
@@ -431,6 +444,7 @@ func init() {
 		if err != nil {
 			return err
 		}
+		defer stay()
 		_, err = unix.Write(fd, make([]byte, 5000))
 		return err
 	}
@@ -452,7 +466,11 @@ func init() {
 		f.Close()
 		return cmd.Wait()
 	})
-	roles["writer"] = func([]string) error { _, err := unix.Write(3, make([]byte, 5000)); return err }
+	roles["writer"] = func([]string) error {
+		defer stay()
+		_, err := unix.Write(3, make([]byte, 5000))
+		return err
+	}
 	onLoopback("bytes-of-open-connection", func(string) error {
 		c, err := net.Dial("tcp", peer)
 		if err != nil {
@@ -747,6 +765,7 @@ func hello(addr, name string) error {
 	if err := greet(c, name); err != nil {
 		return err
 	}
+	stay()
 	return c.Close()
 }
 

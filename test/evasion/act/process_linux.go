@@ -18,6 +18,7 @@ import (
 
 func init() {
 	roles["mark"] = func([]string) error { return nil }
+	roles["stays"] = func([]string) error { stay(); return nil }
 	roles["wait"] = func([]string) error { _, err := io.Copy(io.Discard, os.Stdin); return err }
 	roles["detach"] = func(a []string) error {
 		cmd := self("connect", a[0], a[1])
@@ -98,13 +99,13 @@ func init() {
 		if err := copySelf(f); err != nil {
 			return err
 		}
-		cmd := exec.Command("/proc/self/fd/3", "mark", "memfd")
+		cmd := exec.Command("/proc/self/fd/3", "stays", "memfd")
 		cmd.ExtraFiles = []*os.File{f}
 		return cmd.Run()
 	}
 	roles["fexec"] = func([]string) error {
 		empty, _ := unix.BytePtrFromString("")
-		argv, _ := syscall.SlicePtrFromStrings([]string{"gone", "mark", "deleted"})
+		argv, _ := syscall.SlicePtrFromStrings([]string{"gone", "stays", "deleted"})
 		envv, _ := syscall.SlicePtrFromStrings(nil)
 		_, _, e := unix.Syscall6(unix.SYS_EXECVEAT, 3, uintptr(unsafe.Pointer(empty)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
 		return e
@@ -131,11 +132,11 @@ func init() {
 	}
 	acts["script-stdin"] = func(string) error {
 		cmd := exec.Command("sh")
-		cmd.Stdin = strings.NewReader("/proc/" + strconv.Itoa(os.Getpid()) + "/exe mark from-stdin\n")
+		cmd.Stdin = strings.NewReader("/proc/" + strconv.Itoa(os.Getpid()) + "/exe stays from-stdin\n")
 		return cmd.Run()
 	}
 	acts["script-image"] = func(dir string) error {
-		if err := os.WriteFile("tool", []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+		if err := os.WriteFile("tool", []byte("#!/bin/sh\nsleep 2\n"), 0o755); err != nil {
 			return err
 		}
 		return exec.Command(filepath.Join(dir, "tool")).Run()
@@ -216,7 +217,7 @@ for p in pids: os.waitpid(p, 0)`
 		}
 		return unix.Setns(fd, unix.CLONE_NEWNET)
 	}
-	acts["long-argv"] = func(string) error { return self("mark", strings.Repeat("a", 128<<10-64), "end").Run() }
+	acts["long-argv"] = func(string) error { return self("stays", strings.Repeat("a", 128<<10-64), "end").Run() }
 	acts["odd-names"] = func(string) error {
 		for _, n := range []string{"bad-\xff\xfe", "esc-\x1b[31mred", "md-`|<script>](x)", "line-\nend"} {
 			if err := os.WriteFile(n, nil, 0o600); err != nil {
@@ -252,14 +253,14 @@ for p in pids: os.waitpid(p, 0)`
 		return connectTo(a[1], a[2])
 	}
 	acts["forged-environment"] = func(string) error {
-		cmd := self("mark", "forged")
+		cmd := self("stays", "forged")
 		cmd.Env = []string{"GITHUB_JOB=another", "GITHUB_ACTIONS=true", "EDAMAME_POSTURE_RUN=forged"}
 		return cmd.Run()
 	}
 	acts["setuid"] = func(string) error {
-		cmd := self("mark", "nobody")
+		cmd := self()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		cmd.Path = "/bin/true"
+		cmd.Path, cmd.Args = "/bin/sleep", []string{"sleep", "2"}
 		return cmd.Run()
 	}
 }
