@@ -426,3 +426,24 @@ func results() string {
 }
 
 func (s *scene) pid() uint32 { n, _ := strconv.ParseUint(s.truth, 10, 32); return uint32(n) }
+
+func TestTheListNamesEachCaseAndNoOther(t *testing.T) {
+	b, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := bytes.Cut(b, []byte("\n## "))
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile("`([a-z0-9-]+)`").FindAllSubmatch(list, -1) {
+		named[string(m[1])] = true
+	}
+	for _, c := range cases {
+		if !named[c.name] {
+			t.Errorf("README.md does not say what %s is for", c.name)
+		}
+		delete(named, c.name)
+	}
+	for name := range named {
+		t.Errorf("README.md names %s, which is no case", name)
+	}
+}

@@ -136,13 +136,13 @@ func asks(n int, suffix string) func(*scene) bool {
 
 // claimed: the act's own answer for a name was asked for, and the connection
 // to where it leads is of an address that some resolver claims has that name.
-func claimed(name string) func(*scene) bool {
+func claimed(name, dst string) func(*scene) bool {
 	return func(s *scene) bool {
 		return asks(1, name)(s) && s.has(event.Connect, func(e *event.Event) bool {
 			n := s.judge.Names().Lookup(e.Actor, e.Dst.Addr(), e.Sock)
-			return e.Dst.String() == "203.0.113.9:7002" && n.How == names.ClaimedDNS && n.Name.Is(name) && !n.Backed
+			return e.Dst.String() == dst && n.How == names.ClaimedDNS && n.Name.Is(name) && !n.Backed
 		}) && slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool {
-			return f.Verb == fact.Connect && f.Object.Is("203.0.113.9:7002") && f.How.Is("literal")
+			return f.Verb == fact.Connect && f.Object.Is(dst) && f.How.Is("literal")
 		}) && !slices.ContainsFunc(s.judge.Facts(), func(f *fact.Fact) bool { return f.Object.Is(name + ":7002") })
 	}
 }
@@ -168,13 +168,6 @@ func heldBy(role, dst string) func(*scene) bool {
 		}
 		return s.has(event.Connect, func(e *event.Event) bool { return actors[e.Actor] && e.Dst.String() == dst })
 	}
-}
-
-// takesOver: a connection came over a Unix socket, and is told as the taker's.
-func takesOver(s *scene) bool {
-	return s.has(event.Connect, func(e *event.Event) bool {
-		return e.Dst.String() == peer && e.Detail.Is("the connection came over a Unix socket")
-	})
 }
 
 func moved(bytes uint64) func(*scene) bool { return movedTo(peer, bytes) }
@@ -319,7 +312,7 @@ var cases = []evasion{
 	{name: "short-connection", tries: "connect and close at once", event: to(peer), netlink: shortLink},
 	{name: "connect-flood", tries: "3,000 connections one after the other, then one elsewhere by another process", event: all(heldBy("connect", "203.0.113.9:7002"), func(s *scene) bool {
 		return s.count(event.Connect, func(e *event.Event) bool { return e.Dst.String() == peer }) >= 3000
-	}), covered: told("lost"), netlink: shortLink},
+	}), covered: told("records lost", "skipped by the kernel"), netlink: shortLink},
 	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: shortLink},
 	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
 	{name: "uring-connect", tries: "connect by io_uring", event: to(peer)},
@@ -348,7 +341,7 @@ var cases = []evasion{
 	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
 	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker", peer)},
 	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: all(to(peer), moved(5000))},
-	{name: "existing-connection", tries: "a connection of before the recording, taken from another process and used", event: takesOver, netlink: outcome{reason: "it does not tell who is given a descriptor"}},
+	{name: "existing-connection", tries: "a connection of before the recording, taken from another process and used", event: all(heldBy("existing-connection", peer), moved(5000)), netlink: outcome{reason: "it does not tell who is given a descriptor"}},
 	{name: "handed-to-daemon", tries: "a connection handed to a daemon of before: the connection, and to whom it was handed", event: all(to(peer), unixTo("daemon.sock")), netlink: noSocket},
 	{name: "daemon-sends", tries: "what that daemon then sends on it", event: moved(5000), ebpf: outcome{reason: "the connection is the daemon's from then on, which is not of the watched lineage; it and the handing over are told (handed-to-daemon)"}, netlink: outcome{reason: "the connection is the daemon's from then on"}},
 	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: shortLink},
@@ -362,9 +355,9 @@ var cases = []evasion{
 	// Names.
 	{name: "dns-label-tunnel", tries: "200 lookups with data in their labels", event: asks(200, ".tunnel.test"), netlink: noWords},
 	{name: "dns-stub", tries: "the same through the resolver at 127.0.0.11 that Docker gives to containers", event: asks(200, ".stub.test"), netlink: noWords},
-	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own, then a connect there: the name is `claimed by` it, not taken", event: claimed("allowed.test"), netlink: noWords},
-	{name: "dns-forged-stub", tries: "the same by one at 127.0.0.1, where a machine's own may be", event: claimed("stubbed.test"), netlink: noWords},
-	{name: "dns-forged-everywhere", tries: "the same by one that listens on all addresses, asked at the loopback", event: claimed("everywhere.test"), netlink: noWords},
+	{name: "dns-forged-answer", tries: "an answer for an allowed name by a resolver of one's own, then a connect there: the name is `claimed by` it, not taken", event: claimed("allowed.test", "203.0.113.21:7002"), netlink: noWords},
+	{name: "dns-forged-stub", tries: "the same by one at 127.0.0.1, where a machine's own may be", event: claimed("stubbed.test", "203.0.113.22:7002"), netlink: noWords},
+	{name: "dns-forged-everywhere", tries: "the same by one that listens on all addresses, asked at the loopback", event: claimed("everywhere.test", "203.0.113.23:7002"), netlink: noWords},
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
 	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
 	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
@@ -439,8 +432,8 @@ var cases = []evasion{
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.
-	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: told("lost"), netlink: noFile, alone: true},
-	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: told("lost"), alone: true},
+	{name: "files-beyond-folding", tries: "70,000 files, more than the kernel side remembers, then the credential", event: credential, covered: told("records lost"), netlink: noFile, alone: true},
+	{name: "flood", tries: "100,000 opens for writing, then a connect", event: to(peer), covered: told("records lost"), alone: true},
 	{name: "unmount-tracing", tries: "bpffs and tracefs unmounted in a mount namespace of its own", event: all(executes(1, "mark", "after-unmount"), power(event.Mount, event.OpUnmount)), netlink: noPower, alone: true},
 	{name: "stop-monitor", tries: "SIGSTOP to the monitor, work, SIGCONT", event: all(killed(19), executes(1, "mark", "while-stopped")), covered: told("did not run", "stopped", "starved"), alone: true},
 	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: unclosed, alone: true},

@@ -34,7 +34,7 @@ func main() {
 		}
 		// Most of them only wait to be seen: they need not wait for each other.
 		var doing sync.WaitGroup
-		room := make(chan struct{}, 8)
+		room := make(chan struct{}, 6)
 		for _, n := range args[1:] {
 			doing.Go(func() {
 				room <- struct{}{}
@@ -64,12 +64,12 @@ func fatal(err error) {
 	os.Exit(1)
 }
 
-// one runs an act, eighty seconds at most.
+// one runs an act, three minutes at most.
 func one(name, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", name, dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}

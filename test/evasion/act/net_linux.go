@@ -29,6 +29,9 @@ func network() error {
 	cmd.Stdin = strings.NewReader(`link set lo up
 addr add 198.51.100.7/32 dev lo
 addr add 203.0.113.9/32 dev lo
+addr add 203.0.113.21/32 dev lo
+addr add 203.0.113.22/32 dev lo
+addr add 203.0.113.23/32 dev lo
 addr add 10.9.8.7/32 dev lo
 addr add 169.254.169.254/32 dev lo
 addr add 168.63.129.16/32 dev lo
@@ -502,22 +505,28 @@ func init() {
 		}
 		return nil
 	})
-	for act, forged := range map[string][3]string{
-		"dns-forged-answer":     {"203.0.113.9:53", "203.0.113.9:53", "allowed.test"},
-		"dns-forged-stub":       {"127.0.0.1:53", "127.0.0.1:53", "stubbed.test"},
-		"dns-forged-everywhere": {"0.0.0.0:53", "127.0.0.53:53", "everywhere.test"},
+	// Each is an answer of its own for an address of its own.
+	for act, forged := range map[string]struct {
+		at, asked, name string
+		leads           byte
+	}{
+		"dns-forged-answer":     {"203.0.113.9:53", "203.0.113.9:53", "allowed.test", 21},
+		"dns-forged-stub":       {"127.0.0.1:53", "127.0.0.1:53", "stubbed.test", 22},
+		"dns-forged-everywhere": {"0.0.0.0:53", "127.0.0.53:53", "everywhere.test", 23},
 	} {
 		onLoopback(act, func(string) error {
+			leads = forged.leads
 			if act == "dns-forged-everywhere" {
 				everywhere()
 			} else {
-				resolver(forged[0])
+				resolver(forged.at)
 			}
-			if err := ask(forged[1], forged[2]); err != nil {
+			if err := ask(forged.asked, forged.name); err != nil {
 				return err
 			}
-			serve("tcp4", other)
-			return dial("tcp", other)("")
+			to := fmt.Sprintf("203.0.113.%d:7002", leads)
+			serve("tcp4", to)
+			return dial("tcp", to)("")
 		})
 	}
 	onLoopback("dns-over-tcp", func(string) error { return askTCP("tcp-dns.test", false) })
@@ -704,11 +713,13 @@ func everywhere() {
 	}()
 }
 
-// answer gives 203.0.113.9 for any question of one name.
+var leads byte = 9 // the last byte of the address that answers lead to
+
+// answer gives 203.0.113.9, or what leads says, for any question of one name.
 func answer(q []byte) []byte {
 	r := append([]byte{}, q...)
 	r[2], r[3], r[7] = 0x81, 0x80, 1
-	return append(r, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9)
+	return append(r, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, leads)
 }
 
 func question(name string) []byte {
@@ -771,11 +782,11 @@ func hello(addr, name string) error {
 
 // greet sends the ClientHello on a connection whose peer does not answer.
 func greet(c net.Conn, name string) error {
-	if err := c.SetDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
 		return err
 	}
 	_ = tls.Client(c, &tls.Config{ServerName: name}).Handshake()
-	return c.SetDeadline(time.Time{})
+	return c.SetReadDeadline(time.Time{})
 }
 
 func rewrittenAddress() error {
