@@ -204,7 +204,7 @@ var before = map[string]func(t *testing.T, dir string){
 		if err := os.Chmod(filepath.Join(dir, "jobs/.SEQ"), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		service(t, dir, "run/atd.pid", "mount --bind jobs /var/spool/cron/atjobs && mount --bind out /var/spool/cron/atspool && mount --bind run /run && exec atd -f -l 1000")
+		service(t, dir, "run/atd.pid", "mount --bind jobs /var/spool/cron/atjobs && mount --bind out /var/spool/cron/atspool && mount --bind run /run && exec timeout 900 atd -f -l 1000")
 	},
 	"ask-cron": func(t *testing.T, dir string) {
 		folder(t, dir, "tabs", "root", 0o1730)
@@ -215,13 +215,13 @@ var before = map[string]func(t *testing.T, dir string){
 		}
 		folder(t, dir, "run", "root", 0o755)
 		// Nothing of the machine's own is due here.
-		service(t, dir, "run/crond.pid", "mount --bind tabs /var/spool/cron/crontabs && mount --bind none /etc/cron.d && mount --bind /dev/null /etc/crontab && mount --bind run /run && exec cron -f")
+		service(t, dir, "run/crond.pid", "mount --bind tabs /var/spool/cron/crontabs && mount --bind none /etc/cron.d && mount --bind /dev/null /etc/crontab && mount --bind run /run && exec timeout 900 cron -f")
 	},
 	"ask-systemd": func(t *testing.T, dir string) {
 		folder(t, dir, "run", "root", 0o755)
 		folder(t, dir, "run/user", "root", 0o700)
 		folder(t, dir, "run/systemd/system", "root", 0o755) // the mark of a machine that systemd has started
-		service(t, dir, "run/user/systemd/private", "mount --bind run /run && export XDG_RUNTIME_DIR=/run/user && exec /lib/systemd/systemd --user --log-target=console --unit=basic.target")
+		service(t, dir, "run/user/systemd/private", "mount --bind run /run && export XDG_RUNTIME_DIR=/run/user && exec timeout 900 /lib/systemd/systemd --user --log-target=console --unit=basic.target")
 	},
 	"ask-dbus": func(t *testing.T, dir string) {
 		folder(t, dir, "services", "root", 0o755)
@@ -236,7 +236,7 @@ var before = map[string]func(t *testing.T, dir string){
 				t.Fatal(err)
 			}
 		}
-		service(t, dir, "system_bus_socket", "exec dbus-daemon --config-file=bus.conf --nofork")
+		service(t, dir, "system_bus_socket", "exec timeout 900 dbus-daemon --config-file=bus.conf --nofork")
 	},
 }
 
@@ -260,8 +260,9 @@ func folder(t *testing.T, dir, name, owner string, mode uint32) {
 	}
 }
 
-// service starts a daemon in a mount namespace of its own, and waits for the
-// file that it makes when it is up.
+// service starts a daemon in a mount namespace of its own, for a quarter of an
+// hour at most should this test be killed, and waits for the file that it makes
+// when it is up.
 func service(t *testing.T, dir, up, script string) {
 	t.Helper()
 	cmd := exec.Command("unshare", "--mount", "sh", "-ec", script)
