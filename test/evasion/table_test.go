@@ -157,6 +157,14 @@ func power(kind event.Kind, op event.Op) func(*scene) bool {
 	return func(s *scene) bool { return s.has(kind, func(e *event.Event) bool { return e.Op == op }) }
 }
 
+// onItsObjects: a bpf(2) call that is about the monitor's own objects.
+func onItsObjects(op event.Op) func(*scene) bool {
+	return func(s *scene) bool {
+		up := slices.IndexFunc(s.all, func(e event.Event) bool { return e.Kind == event.SensorUp })
+		return up >= 0 && s.has(event.BPF, func(e *event.Event) bool { return e.Op == op && e.Target.PID == s.all[up].Actor.PID })
+	}
+}
+
 // heldBy: the connection is told as that of the image in this role.
 func heldBy(role, dst string) func(*scene) bool {
 	return func(s *scene) bool {
@@ -439,11 +447,11 @@ var cases = []evasion{
 	{name: "kill-monitor", tries: "SIGKILL to the monitor, then work", covered: unclosed, alone: true},
 	{name: "ptrace-monitor", tries: "ptrace of the monitor", event: onTarget(event.Ptrace, event.OpAttach), alone: true},
 	{name: "read-monitor", tries: "the monitor's memory opened", event: onTarget(event.MemAccess), netlink: noPower, alone: true},
-	{name: "detach-links", tries: "the monitor's BPF links detached by force, then work", event: all(power(event.BPF, event.OpDetach), told("was detached"), executes(1, "mark", "detached"), asks(1, "armed-again.test")), netlink: outcome{reason: "it has no links to detach"}, alone: true},
-	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted, then a credential read", event: all(power(event.BPF, event.OpMapUpdate), credential, func(s *scene) bool {
+	{name: "detach-links", tries: "the monitor's BPF links detached by force, then work", event: all(onItsObjects(event.OpDetach), told("was detached"), executes(1, "mark", "detached"), asks(1, "armed-again.test")), netlink: outcome{reason: "it has no links to detach"}, alone: true},
+	{name: "empty-maps", tries: "entries of the monitor's BPF maps deleted, then a credential read", event: all(onItsObjects(event.OpMapUpdate), credential, func(s *scene) bool {
 		return s.truth == "0" || told("frozen")(s)
 	}), netlink: outcome{reason: "it has no maps"}, alone: true},
-	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced over 20 executions, then another", event: all(power(event.BPF, event.OpObject), func(s *scene) bool {
+	{name: "advance-ring", tries: "the consumer's position of the monitor's rings advanced over 20 executions, then another", event: all(onItsObjects(event.OpObject), func(s *scene) bool {
 		return executes(20, "mark", "swallowed")(s) && s.truth == "0" || told("reads the priority ring", "stolen")(s)
 	}, executes(1, "mark", "after-the-theft")), netlink: outcome{reason: "it has no rings"}, alone: true},
 	{name: "forge-state", tries: "root puts a manifest of its own beside the open log", event: opens("/manifest.json", event.Create), covered: func(s *scene) bool { return !s.valid }, netlink: outcome{reason: "the monitor writes its own in the place of it: the evidence is whole"}, alone: true},
