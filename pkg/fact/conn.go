@@ -157,8 +157,12 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 		sends = !c.idle
 		decide = sends && ev.Err != 0 && ev.Err != errInProgress
 	case event.Send:
-		c.newCount += times(ev)
-		c.idle, decide, sends = false, true, true
+		// Without either it tells only what came.
+		sends = ev.Count > 0 || ev.Sent > 0 || ev.Received == 0
+		if sends {
+			c.newCount += times(ev)
+		}
+		c.idle, decide = false, true
 		c.total(c.sent+ev.Sent, c.received+ev.Received)
 	case event.Flow:
 		before := c.sent

@@ -187,7 +187,10 @@ func (f *Folder) nameless(ev *event.Event, n *process.Node) *Fact {
 	l := f.lineageOf(n, ev.Via)
 	f.begin(Connect, l)
 	f.key = append(f.key, byte(ev.Kind), 0)
-	f.key = append(f.key, ev.Detail.String()...)
+	// That a packet socket was opened, and what it sent, are one fact.
+	if ev.Kind == event.Vsock {
+		f.key = append(f.key, ev.Detail.String()...)
+	}
 	f.key = binary.LittleEndian.AppendUint16(f.key, uint16(ev.Proto))
 	if fact := f.grow(ev); fact != nil {
 		fact.Sent += ev.Sent

@@ -52,8 +52,8 @@ type Folder struct {
 	answered  bool // a resolver's answer was seen
 	// configured are the resolvers that the machine's own settings name.
 	configured map[netip.Addr]bool
-	// served are the addresses at which the job answers as a resolver.
-	served map[netip.Addr]bool
+	// own are addresses from which the job itself answered DNS questions.
+	own map[netip.Addr]bool
 
 	path      path
 	key, lkey []byte
@@ -160,10 +160,10 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 // Resolver reports whether an address may be a resolver that the machine is
 // configured with. Those that its settings name count, and since a container's
 // settings are its own, any of the machine, its network and its cloud, but for
-// one that the job is itself.
+// one that the job listens or answers as itself.
 func (f *Folder) Resolver(a netip.AddrPort) bool {
 	addr := a.Addr().Unmap()
-	if a.Port() != 53 || f.served[addr] || addr.IsLoopback() && (f.listening[53] || f.served[netip.IPv4Unspecified()]) {
+	if a.Port() != 53 || addr.IsLoopback() && f.listening[53] || f.own[addr] {
 		return false
 	}
 	return local(addr) || f.configured[addr]
@@ -182,22 +182,20 @@ func (f *Folder) AddResolver(addr netip.Addr) {
 	}
 }
 
-// Serves says that the job answers as a resolver at addr itself. An unspecified
-// addr stands for every address of this machine.
-func (f *Folder) Serves(addr netip.Addr) {
-	if f.served == nil {
-		f.served = make(map[netip.Addr]bool)
+// Distrust takes note of an address that the job itself answers from, as a
+// server or with a packet made by hand: no resolver of the machine, whatever
+// its settings say. It returns false for one that was noted before.
+func (f *Folder) Distrust(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	if f.own[addr] || len(f.own) >= maxResolvers {
+		return false
 	}
-	if addr = addr.Unmap().WithZone(""); addr.IsUnspecified() {
-		addr = netip.IPv4Unspecified()
+	if f.own == nil {
+		f.own = make(map[netip.Addr]bool)
 	}
-	if len(f.served) < maxServed {
-		f.served[addr] = true
-	}
+	f.own[addr] = true
+	return true
 }
-
-// maxServed bounds the addresses at which a job may answer as a resolver.
-const maxServed = 256
 
 // Canonical returns the canonical form of what a finding is about, so that it
 // is the same in the next run: a path as in a fact, anything else as it is.

@@ -65,6 +65,42 @@ func lines(list []*fact.Fact) []string {
 	return out
 }
 
+func TestWhatDatagramsBringBackIsNoFurtherDatagram(t *testing.T) {
+	l := facttest.New("curl")
+	send := event.Event{Kind: event.Send, Actor: l.Root, Proto: event.ProtoUDP, Dst: addrPort("203.0.113.9:9000"), Sock: 5}
+	m := newMachine(0)
+	for _, part := range []struct{ count, sent, received uint64 }{{1, 300, 0}, {0, 0, 4000}, {2, 10, 7}} {
+		send.Count, send.Sent, send.Received = part.count, part.sent, part.received
+		l.Add(send)
+	}
+	for i := range l.Events {
+		m.apply(&l.Events[i])
+	}
+	for _, f := range m.folder.Facts() {
+		if f.Verb == fact.Connect && (f.Count != 3 || f.Sent != 310 || f.Received != 4007) {
+			t.Errorf("%d datagrams, %d bytes sent, %d received", f.Count, f.Sent, f.Received)
+		}
+	}
+	if n := len(lines(m.folder.Facts())); n != 1 {
+		t.Errorf("%d facts", n)
+	}
+}
+
+func TestAnAddressThatTheJobAnswersFromIsNoResolver(t *testing.T) {
+	m := newMachine(0)
+	at := addrPort("10.0.0.53:53")
+	if !m.folder.Resolver(at) {
+		t.Fatal("an address of the network is none from the start")
+	}
+	if !m.folder.Distrust(at.Addr()) || m.folder.Distrust(at.Addr()) {
+		t.Error("it is to be noted once")
+	}
+	m.folder.AddResolver(at.Addr())
+	if m.folder.Resolver(at) {
+		t.Error("it is one still")
+	}
+}
+
 func TestConnectionsBecomeFactsOfTheNameThatIsKnown(t *testing.T) {
 	const addr = "203.0.113.9:443"
 	tests := []struct {

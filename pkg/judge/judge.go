@@ -107,11 +107,13 @@ func (j *Judge) resolver(ev *event.Event) {
 	if ev.Kind == event.Note && ev.Via == event.ViaMonitor && ev.Dst.IsValid() {
 		j.folder.AddResolver(ev.Dst.Addr())
 	}
-	// UDP has no listen: who sends from the port answers there. The first such
-	// send is told before the answer that it is.
-	if (ev.Kind == event.Listen || ev.Kind == event.Send) && ev.Src.Port() == 53 && ev.Via == event.ViaLineage {
-		j.folder.Serves(ev.Src.Addr())
-		j.names.Serves(ev.Src.Addr())
+	// An answer leaves before it comes: who answers itself is found out in time.
+	if ev.Kind == event.Send && ev.Src.Port() == 53 && (ev.Via == event.ViaLineage || ev.Via == event.ViaRequest) {
+		if j.folder.Distrust(ev.Src.Addr()) {
+			j.names.DropResolver(ev.Src.Addr())
+			delete(j.known, ev.Src.Addr())
+		}
+		return
 	}
 	if ev.Kind != event.DNS && ev.Kind != event.Note || len(j.known) >= maxResolvers || !j.folder.Resolver(ev.Dst) || j.known[ev.Dst.Addr()] {
 		return

@@ -28,8 +28,13 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			if rec = r.head(rec); rec == nil {
 				return
 			}
-		case rec.Kind == event.Flow && rec.OK:
-			r.leftover(rec, p, via)
+		case rec.Kind == event.Flow:
+			if rec.OK {
+				r.leftover(rec, p, via)
+			}
+			if r.reads && rec.Dst.Port() == 53 {
+				r.beyondBound(rec)
+			}
 		}
 	}
 	ev := &r.ev
@@ -66,11 +71,16 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		ev.Signal = rec.Signal
 	case event.Namespace:
 		ev.NS = rec.NS
-	case event.Connect, event.Accept, event.Listen, event.Flow, event.Send, event.Packet, event.Vsock:
+	case event.Connect, event.Accept, event.Listen, event.Flow, event.Send:
 		r.socket(ev, rec)
+	case event.Packet, event.Vsock:
+		r.socket(ev, rec)
+		ev.Detail = r.red.String(rec.Detail)
 	case event.DNS:
 		r.socket(ev, rec)
-		r.resolve(ev, rec)
+		if !r.resolve(ev, rec) {
+			return
+		}
 	case event.TLS:
 		r.socket(ev, rec)
 		hello, err := wire.ClientHello(rec.Payload)
@@ -170,12 +180,23 @@ func (r *recording) socket(ev *event.Event, rec *sensor.Record) {
 	ev.Sent, ev.Received = rec.Sent, rec.Received
 }
 
+// otherPort is the detail of a DNS message that went to another port than 53.
+var otherPort = redact.Const("not on port 53")
+
 // resolve decodes a DNS message. One that cannot be decoded is told as what it
-// is: something else on port 53.
-func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
-	if err := wire.ParseDNS(rec.Payload, &r.dns); err != nil && len(r.dns.Questions) == 0 {
+// is: something else on port 53. On any other port the sensor only guesses by
+// the header: it returns false for what turns out to be none.
+func (r *recording) resolve(ev *event.Event, rec *sensor.Record) bool {
+	err := wire.ParseDNS(rec.Payload, &r.dns)
+	if rec.Dst.Port() != 53 {
+		if err != nil || !isLookup(&r.dns) || r.dns.Response != rec.OK {
+			return false
+		}
+		ev.Detail = otherPort
+	}
+	if err != nil && len(r.dns.Questions) == 0 {
 		ev.Detail = redact.Const("not a DNS message")
-		return
+		return true
 	}
 	ev.OK = r.dns.Response
 	ev.RCode = r.dns.RCode
@@ -195,6 +216,21 @@ func (r *recording) resolve(ev *event.Event, rec *sensor.Record) {
 			Name: r.red.Host(a.Name), Type: a.Type, Addr: a.Addr, Target: r.red.Host(a.Target), TTL: a.TTL,
 		})
 	}
+	return true
+}
+
+// isLookup reports whether a message is one question in a class that names
+// are looked up in (RFC 1035 §3.2.4; of RFC 6762 §5.4 the upper bit), or the
+// answer to one.
+func isLookup(m *wire.DNSMessage) bool {
+	if len(m.Questions) != 1 || m.Questions[0].Type == 0 {
+		return false
+	}
+	switch m.Questions[0].Class &^ 0x8000 {
+	case 1, 3, 4, 255: // IN, CH, HS, ANY
+		return true
+	}
+	return false
 }
 
 // file fills a file event. It returns false for a watched read whose name only

@@ -50,6 +50,8 @@ type recording struct {
 	streams  *wire.Streams // DNS over TCP, and heads that are still to be whole
 	part     sensor.Record // one message of a stream
 	asked    asked
+	reads    bool // the sensor reads what goes over the sockets
+	beyond   map[uint64]beyond
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text
@@ -106,6 +108,8 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
+		reads:   m.primary.Name() == "ebpf",
+		beyond:  map[uint64]beyond{},
 
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}

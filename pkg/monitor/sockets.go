@@ -21,7 +21,8 @@ import (
 // or by a drain after the second, and no record was lost.
 //
 // Where a local port takes or took connections, its sockets are not compared:
-// a connection that io_uring accepted has no record, nor has one of MPTCP.
+// a connection that io_uring accepted into a direct descriptor has no record,
+// nor has one of MPTCP, nor any that io_uring accepted on older kernels.
 type sockets struct {
 	// told holds the cookies of open sockets, with the round in which they
 	// were last told or listed.

@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"fmt"
+
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/sensor"
@@ -101,4 +103,41 @@ func (r *recording) leftover(rec *sensor.Record, p *process.Process, via event.V
 		}
 	}
 	r.streams.End(rec.Sock)
+}
+
+// maxBeyond bounds the connections of which it is known how much was told of
+// what is beyond the bound. Of one more the whole is told each time.
+const maxBeyond = 1024
+
+// beyond is what went over a connection to port 53 and was not read, as bytes
+// from the two streams' place wire.MaxStream on.
+type beyond struct{ sent, received uint64 }
+
+// beyondBound tells that a connection to port 53 has carried more than is
+// read of it, which a tunnel may want: once it is so, and what was added when
+// the connection ends. rec are its totals.
+func (r *recording) beyondBound(rec *sensor.Record) {
+	now := beyond{rec.Sent - min(rec.Sent, wire.MaxStream), rec.Received - min(rec.Received, wire.MaxStream)}
+	was := r.beyond[rec.Sock]
+	if rec.OK {
+		delete(r.beyond, rec.Sock)
+	} else if was.sent > 0 == (now.sent > 0) && was.received > 0 == (now.received > 0) {
+		return // how much more is told at the end
+	} else if len(r.beyond) < maxBeyond {
+		r.beyond[rec.Sock] = now
+	}
+	// A connection may be cut in the middle of a message: at least one of each
+	// direction is not told.
+	var lost uint64
+	if was.sent == 0 && now.sent > 0 {
+		lost++
+	}
+	if was.received == 0 && now.received > 0 {
+		lost++
+	}
+	sent, received := now.sent-min(now.sent, was.sent), now.received-min(now.received, was.received)
+	if sent+received > 0 {
+		r.gap("ebpf", fmt.Sprintf("DNS over TCP beyond the first %d KiB of a direction was not read: %d bytes sent, %d received", wire.MaxStream>>10, sent, received),
+			r.opened, rec.Time, lost)
+	}
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/names"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/sensor"
 )
 
 // piecesVariable makes this test's own binary a client: it connects to its
@@ -27,6 +30,13 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv(resolvedVariable); socket != "" {
 		fmt.Fprintln(os.Stderr, resolveFor(socket, os.Args[1]))
 		os.Exit(1)
+	}
+	if mode := os.Getenv(askVariable); mode != "" {
+		if err := askFor(mode, os.Args[1], os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	if os.Getenv(bpfVariable) != "" {
 		if err := detachLink(os.Args[1]); err != nil {
@@ -75,6 +85,15 @@ func writePieces(addr string, pieces []string) error {
 // of a kind that it made.
 func spoken(t *testing.T, m *Monitor, kind event.Kind, addr string, pieces [][]byte) []event.Event {
 	t.Helper()
+	all, pid := recorded(t, m, addr, pieces)
+	return slices.DeleteFunc(all, func(e event.Event) bool {
+		return e.Kind != kind || e.Dst.String() != addr || e.Actor.PID != pid
+	})
+}
+
+// recorded returns all events of a recording of such a client, and its pid.
+func recorded(t *testing.T, m *Monitor, addr string, pieces [][]byte) ([]event.Event, uint32) {
+	t.Helper()
 	r := opened(t, m, "x")
 	args := []string{addr}
 	for _, p := range pieces {
@@ -87,9 +106,7 @@ func spoken(t *testing.T, m *Monitor, kind event.Kind, addr string, pieces [][]b
 	if err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	return slices.DeleteFunc(events(t, r), func(e event.Event) bool {
-		return e.Kind != kind || e.Dst.String() != addr || e.Actor.PID != uint32(cmd.Process.Pid)
-	})
+	return events(t, r), uint32(cmd.Process.Pid)
 }
 
 // cut cuts b in pieces of n bytes.
@@ -172,6 +189,90 @@ func TestDNSOverTCPIsToldByTheMessageHoweverItIsCut(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// What is beyond the first 16 KiB of a direction is not sent to user space: a
+// tunnel may begin there.
+func TestDNSOverTCPBeyondWhatIsReadIsAGap(t *testing.T) {
+	m := payloads(t)
+	l, err := net.Listen("tcp4", "127.53.53.57:53")
+	if err != nil {
+		t.Skipf("port 53 of a loopback address: %v", err)
+	}
+	defer l.Close()
+	one, answer := dnsMessage("padding.example.com"), dnsMessage("padding.example.com", [4]byte{192, 0, 2, 1})
+	long := func(message []byte, n int) []byte { return bytes.Repeat(message, n/len(message)+1)[:n] }
+	for _, c := range []struct {
+		what           string
+		sent, received int
+		pieces         int
+		want           string
+		lost           uint64
+	}{
+		{"as much as is read", 16 << 10, 16 << 10, 1 << 10, "", 0},
+		{"a byte more is sent", 16<<10 + 1, 16 << 10, 1 << 10, "1 bytes sent, 0 received", 1},
+		{"a byte more is received", 100, 16<<10 + 1, 1 << 10, "0 bytes sent, 1 received", 1},
+		{"much more both ways", 100_000, 300_000, 30_000, "83616 bytes sent, 283616 received", 2},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				_, _ = io.Copy(io.Discard, conn)
+				_, _ = conn.Write(long(answer, c.received))
+			}()
+			all, pid := recorded(t, m, l.Addr().String(), cut(long(one, c.sent), c.pieces))
+			asked := 0
+			var gaps []string
+			var lost uint64
+			for _, e := range all {
+				switch {
+				case e.Kind == event.DNS && e.Actor.PID == pid && !e.OK && e.Name.String() == "padding.example.com":
+					asked++
+				case e.Kind == event.SensorGap && strings.Contains(e.Detail.String(), "DNS over TCP"):
+					gaps = append(gaps, e.Detail.String())
+					lost += e.Lost
+				}
+			}
+			if c.want == "" && len(gaps) != 0 || c.want != "" && (len(gaps) != 1 || !strings.HasSuffix(gaps[0], ": "+c.want)) || lost != c.lost {
+				t.Errorf("gaps %q, %d lost, want %q, %d", gaps, lost, c.want, c.lost)
+			}
+			if want := min(c.sent, 16<<10) / len(one); asked != want {
+				t.Errorf("%d questions, want %d", asked, want)
+			}
+		})
+	}
+}
+
+func TestWhatIsBeyondIsToldOnceWhileAConnectionLivesAndTheRestAtItsEnd(t *testing.T) {
+	m := payloads(t)
+	r := opened(t, m, "x")
+	rec := sensor.Record{Kind: event.Flow, Proto: event.ProtoTCP, Sock: 7, Dst: netip.MustParseAddrPort("192.0.2.53:53")}
+	p := &process.Process{}
+	for _, total := range []struct {
+		sent, received uint64
+		ended          bool
+	}{{16384, 0, false}, {16385, 0, false}, {20000, 100, false}, {20000, 16484, false}, {30000, 17384, true}} {
+		rec.Sent, rec.Received, rec.OK = total.sent, total.received, total.ended
+		m.locked(func() { r.record(&rec, p, nil, event.ViaLineage) })
+	}
+	if len(r.beyond) != 0 {
+		t.Errorf("an ended connection is remembered: %v", r.beyond)
+	}
+	m.finish(r, Closing{}, "")
+	var gaps []string
+	for _, e := range events(t, r) {
+		if _, bytes, ok := strings.Cut(e.Detail.String(), "was not read: "); ok && e.Kind == event.SensorGap {
+			gaps = append(gaps, fmt.Sprintf("%s, %d lost", bytes, e.Lost))
+		}
+	}
+	want := []string{"1 bytes sent, 0 received, 1 lost", "3615 bytes sent, 100 received, 1 lost", "10000 bytes sent, 900 received, 0 lost"}
+	if !slices.Equal(gaps, want) {
+		t.Errorf("%q, want %q", gaps, want)
+	}
 }
 
 // clientHello is what crypto/tls says first.

@@ -29,7 +29,7 @@ const (
 	Loopback              // no name: the address is this machine's own
 	Hosts                 // an entry of /etc/hosts
 	DNS                   // an answer of a configured resolver
-	ClaimedDNS            // an answer of some other resolver, or of the job's own, or one that nobody asked for
+	ClaimedDNS            // an answer of some other resolver, which may be the job's own, or one that nobody asked for
 	SNI                   // the client's TLS server name on this very socket
 	HTTP                  // the host of a request on this very socket
 
@@ -103,10 +103,11 @@ type Table struct {
 	hosts     map[netip.Addr][]redact.Text
 	entries   int
 	resolvers map[netip.Addr]bool
-	served    map[netip.Addr]bool // the zero address for all of this machine's
 	tree      *process.Tree
 	evicted   uint64
 	chain     []redact.Text
+	aliases   aliases
+	first     []alias
 }
 
 // New returns an empty table that remembers at most limit claims, at least 16.
@@ -120,7 +121,8 @@ func New(limit int) *Table {
 func (t *Table) SetTree(tree *process.Tree) { t.tree = tree }
 
 // AddResolver names a configured resolver. Once one is named, an answer from
-// any other address is [ClaimedDNS]; before, every answer is [DNS].
+// any other address is [ClaimedDNS]; before, every answer is [DNS]. One of
+// another port than 53 is a claim in any case.
 func (t *Table) AddResolver(addr netip.Addr) {
 	if t.resolvers == nil {
 		t.resolvers = make(map[netip.Addr]bool)
@@ -128,28 +130,12 @@ func (t *Table) AddResolver(addr netip.Addr) {
 	t.resolvers[plain(addr)] = true
 }
 
-// Serves says that what is watched answers as a resolver at addr itself: what
-// is asked there is [ClaimedDNS], whatever the machine is configured with. An
-// unspecified addr stands for every address of this machine.
-func (t *Table) Serves(addr netip.Addr) {
-	if t.served == nil {
-		t.served = make(map[netip.Addr]bool)
+// DropResolver takes back what AddResolver said: answers from there are
+// claims from now on.
+func (t *Table) DropResolver(addr netip.Addr) {
+	if t.resolvers != nil {
+		delete(t.resolvers, plain(addr))
 	}
-	if addr = plain(addr); addr.IsUnspecified() {
-		addr = netip.Addr{}
-	}
-	if len(t.served) < maxServed {
-		t.served[addr] = true
-	}
-}
-
-// maxServed bounds the addresses at which a job may answer as a resolver.
-const maxServed = 256
-
-// own reports whether who answered is of those who are watched.
-func (t *Table) own(ev *event.Event) bool {
-	at := plain(ev.Dst.Addr())
-	return t.served[at] || t.served[netip.Addr{}] && (at.IsLoopback() || at == plain(ev.Src.Addr()))
 }
 
 // AddHosts takes in an entry of /etc/hosts. Of several names of one
@@ -196,9 +182,11 @@ var unasked = redact.Const("unasked")
 
 // answer takes in the addresses that the question's name leads to. Records
 // about other names are what a hostile resolver would add, and are not read.
+// Where the name is the target of an alias that an answer before ended in, the
+// addresses are also those of the name that was asked for at first.
 func (t *Table) answer(ev *event.Event) {
 	how := DNS
-	if ev.Detail == unasked || t.own(ev) || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
+	if ev.Detail == unasked || ev.Dst.Port() != 53 || t.resolvers != nil && !t.resolvers[plain(ev.Dst.Addr())] {
 		how = ClaimedDNS
 	}
 	name := Canonical(ev.Name)
@@ -210,15 +198,53 @@ func (t *Table) answer(ev *event.Event) {
 			}
 		}
 	}
+	t.first = t.leading(t.first, name, ev.Actor, ev.Time)
+	addressed := false
 	for _, a := range ev.Answers {
 		if (a.Type == typeA || a.Type == typeAAAA || a.Type == typeHTTPS) && a.Addr.IsValid() && t.inChain(Canonical(a.Name)) {
-			t.add(claim{addr: plain(a.Addr), name: name, asker: ev.Actor, leaf: ev.Seq, how: how})
+			addressed = true
+			c := claim{addr: plain(a.Addr), name: name, asker: ev.Actor, leaf: ev.Seq, how: how}
+			t.add(c)
+			for _, f := range t.first {
+				// It is worth what the least of the answers on the way is.
+				c.name, c.how = f.first, max(how, f.how)
+				t.add(c)
+			}
 		}
+	}
+	if !addressed {
+		t.remember(ev, how, name)
+	}
+}
+
+// remember keeps where an answer without an address leads: who got it asks on
+// for the target, in a question of its own. t.chain and t.first are of the
+// same answer.
+func (t *Table) remember(ev *event.Event, how How, name redact.Text) {
+	links, target := len(t.chain)-1, t.chain[len(t.chain)-1]
+	for _, a := range ev.Answers {
+		if a.Type == typeHTTPS && t.inChain(Canonical(a.Name)) && !Canonical(a.Target).IsZero() && !t.inChain(Canonical(a.Target)) {
+			links, target = links+1, Canonical(a.Target)
+			break
+		}
+	}
+	if links == 0 || links >= maxChain {
+		return
+	}
+	w := alias{target: target, first: name, asker: ev.Actor, time: ev.Time, links: links, how: how}
+	t.aliases.add(w)
+	for _, f := range t.first {
+		if w.links = f.links + links; w.links >= maxChain || f.first == target {
+			continue
+		}
+		w.first, w.how = f.first, max(how, f.how)
+		t.aliases.add(w)
 	}
 }
 
 // DNS record types of RFC 1035, RFC 3596 and RFC 9460 (whose addresses are
-// hints, to which a client may connect without asking further), and how many aliases are followed.
+// hints, to which a client may connect without asking further), and how many
+// names a chain of aliases may have, over one answer or several.
 const (
 	typeA     = 1
 	typeCNAME = 5

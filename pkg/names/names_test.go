@@ -28,13 +28,16 @@ func actor(pid uint32) event.Actor { return event.Actor{PID: pid, Start: int64(p
 //	fork 11 10
 //	dns 10 q.example = q.example/cname/edge.example edge.example/a/192.0.2.1
 //	dns@192.0.2.53 10 q.example = ...   (by that resolver)
+//	dns@127.0.0.53:5300 10 q.example = ...
 //	unasked 10 q.example = ...          (an answer without a question)
+//	wait 10 61                          (seconds pass)
 //	sni 10 7 192.0.2.1 q.example        (on socket 7)
 //	http 10 7 192.0.2.1 q.example:8080
 type script struct {
 	table *Table
 	tree  *process.Tree
 	seq   uint64
+	now   int64
 }
 
 func newScript(limit int) *script {
@@ -50,7 +53,7 @@ func (s *script) run(lines string) {
 			continue
 		}
 		s.seq++
-		ev := event.Event{Seq: s.seq}
+		ev := event.Event{Seq: s.seq, Time: s.now}
 		num := func(i int) uint32 {
 			var n uint32
 			if _, err := fmt.Sscan(f[i], &n); err != nil {
@@ -64,6 +67,9 @@ func (s *script) run(lines string) {
 			resolver = "127.0.0.53"
 		}
 		switch verb {
+		case "wait":
+			s.now += int64(num(2)) * 1e9
+			continue
 		case "fork":
 			ev.Kind = event.Fork
 			ev.Actor.Image = 0
@@ -76,7 +82,10 @@ func (s *script) run(lines string) {
 			if verb == "unasked" {
 				ev.Detail = text("unasked")
 			}
-			ev.Dst = netip.AddrPortFrom(netip.MustParseAddr(resolver), 53)
+			if !strings.Contains(resolver, ":") {
+				resolver += ":53"
+			}
+			ev.Dst = netip.MustParseAddrPort(resolver)
 			for _, a := range f[4:] {
 				p := strings.Split(a, "/")
 				r := event.Answer{Name: text(p[0])}
@@ -86,6 +95,8 @@ func (s *script) run(lines string) {
 					r.Addr = netip.MustParseAddr(p[2])
 				case "cname":
 					r.Type, r.Target = 5, text(p[2])
+				case "service": // an HTTPS record without hints
+					r.Type, r.Target = 65, text(p[2])
 				}
 				ev.Answers = append(ev.Answers, r)
 			}
@@ -164,9 +175,28 @@ func TestLookup(t *testing.T) {
 		{"one's own answer before hosts", `dns 10 b.example = b.example/a/198.51.100.1`, 10, "198.51.100.1", 0, "dns b.example backed"},
 		{"a resolver of the job's own", `dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"a configured resolver before it", "dns 99 evil.example = evil.example/a/192.0.2.1\ndns@192.0.2.53 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
+		{"the resolver's address with another port", `dns@127.0.0.53:5300 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"an answer that nobody asked for", `unasked 10 good.example = good.example/a/192.0.2.1`, 10, "192.0.2.1", 0, "claimed-dns good.example"},
 		{"a true answer before it", "dns 10 evil.example = evil.example/a/192.0.2.1\nunasked 10 good.example = good.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
 		{"it backs nothing either", "unasked 10 good.example = good.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example"},
+		{"an alias that the next answer ends", "dns 10 a.example = a.example/cname/b.example\ndns 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"the target of that alias is a name of the address too", "dns 10 a.example = a.example/cname/b.example\ndns 10 b.example = b.example/a/192.0.2.1\nsni 10 7 192.0.2.1 b.example", 10, "192.0.2.1", 7, "sni b.example backed not a.example"},
+		{"aliases over three answers", "dns 10 a.example = a.example/cname/b.example b.example/cname/c.example\ndns 10 c.example = c.example/cname/d.example\ndns 10 d.example = d.example/cname/e.example e.example/aaaa/2001:db8::1", 10, "2001:db8::1", 0, "dns a.example backed"},
+		{"two names with one alias, the server name tells which", "dns 10 a.example = a.example/cname/b.example\ndns 10 c.example = c.example/cname/b.example\ndns 10 b.example = b.example/a/192.0.2.1\nsni 10 7 192.0.2.1 a.example", 10, "192.0.2.1", 7, "sni a.example backed not c.example"},
+		{"an alias that the child asks on for", "fork 11 10\ndns 10 a.example = a.example/cname/b.example\ndns 11 b.example = b.example/a/192.0.2.1", 11, "192.0.2.1", 0, "dns a.example backed"},
+		{"an alias that a stranger was told", "dns 99 a.example = a.example/cname/b.example\ndns 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"an alias within its minute", "dns 10 a.example = a.example/cname/b.example\nwait 10 60\ndns 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"an alias of long ago", "dns 10 a.example = a.example/cname/b.example\nwait 10 61\ndns 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"a target asked for before its alias was told", "dns 10 b.example = b.example/a/192.0.2.1\ndns 10 a.example = a.example/cname/b.example", 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"an alias claimed, an address believed", "dns@192.0.2.53 10 good.example = good.example/cname/evil.example\ndns 10 evil.example = evil.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns evil.example backed"},
+		{"a claimed alias backs no server name", "dns@192.0.2.53 10 good.example = good.example/cname/evil.example\ndns 10 evil.example = evil.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example not evil.example"},
+		{"a claim in the middle of a chain", "dns 10 a.example = a.example/cname/b.example\nunasked 10 b.example = b.example/cname/c.example\ndns 10 c.example = c.example/a/192.0.2.1\nsni 10 7 192.0.2.1 a.example", 10, "192.0.2.1", 7, "sni a.example not c.example"},
+		{"an alias believed, an address claimed", "dns 10 good.example = good.example/cname/b.example\nunasked 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "claimed-dns good.example"},
+		{"another name's alias in an answer is not believed", "dns 10 evil.example = good.example/cname/b.example\ndns 10 b.example = b.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"aliases in a circle over two answers", "dns 10 a.example = a.example/cname/b.example\ndns 10 b.example = b.example/cname/a.example\ndns 10 a.example = a.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns b.example backed"},
+		{"an alias that is its own target", "dns 10 a.example = a.example/cname/a.example\ndns 10 a.example = a.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"an HTTPS record that names another host", "dns 10 a.example = a.example/service/edge.example\ndns 10 edge.example = edge.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
+		{"an HTTPS record that names its own host", "dns 10 a.example = a.example/service/.\ndns 10 a.example = a.example/a/192.0.2.1", 10, "192.0.2.1", 0, "dns a.example backed"},
 		{"it backs nothing", "dns@192.0.2.53 10 good.example = good.example/a/192.0.2.1\nsni 10 7 192.0.2.1 good.example", 10, "192.0.2.1", 7, "sni good.example"},
 	}
 	for _, tt := range tests {
@@ -194,42 +224,6 @@ func TestWithoutConfiguredResolversEveryAnswerCounts(t *testing.T) {
 	s.run(`dns@192.0.2.53 10 a.example = a.example/a/192.0.2.1`)
 	if got := s.table.Lookup(actor(10), netip.MustParseAddr("192.0.2.1"), 0); got.How != DNS || got.Leaf != 1 {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestWhatTheJobAnswersItselfIsAClaim(t *testing.T) {
-	answer := func(src, dst string) *event.Event {
-		return &event.Event{
-			Kind: event.DNS, Actor: actor(10), OK: true, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst), Name: text("good.example"),
-			Answers: []event.Answer{{Name: text("good.example"), Type: typeA, Addr: netip.MustParseAddr("192.0.2.1")}},
-		}
-	}
-	tests := []struct {
-		name, serves, src, dst string
-		want                   How
-	}{
-		{"a configured resolver", "", "127.0.0.1:4000", "127.0.0.53:53", DNS},
-		{"one of the job's at its address", "127.0.0.53", "127.0.0.1:4000", "127.0.0.53:53", ClaimedDNS},
-		{"one of the job's at another", "127.0.0.1", "127.0.0.1:4000", "127.0.0.53:53", DNS},
-		{"one of the job's at all addresses", "0.0.0.0", "127.0.0.1:4000", "127.0.0.53:53", ClaimedDNS},
-		{"at all addresses of IPv6, which takes in IPv4", "::", "127.0.0.1:4000", "127.0.0.53:53", ClaimedDNS},
-		{"at all addresses, asked at one that is not loopback", "0.0.0.0", "10.0.0.5:4000", "10.0.0.5:53", ClaimedDNS},
-		{"at all addresses, and another machine was asked", "0.0.0.0", "10.0.0.5:4000", "10.0.0.1:53", DNS},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			table := New(100)
-			for _, a := range []string{"127.0.0.53", "10.0.0.1", "10.0.0.5"} {
-				table.AddResolver(netip.MustParseAddr(a))
-			}
-			if tt.serves != "" {
-				table.Serves(netip.MustParseAddr(tt.serves))
-			}
-			table.Apply(answer(tt.src, tt.dst))
-			if got := table.Lookup(actor(10), netip.MustParseAddr("192.0.2.1"), 0); got.How != tt.want || got.Backed != (tt.want == DNS) {
-				t.Errorf("%+v", got)
-			}
-		})
 	}
 }
 
@@ -291,6 +285,54 @@ func TestAskingTheSameAgainPushesNothingOut(t *testing.T) {
 		t.Errorf("%d were forgotten", s.table.Evicted())
 	}
 	verify(t, s.table)
+}
+
+// chain has pid 10 told one alias an answer, from n0.example on.
+func chain(s *script, links int) {
+	for i := range links {
+		s.run(fmt.Sprintf("dns 10 n%d.example = n%d.example/cname/n%d.example", i, i, i+1))
+	}
+	s.run(fmt.Sprintf("dns 10 n%d.example = n%d.example/a/192.0.2.1", links, links))
+}
+
+func TestAChainOfAliasesOverAnswersIsFollowedUpToItsBound(t *testing.T) {
+	for links := 1; links < 3*maxChain; links++ {
+		s := newScript(1000)
+		chain(s, links)
+		got := s.table.Lookup(actor(10), netip.MustParseAddr("192.0.2.1"), 0)
+		if first := "n0.example"; (got.Name.String() == first) != (links < maxChain) || got.How != DNS {
+			t.Errorf("%d links: %s", links, got.line())
+		}
+		verify(t, s.table)
+	}
+}
+
+func TestAliasesThatWaitAreBoundedAndTheLatestStand(t *testing.T) {
+	s := newScript(1000)
+	for i := range 3 * maxAliases {
+		s.run(fmt.Sprintf("dns 10 a%d.example = a%d.example/cname/b%d.example", i, i, i))
+		if i%3 == 0 { // many names of one target
+			s.run(fmt.Sprintf("dns 10 c%d.example = c%d.example/cname/b.example", i, i))
+		}
+	}
+	counted := 0
+	for _, n := range s.table.aliases.count {
+		counted += n
+	}
+	if len(s.table.aliases.ring) != maxAliases || counted != maxAliases || len(s.table.aliases.count) > maxAliases {
+		t.Errorf("%d aliases wait, %d are counted for %d targets", len(s.table.aliases.ring), counted, len(s.table.aliases.count))
+	}
+	last := 3*maxAliases - 1
+	s.run(fmt.Sprintf("dns 10 b%d.example = b%d.example/a/192.0.2.1\ndns 10 b0.example = b0.example/a/192.0.2.2\ndns 10 b.example = b.example/a/192.0.2.3", last, last))
+	for addr, want := range map[string]string{
+		"192.0.2.1": fmt.Sprintf("dns a%d.example backed", last),
+		"192.0.2.2": "dns b0.example backed",
+		"192.0.2.3": fmt.Sprintf("dns c%d.example backed", last/3*3),
+	} {
+		if got := s.table.Lookup(actor(10), netip.MustParseAddr(addr), 0).line(); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
 }
 
 func TestLookupAllocatesNothing(t *testing.T) {

@@ -95,7 +95,7 @@ func (q *HTTPRequest) target(t []byte) {
 		return
 	}
 	i := bytes.Index(t, []byte("://"))
-	if i <= 0 || i > 8 || t[0] == '/' {
+	if i < 0 || !isScheme(t[:i]) {
 		q.Path = t
 		return
 	}
@@ -113,6 +113,7 @@ func (q *HTTPRequest) target(t []byte) {
 
 // headers looks for Host and Authorization.
 func (q *HTTPRequest) headers(b []byte) {
+	inHost := false // the line before was part of a Host
 	for range maxHeaders {
 		line, rest, found := cutLine(b)
 		if !found {
@@ -123,13 +124,25 @@ func (q *HTTPRequest) headers(b []byte) {
 			return
 		}
 		b = rest
+		if line[0] == ' ' || line[0] == '\t' {
+			// Folded (RFC 9112 §5.2): what is in this line belongs to the value
+			// before it, for servers that still take that.
+			if value := trimBlank(line); inHost && len(q.Host) == 0 {
+				q.Host = value
+			} else if inHost && len(value) > 0 {
+				q.Ambiguous = true
+			}
+			continue
+		}
+		inHost = false
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		if !ok {
 			continue
 		}
-		value = bytes.TrimFunc(value, func(r rune) bool { return r == ' ' || r == '\t' })
+		value = trimBlank(value)
 		switch {
 		case isHeader(name, "host"):
+			inHost = true
 			if q.Host == nil {
 				q.Host = value
 			} else if !sameHost(q.Host, value) {
@@ -140,6 +153,10 @@ func (q *HTTPRequest) headers(b []byte) {
 		}
 	}
 	q.Incomplete = true
+}
+
+func trimBlank(b []byte) []byte {
+	return bytes.TrimFunc(b, func(r rune) bool { return r == ' ' || r == '\t' })
 }
 
 // sameHost compares without case and without the port of plain HTTP.
@@ -185,6 +202,17 @@ func isUpper(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// isScheme reports whether s is the scheme of a URI, RFC 3986 §3.1.
+func isScheme(s []byte) bool {
+	for i, c := range s {
+		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '+' || c == '-' || c == '.')) {
+			return false
+		}
+	}
+	return len(s) > 0
 }
 
 func isVersion(v []byte) bool {

@@ -61,11 +61,25 @@ func TestRequestLinesAreReadStrictly(t *testing.T) {
 	}
 }
 
+func TestAFoldedHostIsRead(t *testing.T) {
+	for in, want := range map[string]string{
+		"GET / HTTP/1.1\r\nHost:\r\n evil.example\r\n\r\n":                         "evil.example",
+		"GET / HTTP/1.1\r\nHost: \r\n\t\r\n evil.example \r\nA: b\r\n\r\n":         "evil.example",
+		"GET / HTTP/1.1\r\nA: b\r\n Host: evil.example\r\nHost: a.example\r\n\r\n": "a.example",
+	} {
+		if q, err := Request([]byte(in)); err != nil || string(q.Host) != want || q.Ambiguous {
+			t.Errorf("%q: host %q, ambiguous %v, %v", in, q.Host, q.Ambiguous, err)
+		}
+	}
+}
+
 func TestTwoHostsAreTold(t *testing.T) {
 	for in, want := range map[string]bool{
 		"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n":               true,
 		"GET / HTTP/1.1\r\nHost: a\r\nHost: A\r\n\r\n":               false,
 		"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n":                  true,
+		"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n":                    true,
+		"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n":            false,
 		"GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n":               false,
 		"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n":              false,
 		"CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n":              true,

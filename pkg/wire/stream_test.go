@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -175,6 +176,68 @@ func FuzzStreams(f *testing.F) {
 				s.End(k.Sock)
 				delete(taken, k)
 			}
+		}
+	})
+}
+
+// FuzzDNSStream cuts a stream of DNS messages into segments, gives them in
+// another order, some twice, and wants the messages that the whole stream has.
+func FuzzDNSStream(f *testing.F) {
+	one := captured(f, "dns-go-A-query.bin")
+	f.Add(append([]byte{0, byte(len(one))}, one...), []byte{1, 7, 30})
+	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
+		if len(stream) > MaxStream {
+			stream = stream[:MaxStream]
+		}
+		var want [][]byte
+		for rest := stream; ; {
+			message, whole := DNSFromStream(rest)
+			if !whole {
+				break
+			}
+			want = append(want, message)
+			rest = rest[2+len(message):]
+		}
+		type segment struct{ from, to int }
+		var segments []segment
+		for at, i := 0, 0; at < len(stream); i++ {
+			n := len(stream) - at
+			if i < len(cuts) && i < maxSpans-1 {
+				n = min(n, 1+int(cuts[i]))
+			}
+			segments = append(segments, segment{at, at + n})
+			at += n
+		}
+		for i, c := range cuts {
+			if i+1 < len(segments) && c&1 != 0 {
+				segments[i], segments[i+1] = segments[i+1], segments[i]
+			}
+			if i < len(segments) && c&2 != 0 && len(segments) < maxSpans {
+				segments = append(segments, segments[i])
+			}
+		}
+		s := NewStreams(1)
+		var got [][]byte
+		var m DNSMessage
+		for _, g := range segments {
+			ready, _ := s.Add(StreamKey{}, uint32(g.from), stream[g.from:g.to])
+			taken := 0
+			for {
+				message, whole := DNSFromStream(ready[taken:])
+				if !whole {
+					break
+				}
+				_ = ParseDNS(message, &m)
+				got = append(got, bytes.Clone(message))
+				taken += 2 + len(message)
+			}
+			s.Take(StreamKey{}, taken)
+		}
+		if !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("%d messages, %d in the whole stream", len(got), len(want))
+		}
+		if s.Dropped() != 0 {
+			t.Errorf("%d dropped", s.Dropped())
 		}
 	})
 }

@@ -118,14 +118,20 @@ func (h *Hello) extension(kind int, b []byte) {
 	}
 }
 
+const (
+	handshakeRecord = 22
+	// versionEnd bounds the first byte of a record's version. Receivers ignore
+	// the version (RFC 8446 §5.1), but for those that take a connection for
+	// another protocol from 0x10 on, as crypto/tls does.
+	versionEnd = 0x10
+)
+
 // handshake returns the body of the ClientHello message that the records in b
 // hold, and whether it is whole.
 func handshake(b []byte) (body []byte, whole bool, err error) {
 	const recordHeader, messageHeader = 5, 4
-	for i, want := range [...]byte{22, 3} { // handshake; every version's first byte is 3
-		if i < len(b) && b[i] != want {
-			return nil, false, ErrNotTLS
-		}
+	if len(b) > 0 && b[0] != handshakeRecord || len(b) > 1 && b[1] >= versionEnd {
+		return nil, false, ErrNotTLS
 	}
 	if len(b) < recordHeader {
 		return nil, false, ErrIncomplete
@@ -155,7 +161,7 @@ func handshake(b []byte) (body []byte, whole bool, err error) {
 		}
 	}
 	joined := make([]byte, 0, len(b))
-	for len(b) > recordHeader && b[0] == 22 && b[1] == 3 {
+	for len(b) > recordHeader && b[0] == handshakeRecord && b[1] < versionEnd {
 		n := u16(b[3:])
 		b = b[recordHeader:]
 		m := min(n, len(b))

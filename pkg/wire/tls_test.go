@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -94,6 +95,26 @@ func TestAHelloSplitOverRecordsIsPutTogether(t *testing.T) {
 	}
 }
 
+// RFC 8446 §5.1 has receivers ignore it, and crypto/tls does.
+func TestTheVersionOfARecordDoesNotMatter(t *testing.T) {
+	whole := captured(t, "tls-curl.bin")
+	want, err := ClientHello(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, major := range []byte{0, 2, 0x0f} {
+		for _, b := range [][]byte{bytes.Clone(whole), split(whole, 100)} {
+			b[1] = major
+			if len(b) > len(whole) {
+				b[105+1] = major // of the second record
+			}
+			if h, err := ClientHello(b); err != nil || string(h.ServerName) != string(want.ServerName) {
+				t.Errorf("%#x: %q, %v", major, h.ServerName, err)
+			}
+		}
+	}
+}
+
 func TestWhatIsNoHelloIsRefused(t *testing.T) {
 	whole := captured(t, "tls-curl.bin")
 	change := func(at int, to byte) []byte {
@@ -106,7 +127,7 @@ func TestWhatIsNoHelloIsRefused(t *testing.T) {
 		"application data":              change(0, 23),
 		"SSH":                           []byte("SSH-2.0-OpenSSH_9.2\r\n"),
 		"a ServerHello":                 change(5, 2),
-		"version 2":                     change(1, 2),
+		"a version of no TLS":           change(1, 0x10),
 		"an empty record":               {22, 3, 1, 0, 0},
 		"a record that is too long":     {22, 3, 1, 0xff, 0xff},
 		"a session id beyond the end":   change(43, 0xff),

@@ -36,6 +36,8 @@ var (
 	shortExec = outcome{reason: "/proc is read after the exec, and the process may be gone by then", luck: true}
 	shortLink = outcome{reason: "tables of sockets are read now and then (5 ms to a second apart), and who held one that is gone is not known", luck: true}
 	noSocket  = outcome{reason: "no table holds it"}
+	rawTo     = outcome{reason: "an open raw socket is told now and then, where it sends to is not"}
+	places    = outcome{reason: "namespaces are read at an exec, and now and then", luck: true}
 	noPower   = outcome{reason: "no source tells this system call"}
 	noWords   = outcome{reason: "it reads no traffic"}
 	noFile    = outcome{reason: "it tells no opening of files"}
@@ -153,8 +155,10 @@ func hello(dst, name string) func(*scene) bool {
 	}
 }
 
-func power(kind event.Kind, op event.Op) func(*scene) bool {
-	return func(s *scene) bool { return s.has(kind, func(e *event.Event) bool { return e.Op == op }) }
+func power(kind event.Kind, ops ...event.Op) func(*scene) bool {
+	return func(s *scene) bool {
+		return s.has(kind, func(e *event.Event) bool { return slices.Contains(ops, e.Op) })
+	}
 }
 
 // onItsObjects: a bpf(2) call that is about the monitor's own objects.
@@ -295,9 +299,9 @@ var cases = []evasion{
 	{name: "script-image", tries: "a script with #! executed by name", event: image(event.Script)},
 	{name: "spawn-storm", tries: "300 processes by vfork, one after the other", event: executes(300, "mark", "storm"), netlink: shortExec},
 	{name: "posix-spawn-storm", tries: "300 processes by posix_spawn, all before the first is waited for", event: executes(300, "mark", "spawned"), netlink: shortExec},
-	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpClone)), netlink: noPower},
-	{name: "unshare", tries: "unshare into new mount and net namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpUnshare)), netlink: noPower},
-	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: noPower},
+	{name: "clone-namespaces", tries: "clone into new pid, mount, net and user namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpClone, event.OpUnshare)), netlink: places},
+	{name: "unshare", tries: "unshare into new mount and net namespaces; connect there", event: all(to(peer), power(event.Namespace, event.OpUnshare)), netlink: places},
+	{name: "setns", tries: "setns to another network namespace", event: power(event.Namespace, event.OpSetNS), netlink: outcome{reason: "it leads to where the process is already: /proc shows no change"}},
 	{name: "cgroup-migration", tries: "moves itself to another cgroup, then connects", event: to(peer)},
 	{name: "forged-environment", tries: "GITHUB_JOB and our own variables forged for a child", event: executes(1, "stays", "forged")},
 	{name: "setuid", tries: "becomes nobody, then executes", event: func(s *scene) bool {
@@ -324,8 +328,11 @@ var cases = []evasion{
 	{name: "nonblocking-connect", tries: "connect without waiting, then exit", event: to(peer), netlink: shortLink},
 	{name: "refused-connect", tries: "connect to a closed port", event: to("203.0.113.9:7002"), netlink: noSocket},
 	{name: "uring-connect", tries: "connect by io_uring", event: to(peer)},
+	{name: "uring-accept", tries: "a connection accepted by io_uring", event: func(s *scene) bool {
+		return s.has(event.Accept, func(e *event.Event) bool { return e.Src.String() == "198.51.100.7:7009" })
+	}, netlink: shortLink},
 	{name: "uring-send", tries: "a datagram by io_uring, without connect", event: sends(1, event.ProtoUDP, "198.51.100.7:7003"), netlink: noSocket},
-	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: noSocket},
+	{name: "uring-unix", tries: "connect to a Unix socket by io_uring", event: unixTo("u.sock"), netlink: shortLink},
 	{name: "tcp-fastopen", tries: "data in the SYN: sendto with MSG_FASTOPEN, no connect", event: to(peer)},
 	{name: "private-range", tries: "a peer in 10.0.0.0/8", event: to("10.9.8.7:7001")},
 	{name: "metadata-address", tries: "the cloud's metadata address 169.254.169.254", event: to("169.254.169.254:80")},
@@ -338,19 +345,19 @@ var cases = []evasion{
 	{name: "udp-sendmmsg", tries: "one sendmmsg to 20 peers", event: sends(20, event.ProtoUDP, "192.0.2."), netlink: noSocket},
 	{name: "raw-ipv4", tries: "a raw socket of protocol 253", event: func(s *scene) bool {
 		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
-	}, netlink: noSocket},
+	}, netlink: rawTo},
 	{name: "raw-own-header", tries: "a raw socket with an IP header of its own", event: func(s *scene) bool {
 		return s.has(event.Send, func(e *event.Event) bool { return e.Dst.Addr().String() == "198.51.100.7" })
-	}, netlink: noSocket},
-	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: noSocket},
-	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: noSocket},
+	}, netlink: rawTo},
+	{name: "packet-socket", tries: "a frame by a packet socket", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: shortLink},
+	{name: "packet-bypass", tries: "the same with PACKET_QDISC_BYPASS", event: func(s *scene) bool { return s.has(event.Packet, anyEvent) }, netlink: shortLink},
 	{name: "vsock", tries: "connect to the hypervisor (AF_VSOCK)", event: func(s *scene) bool { return s.has(event.Vsock, anyEvent) }, netlink: noSocket},
-	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: noSocket},
-	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: noSocket},
+	{name: "unix-abstract", tries: "connect to an abstract Unix socket", event: unixTo("posture-evasion-abstract"), netlink: shortLink},
+	{name: "docker-socket", tries: "a request to docker.sock (a daemon of our own: no engine here)", event: unixTo("docker.sock"), netlink: shortLink},
 	{name: "fd-passed", tries: "a connection's descriptor passed over a Unix socket and used there", event: heldBy("taker", peer)},
 	{name: "socket-across-exec", tries: "a connection inherited across fork and exec, and used there", event: all(to(peer), moved(5000))},
 	{name: "existing-connection", tries: "a connection of before the recording, taken from another process and used", event: all(heldBy("existing-connection", peer), moved(5000)), netlink: outcome{reason: "it does not tell who is given a descriptor"}},
-	{name: "handed-to-daemon", tries: "a connection handed to a daemon of before: the connection, and to whom it was handed", event: all(to(peer), unixTo("daemon.sock")), netlink: noSocket},
+	{name: "handed-to-daemon", tries: "a connection handed to a daemon of before: the connection, and to whom it was handed", event: all(to(peer), unixTo("daemon.sock")), netlink: shortLink},
 	{name: "daemon-sends", tries: "what that daemon then sends on it", event: moved(5000), ebpf: outcome{reason: "the connection is the daemon's from then on, which is not of the watched lineage; it and the handing over are told (handed-to-daemon)"}, netlink: outcome{reason: "the connection is the daemon's from then on"}},
 	{name: "bytes-of-open-connection", tries: "a megabyte over one connection", event: moved(1000000), netlink: shortLink},
 	{name: "allowed-upload", tries: "two megabytes to a name that may be allowed", event: all(hello("203.0.113.9:443", "allowed.test"), movedTo("203.0.113.9:443", 2000000)), netlink: noWords},
@@ -368,6 +375,10 @@ var cases = []evasion{
 	{name: "dns-forged-everywhere", tries: "the same by one that listens on all addresses, asked at the loopback", event: claimed("everywhere.test", "203.0.113.23:7002"), netlink: noWords},
 	{name: "dns-over-tcp", tries: "a question over TCP", event: asks(1, "tcp-dns.test"), netlink: noWords},
 	{name: "dns-over-tcp-split", tries: "a question over TCP in two segments", event: asks(1, "split-dns.test"), netlink: noWords},
+	{name: "dns-over-tcp-long", tries: "a question over TCP behind 20 KiB of others", event: asks(1, "late.test"), covered: told("DNS over TCP"), netlink: noWords, alone: true},
+	{name: "dns-other-port", tries: "a question over UDP to port 5300", event: asks(1, "odd-port.test"), netlink: noWords},
+	{name: "dns-over-tcp-other-port", tries: "a question over TCP to port 5301", event: asks(1, "odd-tcp.test"),
+		ebpf: outcome{reason: "over TCP names are read on port 53 alone, to leave other connections alone once they go on; the connection is told"}, netlink: noWords},
 	{name: "doh", tries: "DNS over HTTPS: the name of the resolver is in the ClientHello", event: hello("198.51.100.7:443", "dns.google"), netlink: noWords},
 	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853")},
 	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
@@ -427,16 +438,16 @@ var cases = []evasion{
 	{name: "pidfd-getfd", tries: "another's descriptor by pidfd_getfd", event: onTarget(event.Ptrace, event.OpOther), netlink: noPower},
 
 	// Handed to another, who was there before.
-	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (a build daemon does the same)", event: unixTo("daemon.sock"), netlink: noSocket},
+	{name: "ask-daemon", tries: "a daemon of before starts the process; the request is what is seen (a build daemon does the same)", event: unixTo("daemon.sock"), netlink: shortLink},
 	{name: "daemon-works", tries: "what that daemon then starts", event: func(s *scene) bool {
 		return s.works(event.ViaRequest) || s.works(event.ViaLineage) || s.works(event.ViaHost)
 	}, ebpf: outcome{reason: "it is not of the watched lineage, nor a daemon that we know: `run --host` tells it (daemon-on-host), and the request is told (ask-daemon)"}, netlink: outcome{reason: "it is not of the watched lineage, nor a daemon that we know"}},
-	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: all(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: noSocket},
+	{name: "ask-tmux", tries: "a tmux server of before runs the command", event: all(unixTo("daemon.sock"), func(s *scene) bool { return s.has(event.Exec, anyEvent) }), netlink: shortLink},
 	{name: "daemon-on-host", tries: "the same with `run --host`", event: hostWork, host: true, alone: true},
 	{name: "ask-at", tries: "a job of at(1), run by atd", event: requested, netlink: outcome{reason: "the client, which makes the request known, may be gone before it is read", luck: true}},
 	{name: "ask-cron", tries: "a table of crontab(1), run by cron", event: requested, netlink: outcome{reason: "the client, which makes the request known, may be gone before it is read", luck: true}},
-	{name: "ask-systemd", tries: "systemd-run: a service of the user's systemd", event: requested, netlink: noSocket},
-	{name: "ask-dbus", tries: "D-Bus activation", event: requested, netlink: noSocket},
+	{name: "ask-systemd", tries: "systemd-run: a service of the user's systemd", event: requested, netlink: shortLink},
+	{name: "ask-dbus", tries: "D-Bus activation", event: requested, netlink: shortLink},
 	{name: "ask-spool", tries: "a job put into a spool folder, as at and cron take it", event: opens("/spool", event.Write), netlink: noFile},
 
 	// Against the monitor.

@@ -32,8 +32,13 @@
 // Worker.
 //
 // Send holds datagrams (UDP, raw, ICMP) by destination: the first at once, what
-// came after it each second, at Drain and at Close. DNS has up to 4,096 bytes
-// of a datagram; over TCP, on port 53, the segments within the first 16 KiB of
+// came after it each second, at Drain and at Close, with what UDP brought back
+// from there (Received). What comes from where the process never sent to is
+// not counted.
+//
+// DNS has up to 4,096 bytes of a datagram to or from port 53, and of one on any
+// other port that begins as a question does (RFC 1035 §4.1.1), or an answer;
+// over TCP, on port 53, the segments within the first 16 KiB of
 // either direction. TLS and HTTP have the first bytes that a connection's maker
 // sent: up to 4,096 of the first segment, and, where that does not hold the
 // whole head, every segment within the first 8 KiB. Offset places a segment in
@@ -67,6 +72,10 @@
 // # What it does not see
 //
 // Files that were opened before arming; by io_uring the opening of a watched
-// file by another name (the reader may look it up); descriptors beyond the
-// sixteenth of one message.
+// file by another name (the reader may look it up), and who accepts a
+// connection into a direct descriptor or without a completion
+// (IOSQE_CQE_SKIP_SUCCESS), whose Flow is the listener's; descriptors beyond the
+// sixteenth of one message. Names that are asked for over TCP on another port
+// than 53: every packet that comes over any connection would have to be looked
+// at, while now those of a connection whose first bytes were seen are not.
 package ebpf

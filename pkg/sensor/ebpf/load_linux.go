@@ -27,6 +27,9 @@ type hook struct {
 	// tracepoint is the kernel's name of a raw tracepoint; else attach says
 	// which cgroup hook it is.
 	tracepoint string
+	// args is how many arguments the tracepoint has for this program, where
+	// that has changed; else 0.
+	args int
 	// iterator is what is gone through, each time the reader asks.
 	iterator string
 	attach   bpf.AttachType
@@ -45,6 +48,8 @@ var hooks = []hook{
 	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
 	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
 	{program: "on_uring_sqe", tracepoint: "io_uring_submit_sqe", or: "io_uring_submit_req", without: "file operations by io_uring"},
+	{program: "on_uring_done", tracepoint: "io_uring_complete", args: 3, or: "io_uring_complete"},
+	{program: "on_uring_done7", tracepoint: "io_uring_complete", args: 7, or: "io_uring_complete", without: "who accepts a connection by io_uring"},
 	{program: "on_signal", tracepoint: "signal_generate", without: "signals to other processes"},
 	{program: "on_send_length", tracepoint: "sock_send_length", without: "packets of AF_PACKET sockets"},
 	{program: "on_living", iterator: "task_file", without: "bytes of a connection before its end, and how often an act came that was folded and did not come again"},
@@ -58,7 +63,10 @@ var hooks = []hook{
 }
 
 // alwaysMissing is what no kernel shows to these programs.
-var alwaysMissing = []string{"the destination of packets of AF_PACKET sockets"}
+var alwaysMissing = []string{
+	"the destination of packets of AF_PACKET sockets",
+	"names asked for over TCP on other ports than 53",
+}
 
 // initialPIDNamespace is PROC_PID_INIT_INO, include/linux/proc_ns.h.
 const initialPIDNamespace = 0xEFFFFFFC
@@ -122,14 +130,14 @@ func load(opt Options) (_ *loaded, err error) {
 		if h.tracepoint == "" && h.iterator == "" {
 			continue
 		}
-		if h.tracepoint != "" && hasTracepoint(kernel, h.tracepoint) || h.iterator != "" && hasIterator(kernel, h.iterator) {
+		if h.tracepoint != "" && hasTracepoint(kernel, h.tracepoint, h.args) || h.iterator != "" && hasIterator(kernel, h.iterator) {
 			continue
 		}
 		if h.required {
 			return nil, fmt.Errorf("this kernel has no tracepoint %s: use the netlink sensor", h.tracepoint)
 		}
 		delete(spec.Programs, h.program)
-		if h.without != "" && (h.or == "" || !hasTracepoint(kernel, h.or)) {
+		if h.without != "" && (h.or == "" || !hasTracepoint(kernel, h.or, 0)) {
 			l.missing = append(l.missing, h.without)
 		}
 	}
@@ -156,10 +164,21 @@ func load(opt Options) (_ *loaded, err error) {
 }
 
 // hasTracepoint reports whether the kernel has a raw tracepoint that programs
-// can be typed by.
-func hasTracepoint(kernel *btf.Spec, name string) bool {
-	_, err := kernel.AnyTypeByName("btf_trace_" + name)
-	return err == nil
+// can be typed by, with so many arguments unless args is 0.
+func hasTracepoint(kernel *btf.Spec, name string, args int) bool {
+	t, err := kernel.AnyTypeByName("btf_trace_" + name)
+	if err != nil || args == 0 {
+		return err == nil
+	}
+	// A typedef of a pointer to a function, whose first argument is the data of
+	// who is attached.
+	if td, ok := t.(*btf.Typedef); ok {
+		if ptr, ok := td.Type.(*btf.Pointer); ok {
+			f, ok := ptr.Target.(*btf.FuncProto)
+			return ok && len(f.Params) == args+1
+		}
+	}
+	return false
 }
 
 // hasIterator reports whether the kernel lets programs go through a kind of

@@ -394,6 +394,7 @@ type sendKey struct {
 type sendTotal struct {
 	Count, Bytes, Time, Cgroup, Cookie uint64
 	Told                               uint64 // bytes of the first one
+	Received                           uint64
 	TID, UID, GID, _                   uint32
 }
 
@@ -408,8 +409,8 @@ type sweep struct {
 }
 
 type told struct {
-	count, bytes uint64
-	round        uint32
+	count, bytes, received uint64
+	round                  uint32
 }
 
 const sweepBatch = 512
@@ -418,8 +419,8 @@ func newSweep(m *bpf.Map) *sweep {
 	return &sweep{m: m, keys: make([]sendKey, sweepBatch), totals: make([]sendTotal, sweepBatch), told: map[sendKey]told{}}
 }
 
-// tell gives one record for each destination to which more was sent since it
-// was last told.
+// tell gives one record for each destination to which more was sent, or from
+// which more came, since it was last told.
 func (s *sweep) tell(sink sensor.Sink) {
 	if s.m == nil {
 		return
@@ -446,15 +447,15 @@ func (s *sweep) one(k *sendKey, t *sendTotal, sink sensor.Sink) {
 	was, ok := s.told[*k]
 	packet := k.Proto == sendPacket
 	switch {
-	case ok && was.count <= t.Count:
+	case ok && was.count <= t.Count && was.received <= t.Received:
 	case packet:
 		was = told{} // nothing was told of it yet
 	default:
 		// The programs told the first one themselves.
 		was = told{count: 1, bytes: t.Told}
 	}
-	s.told[*k] = told{count: t.Count, bytes: t.Bytes, round: s.round}
-	if t.Count <= was.count {
+	s.told[*k] = told{count: t.Count, bytes: t.Bytes, received: t.Received, round: s.round}
+	if t.Count <= was.count && t.Received <= was.received {
 		return
 	}
 	addr := netip.AddrFrom16(k.Dst).Unmap()
@@ -465,7 +466,7 @@ func (s *sweep) one(k *sendKey, t *sendTotal, sink sensor.Sink) {
 		Kind: event.Send, Time: int64(t.Time), PID: k.PID, TID: t.TID, Start: int64(k.Start),
 		UID: t.UID, GID: t.GID, Cgroup: t.Cgroup, Proto: event.Proto(k.Proto & 0xff),
 		Dst: netip.AddrPortFrom(addr, k.Port), Sock: t.Cookie,
-		Count: t.Count - was.count, Sent: t.Bytes - was.bytes,
+		Count: t.Count - was.count, Sent: t.Bytes - was.bytes, Received: t.Received - was.received,
 	}
 	if packet {
 		s.rec.Kind, s.rec.Proto, s.rec.Dst = event.Packet, event.ProtoPacket, netip.AddrPort{}

@@ -60,27 +60,32 @@ func TestAHeldBackActThatNoRecordTellsIsCountedWhenItIsMissingTwice(t *testing.T
 func TestDatagramsAreToldOnceEach(t *testing.T) {
 	s := newSweep(nil)
 	key := sendKey{Dst: [16]byte{192, 0, 2, 1}, PID: 9, Port: 53, Proto: 17}
-	var count, bytes uint64
+	var count, bytes, received uint64
 	sink := func(r *sensor.Record) {
 		if r.Kind != event.Send || r.Dst != netip.MustParseAddrPort("192.0.2.1:53") || r.PID != 9 {
 			t.Errorf("%+v", r)
 		}
 		count += r.Count
 		bytes += r.Sent
+		received += r.Received
 	}
 	for _, c := range []struct {
-		what         string
-		total        sendTotal
-		count, bytes uint64 // told in all
+		what                   string
+		total                  sendTotal
+		count, bytes, received uint64 // told in all
 	}{
-		{"the first is told by the program", sendTotal{Count: 1, Bytes: 10, Told: 10}, 0, 0},
-		{"two more", sendTotal{Count: 3, Bytes: 60, Told: 10}, 2, 50},
-		{"nothing new", sendTotal{Count: 3, Bytes: 60, Told: 10}, 2, 50},
-		{"evicted and begun again", sendTotal{Count: 2, Bytes: 12, Told: 5}, 3, 57},
+		{"the first is told by the program", sendTotal{Count: 1, Bytes: 10, Told: 10}, 0, 0, 0},
+		{"two more", sendTotal{Count: 3, Bytes: 60, Told: 10}, 2, 50, 0},
+		{"nothing new", sendTotal{Count: 3, Bytes: 60, Told: 10}, 2, 50, 0},
+		{"something came", sendTotal{Count: 3, Bytes: 60, Told: 10, Received: 7}, 2, 50, 7},
+		{"nothing came", sendTotal{Count: 3, Bytes: 60, Told: 10, Received: 7}, 2, 50, 7},
+		{"both", sendTotal{Count: 4, Bytes: 61, Told: 10, Received: 9}, 3, 51, 9},
+		{"evicted and begun again", sendTotal{Count: 2, Bytes: 12, Told: 5, Received: 3}, 4, 58, 12},
+		{"evicted where only what came tells it", sendTotal{Count: 2, Bytes: 12, Told: 5, Received: 1}, 5, 65, 13},
 	} {
 		s.one(&key, &c.total, sink)
-		if count != c.count || bytes != c.bytes {
-			t.Errorf("%s: %d of %d bytes, want %d of %d", c.what, count, bytes, c.count, c.bytes)
+		if count != c.count || bytes != c.bytes || received != c.received {
+			t.Errorf("%s: %d of %d bytes, %d came, want %d of %d, %d", c.what, count, bytes, received, c.count, c.bytes, c.received)
 		}
 	}
 }

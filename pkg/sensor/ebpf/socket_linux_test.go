@@ -173,11 +173,14 @@ func TestEveryConnectOfNoDurationIsSeen(t *testing.T) {
 // resolver is an address that nothing else on the machine uses.
 const resolver = "127.53.53.53:53"
 
-func answering(t *testing.T) {
+func answering(t *testing.T) { answeringAt(t, resolver) }
+
+// answeringAt echoes each datagram as a DNS answer, and returns where.
+func answeringAt(t *testing.T, addr string) string {
 	t.Helper()
-	c, err := net.ListenPacket("udp4", resolver)
+	c, err := net.ListenPacket("udp", addr)
 	if err != nil {
-		t.Skipf("port 53 of a loopback address: %v", err)
+		t.Skipf("%s: %v", addr, err)
 	}
 	t.Cleanup(func() { c.Close() })
 	go func() {
@@ -191,6 +194,7 @@ func answering(t *testing.T) {
 			_, _ = c.WriteTo(b[:n], from)
 		}
 	}()
+	return c.LocalAddr().String()
 }
 
 func TestADNSQuestionAndItsAnswerAreTheAskers(t *testing.T) {
@@ -207,6 +211,87 @@ func TestADNSQuestionAndItsAnswerAreTheAskers(t *testing.T) {
 	want[2] |= 0x80
 	if a.PID != pid || !bytes.Equal(a.Payload, want) || a.Src != q.Src || a.Sock != q.Sock {
 		t.Errorf("answer for %d, want %d: %+v", a.PID, pid, a)
+	}
+}
+
+func TestADNSQuestionOnAnyUDPPortAndItsAnswerAreSeen(t *testing.T) {
+	for _, addr := range []string{"127.53.53.53:0", "[::1]:0"} {
+		s, rec := arm(t, Options{}, nil)
+		addr = answeringAt(t, addr)
+		pid, _ := perform(t, "ask", addr, "odd.example.com")
+		drain(t, s)
+		to := func(k event.Kind, answer bool) func(*sensor.Record) bool {
+			return func(r *sensor.Record) bool { return r.Kind == k && r.OK == answer && r.Dst.String() == addr }
+		}
+		want := question(7, "odd.example.com")
+		q := rec.only(t, "question", to(event.DNS, false))
+		if q.PID != pid || !bytes.Equal(q.Payload, want) || q.Proto != event.ProtoUDP {
+			t.Errorf("question by %d, want %d: %+v", q.PID, pid, q)
+		}
+		want[2] |= 0x80
+		a := rec.only(t, "answer", to(event.DNS, true))
+		if a.PID != pid || !bytes.Equal(a.Payload, want) || a.Sock != q.Sock {
+			t.Errorf("answer for %d, want %d: %+v", a.PID, pid, a)
+		}
+		// It is a destination as any other too, and what came is counted.
+		var count, sent, received uint64
+		for _, r := range rec.find(to(event.Send, false)) {
+			count, sent, received = count+r.Count, sent+r.Sent, received+r.Received
+		}
+		if count != 1 || sent != uint64(len(want)) || received != uint64(len(want)) {
+			t.Errorf("%d datagrams, %d bytes sent, %d received, want 1, %d, %d", count, sent, received, len(want), len(want))
+		}
+	}
+}
+
+func TestDatagramsThatDoNotBeginAsDNSAreNotTakenForIt(t *testing.T) {
+	good := question(7, "odd.example.com")
+	with := func(at int, b byte) []byte {
+		m := bytes.Clone(good)
+		m[at] = b
+		return m
+	}
+	for _, c := range []struct {
+		what    string
+		payload []byte
+		told    bool
+	}{
+		{"a question", good, true},
+		{"one with all flags but the answer bit and the opcode", append(append(bytes.Clone(good[:2]), 7, 0xff), good[4:]...), true},
+		{"one with an OPT record", with(11, 1), true},
+		{"the shortest", good[:12+5], true},
+		{"too short for a question", good[:12+4], false},
+		{"an answer that is sent", with(2, 0x81), false},
+		{"another opcode", with(2, 0x29), false},
+		{"two questions", with(5, 2), false},
+		{"no question", with(5, 0), false},
+		{"a question with an answer", with(7, 1), false},
+		{"a question with an authority", with(9, 1), false},
+		{"one with many records", with(11, 3), false},
+		{"nothing", nil, false},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			s, rec := arm(t, Options{}, nil)
+			sink, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sink.Close()
+			addr := sink.LocalAddr().String()
+			from, err := net.Dial("udp4", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer from.Close()
+			if _, err := from.Write(c.payload); err != nil {
+				t.Fatal(err)
+			}
+			drain(t, s)
+			rec.only(t, "send", func(r *sensor.Record) bool { return r.Kind == event.Send && r.Dst.String() == addr })
+			if got := rec.find(func(r *sensor.Record) bool { return r.Kind == event.DNS && r.Dst.String() == addr }); (len(got) == 1) != c.told {
+				t.Errorf("told %d times", len(got))
+			}
+		})
 	}
 }
 
@@ -267,6 +352,59 @@ func TestDatagramsAreCountedByDestination(t *testing.T) {
 	}
 }
 
+// What comes from where the process has sent to is counted, to the byte; what a
+// stranger sends is not.
+func TestDatagramsThatComeAreCountedByWhereTheyComeFrom(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	for _, network := range []string{"udp4", "udp6"} {
+		local := map[string]string{"udp4": "127.0.0.1:0", "udp6": "[::1]:0"}[network]
+		server, err := net.ListenPacket(network, local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		stranger, err := net.ListenPacket(network, local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stranger.Close()
+		client, err := net.ListenPacket(network, local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		for range 3 {
+			if _, err := client.WriteTo(make([]byte, 40), server.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 50 {
+			if _, err := server.WriteTo(make([]byte, 100+i), client.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stranger.WriteTo(make([]byte, 7), client.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		drain(t, s)
+		sum := func(to net.Addr) (count, sent, received uint64) {
+			for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.Send && r.Dst.String() == to.String() }) {
+				if r.PID != uint32(os.Getpid()) {
+					t.Errorf("%+v", r)
+				}
+				count, sent, received = count+r.Count, sent+r.Sent, received+r.Received
+			}
+			return count, sent, received
+		}
+		if count, sent, received := sum(server.LocalAddr()); count != 3 || sent != 120 || received != 50*100+49*25 {
+			t.Errorf("%s: %d datagrams, %d bytes sent, %d received", network, count, sent, received)
+		}
+		if count, _, received := sum(stranger.LocalAddr()); count != 0 || received != 0 {
+			t.Errorf("%s: %d datagrams to a stranger, %d bytes from it", network, count, received)
+		}
+	}
+}
+
 func TestARawPacketIsSeenWithItsDestination(t *testing.T) {
 	s, rec := arm(t, Options{}, nil)
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 253)
@@ -293,6 +431,7 @@ func TestFirstBytesOfAConnectionAreToldOnce(t *testing.T) {
 		want int
 	}{
 		{"a ClientHello of two segments", hello, event.TLS, len(hello)},
+		{"a ClientHello whose record is of no version", "\x16\x0a\xc0" + hello[3:], event.TLS, len(hello)},
 		{"a request", "GET /x HTTP/1.1\r\nHost: example.com\r\n\r\n", event.HTTP, 38},
 		{"a long request", "POST /x HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", 2000), event.HTTP, 4096},
 		{"something else", "SSH-2.0-x\r\n", event.Unknown, 0},

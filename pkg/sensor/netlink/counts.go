@@ -14,6 +14,7 @@ type counts struct {
 	unowned             atomic.Uint64 // sockets without an owner
 	blank               atomic.Uint64 // TCP sockets freed with no address left
 	sockets             atomic.Uint64 // sockets told
+	asked               atomic.Uint32 // lists asked for
 	deaf                atomic.Uint64 // notices of closed sockets that did not fit
 }
 

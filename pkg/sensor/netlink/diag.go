@@ -8,7 +8,8 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 )
 
-// Numbers of include/uapi/linux/sock_diag.h, inet_diag.h and unix_diag.h.
+// Numbers of include/uapi/linux/sock_diag.h, inet_diag.h, unix_diag.h and
+// packet_diag.h.
 const (
 	sockDiagByFamily = 20
 	tcpDestroy       = 1 // SKNLGRP_INET_TCP_DESTROY
@@ -20,16 +21,22 @@ const (
 	diagProtocol = 10 // INET_DIAG_PROTOCOL
 	diagCgroup   = 21 // INET_DIAG_CGROUP_ID
 
-	unixDiagName = 0 // UNIX_DIAG_NAME
-	unixDiagPeer = 2 // UNIX_DIAG_PEER
+	unixDiagName  = 0 // UNIX_DIAG_NAME
+	unixDiagPeer  = 2 // UNIX_DIAG_PEER
+	unixDiagIcons = 3 // UNIX_DIAG_ICONS
 
-	familyUnix, familyInet, familyInet6 = 1, 2, 10
-	protoTCP, protoUDP                  = 6, 17
+	packetDiagUID = 5 // PACKET_DIAG_UID
+
+	familyUnix, familyInet, familyInet6, familyPacket = 1, 2, 10, 17
+	protoTCP, protoUDP, protoRaw                      = 6, 17, 255
 
 	inetDiagMsgSize = 72
 	inetDiagReqSize = 56
 	unixDiagMsgSize = 16
 	unixDiagReqSize = 24
+
+	packetDiagMsgSize = 16
+	packetDiagReqSize = 20
 )
 
 // TCP states, include/net/tcp_states.h.
@@ -56,9 +63,12 @@ type socket struct {
 	inode    uint64
 	uid      uint32
 	cgroup   uint64
-	// peer and name are those of a Unix socket.
-	peer uint64
-	name []byte
+	// kind (SOCK_STREAM and so on), peer and name are those of a Unix socket;
+	// waiting holds the inodes, 32 bits each, of those that wait to be accepted.
+	kind    uint8
+	peer    uint64
+	name    []byte
+	waiting []byte
 
 	info tcpInfo
 }
@@ -144,7 +154,7 @@ func decodeTCPInfo(b []byte) tcpInfo {
 }
 
 // decodeUnix reads the payload of one message of sock_diag for Unix sockets.
-// The name is a part of b; that of an abstract socket starts with @.
+// The name and what waits are parts of b; that of an abstract socket starts with @.
 func decodeUnix(b []byte, s *socket) error {
 	if len(b) < unixDiagMsgSize {
 		return errShort
@@ -153,7 +163,7 @@ func decodeUnix(b []byte, s *socket) error {
 	if b[0] != familyUnix {
 		return errForeign
 	}
-	*s = socket{state: b[2], inode: uint64(ne.Uint32(b[4:])), cookie: uint64(ne.Uint32(b[8:])) | uint64(ne.Uint32(b[12:]))<<32}
+	*s = socket{kind: b[1], state: b[2], inode: uint64(ne.Uint32(b[4:])), cookie: uint64(ne.Uint32(b[8:])) | uint64(ne.Uint32(b[12:]))<<32}
 	return attributes(b[unixDiagMsgSize:], func(kind uint16, v []byte) {
 		switch kind {
 		case unixDiagName:
@@ -165,8 +175,37 @@ func decodeUnix(b []byte, s *socket) error {
 			if len(v) >= 4 {
 				s.peer = uint64(ne.Uint32(v))
 			}
+		case unixDiagIcons:
+			s.waiting = v
 		}
 	})
+}
+
+// decodePacket reads the payload of one message of sock_diag for packet
+// sockets, struct packet_diag_msg. They have no address.
+func decodePacket(b []byte, s *socket) error {
+	if len(b) < packetDiagMsgSize {
+		return errShort
+	}
+	ne := binary.NativeEndian
+	if b[0] != familyPacket {
+		return errForeign
+	}
+	*s = socket{proto: event.ProtoPacket, inode: uint64(ne.Uint32(b[4:])), cookie: uint64(ne.Uint32(b[8:])) | uint64(ne.Uint32(b[12:]))<<32}
+	return attributes(b[packetDiagMsgSize:], func(kind uint16, v []byte) {
+		if kind == packetDiagUID && len(v) >= 4 {
+			s.uid = ne.Uint32(v)
+		}
+	})
+}
+
+// decodeRaw reads the payload of one message of sock_diag for raw sockets.
+// Their protocol is that in the packets, which is none of those that a socket
+// has here; net/ipv4/raw_diag.c gives it as the local port too.
+func decodeRaw(b []byte, s *socket) error {
+	err := decodeSocket(b, event.ProtoRaw, s)
+	s.proto = event.ProtoRaw
+	return err
 }
 
 // attributes calls f for each attribute (struct nlattr) in b.
@@ -204,6 +243,12 @@ func messages(b []byte, f func(kind uint16, payload []byte)) (done bool, errno i
 			}
 			return true, -int32(ne.Uint32(payload)), nil
 		case nlDone:
+			// What fails only once the list is asked for, such as a protocol that
+			// the kernel has no list of, is told at its end (netlink_dump_done,
+			// net/netlink/af_netlink.c).
+			if len(payload) >= 4 {
+				return true, -int32(ne.Uint32(payload)), nil
+			}
 			return true, 0, nil
 		}
 		f(kind, payload)
@@ -213,13 +258,17 @@ func messages(b []byte, f func(kind uint16, payload []byte)) (done bool, errno i
 }
 
 // listRequest returns a whole netlink message that asks for all sockets of a
-// family and protocol in the given states.
+// family and protocol in the given states. Of TCP it asks for the byte counts,
+// of Unix sockets for name, peer and who waits to be accepted, of packet sockets for the user.
 func listRequest(family, proto byte, states uint32) []byte {
 	const requestDump = 0x301 // NLM_F_REQUEST | NLM_F_DUMP
 	ne := binary.NativeEndian
 	size := inetDiagReqSize
-	if family == familyUnix {
+	switch family {
+	case familyUnix:
 		size = unixDiagReqSize
+	case familyPacket:
+		size = packetDiagReqSize
 	}
 	b := make([]byte, nlHeaderSize+size)
 	ne.PutUint32(b, uint32(len(b)))
@@ -227,10 +276,15 @@ func listRequest(family, proto byte, states uint32) []byte {
 	ne.PutUint16(b[6:], requestDump)
 	p := b[nlHeaderSize:]
 	p[0], p[1] = family, proto
-	if family == familyUnix {
-		const showName, showPeer = 1, 4 // UDIAG_SHOW_NAME, UDIAG_SHOW_PEER
+	switch family {
+	case familyPacket: // it has no states, and its protocol must be 0
+		const showInfo = 1 // PACKET_SHOW_INFO
+		ne.PutUint32(p[8:], showInfo)
+		return b
+	case familyUnix:
+		const showName, showPeer, showIcons = 1, 4, 8 // UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_ICONS
 		ne.PutUint32(p[4:], states)
-		ne.PutUint32(p[12:], showName|showPeer)
+		ne.PutUint32(p[12:], showName|showPeer|showIcons)
 		return b
 	}
 	if proto == protoTCP {
@@ -249,14 +303,18 @@ const tcpDiagGetSock = 18
 // kernel's table, which is long however few the sockets are
 // (inet_diag_dump_compat, net/ipv4/inet_diag.c). It asks for no struct
 // tcp_info: the kernel takes the lock of each socket to fill it.
-func cookieRequest(states uint32) []byte {
-	const requestDump, size, statesAt = 0x301, 60, 52 // NLM_F_REQUEST | NLM_F_DUMP
+func cookieRequest(states uint32) []byte { return oneWalkRequest(states, 0) }
+
+// oneWalkRequest is such a request with what is asked for of each socket, a bit
+// for each of INET_DIAG_INFO and so on.
+func oneWalkRequest(states uint32, extensions byte) []byte {
+	const requestDump, size, extensionsAt, statesAt = 0x301, 60, 3, 52 // NLM_F_REQUEST | NLM_F_DUMP
 	ne := binary.NativeEndian
 	b := make([]byte, nlHeaderSize+size)
 	ne.PutUint32(b, uint32(len(b)))
 	ne.PutUint16(b[4:], tcpDiagGetSock)
 	ne.PutUint16(b[6:], requestDump)
-	b[nlHeaderSize] = familyInet
+	b[nlHeaderSize], b[nlHeaderSize+extensionsAt] = familyInet, extensions
 	ne.PutUint32(b[nlHeaderSize+statesAt:], states)
 	return b
 }

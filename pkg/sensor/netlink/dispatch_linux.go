@@ -22,6 +22,7 @@ type dispatcher struct {
 
 	record sensor.Record
 	image  image
+	mover  *mover
 	// urgent has a value when somebody waits for the items that are queued.
 	urgent chan struct{}
 	stop   chan struct{}
@@ -97,7 +98,7 @@ func (d *dispatcher) event(it *item) {
 			d.table.thread(ev.tgid, it.time)
 			return
 		}
-		p, fresh := d.table.fork(ev.tgid, ev.otherTGID, it.start)
+		p, fresh := d.table.fork(ev.tgid, ev.otherTGID, it.start, it.time)
 		if !fresh {
 			return
 		}
@@ -163,13 +164,13 @@ func (d *dispatcher) exec(r *sensor.Record, im *image) {
 				p.start = st.start * d.tick
 			}
 		}
-		// A process that is gone has no namespaces to read; an exec does not
-		// change them.
-		fill(&p.ns.Mount, im.ns.Mount)
-		fill(&p.ns.Net, im.ns.Net)
-		fill(&p.ns.PID, im.ns.PID)
-		fill(&p.ns.User, im.ns.User)
 	})
+	// A process that is gone has no namespaces to read. An exec does not change
+	// them: where they are others, it went there before.
+	if p.pid != 0 && im.ns != (event.Namespaces{}) {
+		d.mover.read(p, im.ns, r.Time, r.Time)
+		p = d.table.find(r.PID)
+	}
 	r.Kind = event.Exec
 	fillProcess(r, p)
 	if p.pid == 0 {
@@ -209,12 +210,6 @@ func (d *dispatcher) exec(r *sensor.Record, im *image) {
 	}
 }
 
-func fill(to *uint32, v uint32) {
-	if v != 0 {
-		*to = v
-	}
-}
-
 // threads returns how many threads of a process are left, by /proc.
 func (d *dispatcher) threads(pid uint32) int {
 	b, _ := d.proc.readPath(d.proc.scratch[:0], d.proc.pidPath(pid, "/stat"), 1024)
@@ -232,20 +227,14 @@ func (d *dispatcher) look(pid uint32) (process, stat, bool) {
 	if err != nil || st.pid != pid {
 		return process{}, stat{}, false
 	}
-	p := process{pid: pid, start: st.start * d.tick, threads: st.threads, kernel: st.kernel, args: st.argStart, since: bootNow()}
+	p := process{pid: pid, start: st.start * d.tick, parent: st.ppid, own: true, threads: st.threads, kernel: st.kernel, args: st.argStart, since: bootNow()}
 	if st.state == 'Z' {
 		p.leaderGone = true
 		p.threads--
 	}
 	b, _ = d.proc.readPath(d.proc.scratch[:0], d.proc.pidPath(pid, "/status"), 8192)
 	p.uid, p.gid, _ = parseIDs(b)
-	if dir, err := open(atCWD, d.proc.pidPath(pid, ""), openPath); err == nil {
-		p.ns = event.Namespaces{
-			Mount: d.proc.namespace(dir, "ns/mnt\x00"), Net: d.proc.namespace(dir, "ns/net\x00"),
-			PID: d.proc.namespace(dir, "ns/pid\x00"), User: d.proc.namespace(dir, "ns/user\x00"),
-		}
-		closeFD(dir)
-	}
+	p.ns = d.proc.namespacesOf(pid)
 	return p, st, true
 }
 

@@ -1,6 +1,7 @@
 package netlink
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -84,8 +85,11 @@ func (s *Sensor) TCPSockets(f func(TCPSocket)) (cut bool, err error) {
 var errEnough = errors.New("the list is longer than wanted")
 
 // dump sends a request for a list and calls f with each entry, until the list
-// ends or f returns false. After an error the rest of the list may still come.
+// ends or f returns false. After an error the rest of the list may still come:
+// it is known by the number of its request, and skipped.
 func dump(fd int, buf []byte, c *counts, request []byte, f func([]byte) bool) error {
+	number := c.asked.Add(1)
+	binary.NativeEndian.PutUint32(request[8:], number)
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
@@ -99,6 +103,9 @@ func dump(fd int, buf []byte, c *counts, request []byte, f func([]byte) bool) er
 		}
 		if from != 0 {
 			c.forged.Add(1)
+			continue
+		}
+		if n >= nlHeaderSize && binary.NativeEndian.Uint32(buf[8:]) != number {
 			continue
 		}
 		done, errno, err := messages(buf[:n], func(kind uint16, p []byte) {

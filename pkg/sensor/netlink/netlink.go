@@ -10,9 +10,16 @@
 //   - the proc connector (include/uapi/linux/cn_proc.h) tells of every fork,
 //     exec and exit, but not of what was executed: that is read from /proc, in
 //     a race with the process itself;
-//   - sock_diag (sock_diag(7)) lists the sockets of a network namespace, and
-//     tells of each that is freed, with its byte counts;
-//   - /proc/PID/fd tells whose socket it is.
+//   - sock_diag (sock_diag(7)) lists the sockets of a network namespace (TCP,
+//     UDP, raw, packet, Unix), and tells of each of TCP and UDP that is freed,
+//     with its byte counts;
+//   - /proc/PID/fd tells whose socket it is, /proc/PID/ns in which namespaces a
+//     process is.
+//
+// Flow comes as with the eBPF sensor: with OK at the end of a connection, and
+// without every three seconds and at Drain, where one that goes on has carried
+// more. Namespace is of the process that is in others than before, and its Op a
+// guess: see mover.
 //
 // What it cannot see is said by Stats().Missing. Decoding is pure and is
 // tested with recorded bytes on any system.
@@ -45,6 +52,12 @@ type Options struct {
 
 	// queue is how many items may wait for the sink; tests make it small.
 	queue int
+	// flows is the time between two records of what went through a living
+	// connection; flowPeriod where 0.
+	flows time.Duration
+	// noQuietDiag has the tables of /proc read for raw and packet sockets, as
+	// on a kernel without their modules of sock_diag.
+	noQuietDiag bool
 }
 
 func (o Options) withDefaults() Options {
@@ -56,6 +69,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ArgvMax <= 0 {
 		o.ArgvMax = 128 << 10
+	}
+	if o.flows <= 0 {
+		o.flows = flowPeriod
 	}
 	if o.queue <= 0 {
 		o.queue = queueItems
@@ -84,12 +100,18 @@ var blind = []string{
 	"arguments, path and environment of a process that ends, or executes another program, within about half a millisecond",
 	"arguments as given to execve: a process may rewrite them before they are read",
 	"files: no open, rename, unlink, chmod or link",
-	"the owner of a connection that is shorter than the poll of the socket tables (5 to 50 ms)",
+	"the owner of a connection that is shorter than the poll of the socket tables (5 to 50 ms, up to 1 s where looking is dear)",
+	"the owner of a socket that no descriptor leads to: io_uring alone holds it, or it is on its way over a Unix socket",
 	"the peer and bytes of a TCP connection that is shorter than that and aborted (SO_LINGER 0)",
 	"DNS, TLS and HTTP: no payload",
+	"the bytes of datagrams",
 	"the destination of datagrams sent on sockets that are not connected",
-	"packet, raw and vsock sockets",
+	"packet and raw sockets that are open for a shorter time than that, and what is sent on any of them",
+	"vsock and XDP sockets, SCTP, DCCP and other protocols than TCP and UDP",
+	"connects to Unix sockets that are closed again, by who connected, within that time",
 	"the caller of clone with CLONE_PARENT, whose child is told as its parent's",
+	"setns, unshare and clone into namespaces as calls: that a process is in others is seen at its next exec, or within a second or more while it lives",
+	"the namespaces of a thread that is not its process's first",
 	"tampering but for ptrace attaches: no kill, bpf, module, mount, io_uring",
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 )
 
-// parseNetTable reads /proc/PID/net/{tcp,tcp6,udp,udp6}, proc_pid_net(5), and
-// calls f for each socket. It is the way where sock_diag is refused, and tells
+// parseNetTable reads /proc/PID/net/{tcp,tcp6,udp,udp6,raw,raw6},
+// proc_pid_net(5), and calls f for each socket. It is the way where sock_diag is refused, and tells
 // of no bytes and no cookie. Lines that cannot be read are counted.
 func parseNetTable(b []byte, proto event.Proto, f func(*socket)) (undecoded int) {
 	header := true
@@ -44,6 +44,40 @@ func parseNetTable(b []byte, proto event.Proto, f func(*socket)) (undecoded int)
 		f(&s)
 	}
 	return undecoded
+}
+
+// parsePacketTable reads /proc/PID/net/packet (packet_seq_show of
+// net/packet/af_packet.c) and calls f for each socket. It is the way where
+// packet_diag is refused. Lines that cannot be read are counted.
+func parsePacketTable(b []byte, f func(*socket)) (undecoded int) {
+	header := true
+	for line := range bytes.Lines(b) {
+		if header {
+			header = false
+			continue
+		}
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue
+		}
+		// sk RefCnt Type Proto Iface R Rmem User Inode
+		rest, last := cutLast(line)
+		_, user := cutLast(rest)
+		inode, ok1 := number(last)
+		uid, ok2 := number(user)
+		if !ok1 || !ok2 || inode == 0 || uid>>32 != 0 {
+			undecoded++
+			continue
+		}
+		f(&socket{proto: event.ProtoPacket, uid: uint32(uid), inode: inode})
+	}
+	return undecoded
+}
+
+// cutLast returns the last word of a line, and what is before it.
+func cutLast(line []byte) (before, word []byte) {
+	i := bytes.LastIndexByte(line, ' ')
+	return bytes.TrimRight(line[:max(i, 0)], " "), line[i+1:]
 }
 
 // parseHexAddr reads an address as the kernel prints it: 32-bit words in the

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,13 +53,19 @@ func play(role string) {
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 	case "network":
 		playNetwork()
+	case "packets":
+		playPackets()
+	case "unix":
+		playUnix()
+	case "wander":
+		playWander()
 	}
 	os.Exit(9)
 }
 
 func init() {
 	switch os.Getenv("NETLINK_TEST_ROLE") {
-	case "leader-first", "exec-from-thread":
+	case "leader-first", "exec-from-thread", "wander":
 		runtime.LockOSThread() // main stays on the leader
 	}
 }
@@ -412,15 +419,17 @@ func TestAMessageThatTheKernelDidNotSendIsRefused(t *testing.T) {
 func TestWhatTheKernelCouldNotHoldIsCountedAndLookedUp(t *testing.T) {
 	var l log
 	hang, hung := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool // before, what others do must not stop the start
 	var once bool
 	s := start(t, Options{Buffer: 64 << 10, queue: 16}, func(r *sensor.Record) {
-		if !once {
+		if !once && armed.Load() {
 			once = true
 			close(hung)
 			<-hang
 		}
 		l.sink(r)
 	})
+	armed.Store(true)
 	run(t, exec.Command("/bin/true"))
 	<-hung // the sink takes nothing from here on
 	const execs = 1500
@@ -569,6 +578,7 @@ func TestReadingAnExecAllocatesNothing(t *testing.T) {
 	root, _ := probe.CgroupRoot()
 	q := newQueue(64)
 	d := dispatcher{queue: q, table: newTable(), counts: &counts{}, marks: &marks{}, tick: 1e7, sink: func(*sensor.Record) {}, nets: map[uint32]bool{}}
+	d.mover = &mover{table: d.table, proc: &d.proc, tick: d.tick, emit: d.give}
 	r := reader{queue: q, counts: d.counts, tick: 1e7, newest: 1, proc: procReader{argvMax: 4096, cgroupRoot: root}}
 	self := uint32(os.Getpid())
 	fork, execed, exit := mustHex(recorded["fork"]), mustHex(recorded["exec"]), mustHex(recorded["exit"])

@@ -60,10 +60,7 @@ func (r *procReader) readImage(pid uint32, im *image) {
 	}
 	im.buf = r.readLink(im.buf, dir, "cwd\x00")
 	ends[3] = len(im.buf)
-	im.ns = event.Namespaces{
-		Mount: r.namespace(dir, "ns/mnt\x00"), Net: r.namespace(dir, "ns/net\x00"),
-		PID: r.namespace(dir, "ns/pid\x00"), User: r.namespace(dir, "ns/user\x00"),
-	}
+	im.ns = r.namespaces(dir)
 	im.buf, _ = r.readFile(im.buf, dir, "stat\x00", 1024)
 	ends[4] = len(im.buf)
 	im.cgroup = r.cgroup(dir)
@@ -157,6 +154,30 @@ func (r *procReader) readEnviron(dst []byte, dir int) []byte {
 func (r *procReader) readLink(dst []byte, dir int, name string) []byte {
 	n := readlink(dir, pointer(name), r.link[:])
 	return append(dst, r.link[:n]...)
+}
+
+// namespaces reads those of a process from its folder; 0 where one cannot be
+// read.
+func (r *procReader) namespaces(dir int) event.Namespaces {
+	return event.Namespaces{
+		Mount: r.namespace(dir, "ns/mnt\x00"), Net: r.namespace(dir, "ns/net\x00"),
+		PID: r.namespace(dir, "ns/pid\x00"), User: r.namespace(dir, "ns/user\x00"),
+	}
+}
+
+func (r *procReader) namespacesOf(pid uint32) event.Namespaces {
+	dir, err := open(unix.AT_FDCWD, r.pidPath(pid, ""), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return event.Namespaces{}
+	}
+	defer unix.Close(dir)
+	return r.namespaces(dir)
+}
+
+// namespaceOf returns the network namespace of a process, 0 where it is gone.
+func (r *procReader) namespaceOf(pid uint32) uint32 {
+	n := readlink(unix.AT_FDCWD, r.pidPath(pid, "/ns/net"), r.link[:64])
+	return parseNamespace(r.link[:n])
 }
 
 func (r *procReader) namespace(dir int, name string) uint32 {

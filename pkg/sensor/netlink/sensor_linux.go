@@ -87,6 +87,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 		proc:   procReader{argvMax: s.opt.ArgvMax, cgroupRoot: root},
 		urgent: make(chan struct{}, 1), stop: make(chan struct{}), nets: map[uint32]bool{},
 	}
+	s.dispatch.mover = &mover{table: s.table, proc: &s.dispatch.proc, tick: tick, emit: s.dispatch.give}
 	if err := s.subscribe(); err != nil {
 		s.hangUp()
 		return fmt.Errorf("netlink: proc connector: %w", err)
@@ -96,7 +97,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	if !s.opt.WitnessOnly {
 		err := s.dispatch.seed()
 		if err == nil {
-			s.watcher, err = newWatcher(s.queue, s.table, &s.counts, s.opt.Poll)
+			s.watcher, err = newWatcher(s.queue, s.table, &s.counts, tick, s.opt)
 		}
 		if err != nil {
 			s.hangUp()

@@ -2,9 +2,9 @@ package netlink
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -140,6 +140,65 @@ func TestAConnectionIsToldWithOwnerAndBytes(t *testing.T) {
 	}
 }
 
+func TestTheBytesOfALivingConnectionAreToldWithItsProcess(t *testing.T) {
+	var l log
+	s := start(t, Options{flows: 20 * time.Millisecond}, l.sink)
+	self := uint32(os.Getpid())
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	port := uint16(ln.Addr().(*net.TCPAddr).Port)
+	connect := waitFor(t, s, &l, "the connect", func(r *sensor.Record) bool { return r.Kind == event.Connect && r.Dst.Port() == port })
+	pass := func(from, to net.Conn, n int) {
+		t.Helper()
+		if _, err := from.Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(to, make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Nothing goes through it at first, and nothing is told. Then the totals so
+	// far are, of both ends, while nobody closes it.
+	for _, want := range []struct{ out, back, sent, received uint64 }{{30000, 7, 30000, 7}, {12345, 0, 42345, 7}} {
+		pass(client, server, int(want.out))
+		pass(server, client, int(want.back))
+		for _, end := range []struct {
+			port           uint16
+			sent, received uint64
+		}{{connect.Src.Port(), want.sent, want.received}, {port, want.received, want.sent}} {
+			r := waitFor(t, s, &l, "the bytes so far", func(r *sensor.Record) bool {
+				return r.Kind == event.Flow && r.Src.Port() == end.port && (r.Dst.Port() == port || end.port == port && r.Dst == connect.Src) &&
+					r.Sent == end.sent && r.Received == end.received
+			})
+			if r.OK || r.PID != self || r.Start == 0 || r.Sock == 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	totals := map[[3]uint64]int{}
+	for _, r := range l.find(func(r *sensor.Record) bool { return r.Kind == event.Flow && r.Sock == connect.Sock }) {
+		totals[[3]uint64{r.Sock, r.Sent, r.Received}]++
+	}
+	for what, n := range totals {
+		if n > 1 || what[1] == 0 {
+			t.Errorf("%v is told %d times", what, n)
+		}
+	}
+}
+
 func TestARefusedConnectAndAQuestionByUDPAreTold(t *testing.T) {
 	var l log
 	s := start(t, Options{}, l.sink)
@@ -170,29 +229,65 @@ func TestARefusedConnectAndAQuestionByUDPAreTold(t *testing.T) {
 	})
 }
 
-func TestAConnectToAUnixSocketIsTold(t *testing.T) {
-	var l log
-	s := start(t, Options{}, l.sink)
-	path := filepath.Join(t.TempDir(), "docker.sock")
-	ln, err := net.Listen("unix", path)
+// playUnix connects to the Unix socket that UNIX_TEST_NAME names, and holds the
+// connection. A network name (unix, unixgram, unixpacket) may stand before it.
+func playUnix() {
+	network, name, _ := strings.Cut(os.Getenv("UNIX_TEST_NAME"), " ")
+	c, err := net.Dial(network, name)
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	cmd := exec.Command("python3", "-c", "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); time.sleep(2)", path)
-	if err := cmd.Start(); err != nil {
-		t.Skipf("needs python3: %v", err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	c, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
+		fmt.Println(err)
+		os.Exit(1)
 	}
 	defer c.Close()
-	r := waitFor(t, s, &l, "the Unix connect", func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == path })
-	// python3 may be a wrapper that starts another program.
-	if p := l.of(int(r.PID), event.Exec); len(p) == 0 || !strings.Contains(string(p[len(p)-1].Argv), "connect") {
-		t.Errorf("it is told as done by %d: %+v", r.PID, p)
+	hold()
+}
+
+func TestAConnectToANamedUnixSocketIsToldWithWhoConnected(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		network, name string
+		attr          *syscall.SysProcAttr
+	}{
+		"by path":                   {"unix", filepath.Join(dir, "docker.sock"), nil},
+		"by abstract name":          {"unix", "@posture-netlink-test", nil},
+		"by abstract name, records": {"unixpacket", "@posture-netlink-test-records", nil},
+		"datagrams":                 {"unixgram", filepath.Join(dir, "log.sock"), nil},
+		"from another network namespace": {"unix", filepath.Join(dir, "outside.sock"),
+			&syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var l log
+			s := start(t, Options{}, l.sink)
+			var err error
+			if c.network == "unixgram" {
+				var server *net.UnixConn
+				server, err = net.ListenUnixgram(c.network, &net.UnixAddr{Name: c.name, Net: c.network})
+				if err == nil {
+					defer server.Close()
+				}
+			} else {
+				var ln net.Listener
+				ln, err = net.Listen(c.network, c.name) // nobody accepts
+				if err == nil {
+					defer ln.Close()
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("UNIX_TEST_NAME", c.network+" "+c.name)
+			pid, release := held(t, "unix", c.attr)
+			r := waitFor(t, s, &l, "the connect to "+c.name, func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == c.name })
+			if r.PID != uint32(pid) || r.Start == 0 {
+				t.Errorf("it is told as done by %d (%d), want %d", r.PID, r.Start, pid)
+			}
+			drain(t, s)
+			release()
+			drain(t, s)
+			if n := len(l.find(func(r *sensor.Record) bool { return r.Kind == event.Unix && string(r.Path) == c.name })); n != 1 {
+				t.Errorf("it is told %d times", n)
+			}
+		})
 	}
 }
 

@@ -40,6 +40,7 @@ type flow struct {
 	// orphan: no process held it any more when it was last listed.
 	orphan bool
 	round  uint64 // in which it was last listed
+	seen   int64  // when that was
 	// flowAt, sent and received are of the last Flow record.
 	flowAt         int64
 	sent, received uint64
@@ -68,6 +69,8 @@ type space struct {
 	notices, deaf bool
 	// lowPort and highPort bound the ports that the kernel chooses itself.
 	lowPort, highPort uint16
+	// period is the time between two Flow records of one living connection.
+	period int64
 	// ignore are cookies of our own marks.
 	ignore map[uint64]bool
 
@@ -80,7 +83,10 @@ type space struct {
 // Times in nanoseconds.
 const (
 	listenMemory = 60e9 // how long a port counts as listened on after its listener is gone
-	flowPeriod   = 5e9  // between two Flow records of one living connection
+	flowPeriod   = 3e9  // between two Flow records of one living connection, as with eBPF
+	// quietMemory is how long a socket whose end the kernel does not tell is
+	// kept without being listed: a list may have failed.
+	quietMemory = 5e9
 )
 
 // lookupMax is how many rounds an owner is looked for.
@@ -92,7 +98,7 @@ const flowMax = 1 << 16
 func newSpace(inode uint32, emit func(*sensor.Record), unowned, blank func()) *space {
 	return &space{
 		inode: inode, flows: map[key]*flow{}, listening: map[uint16]int64{}, first: true,
-		lowPort: 32768, highPort: 60999, ignore: map[uint64]bool{}, emit: emit, unowned: unowned, blank: blank,
+		period: flowPeriod, lowPort: 32768, highPort: 60999, ignore: map[uint64]bool{}, emit: emit, unowned: unowned, blank: blank,
 	}
 }
 
@@ -126,7 +132,7 @@ func (sp *space) listed(s *socket, now int64) {
 		}
 		sp.flows[k] = f
 	}
-	f.round = sp.round
+	f.round, f.seen = sp.round, now
 	// An unconnected datagram socket that is connected later is told anew.
 	if s.proto == event.ProtoUDP && f.last.dst != s.dst && s.dst.Port() != 0 && !sp.first {
 		f.told, f.old = false, false
@@ -141,6 +147,10 @@ func (sp *space) listed(s *socket, now int64) {
 		f.last.inode = keep.inode
 	}
 }
+
+// quiet reports whether the kernel gives no notice of a socket's end: it does
+// for TCP and UDP only (sock_diag_has_destroy_listeners, include/linux/sock_diag.h).
+func (s *socket) quiet() bool { return s.proto == event.ProtoPacket || s.proto == event.ProtoRaw }
 
 // finSeen reports whether the peer's FIN was received in a state.
 func finSeen(state uint8) bool {
@@ -157,7 +167,14 @@ func finSeen(state uint8) bool {
 func (sp *space) end(now int64) {
 	sp.first = false
 	for k, f := range sp.flows {
-		if f.round == sp.round || sp.notices && !sp.deaf {
+		switch {
+		case f.round == sp.round:
+			continue
+		case f.last.quiet() && !sp.deaf:
+			if f.told && now-f.seen < quietMemory {
+				continue
+			}
+		case sp.notices && !sp.deaf:
 			continue
 		}
 		sp.finish(f, &f.last, now)
@@ -217,7 +234,8 @@ func (sp *space) want(f func(inode uint64, uid uint32)) {
 }
 
 // tell gives the records of what is new, with the owners that were found.
-// hurry tells also what might get an owner in a later round.
+// hurry tells also what might get an owner in a later round, and what went
+// through living connections until now.
 func (sp *space) tell(owners map[uint64]owner, now int64, hurry bool) {
 	for _, f := range sp.flows {
 		if f.owner.pid == 0 && f.last.inode != 0 {
@@ -230,19 +248,24 @@ func (sp *space) tell(owners map[uint64]owner, now int64, hurry bool) {
 		if !f.told && (f.owner.pid != 0 || f.lookups >= lookupMax || hurry || f.last.inode == 0) {
 			sp.made(f, now)
 		}
-		if f.told && f.last.info.known && now-f.flowAt >= flowPeriod {
+		if f.told && f.last.info.known && (hurry || now-f.flowAt >= sp.period) {
 			sp.flow(f, now, false)
 		}
 	}
 }
 
-// made tells of a new socket: Connect, Accept or Listen.
+// made tells of a new socket: Connect, Accept, Listen or Packet.
 func (sp *space) made(f *flow, now int64) {
 	s := &f.last
 	f.told = true
 	r := sp.fill(f, now)
 	connected := s.dst.IsValid() && s.dst.Port() != 0 && !s.dst.Addr().IsUnspecified()
 	switch {
+	case s.proto == event.ProtoPacket:
+		r.Kind, r.Detail = event.Packet, "a packet socket was opened"
+	case s.proto == event.ProtoRaw:
+		// Its ports are no ports.
+		r.Kind, r.Detail, r.Src, r.Dst = event.Packet, "a raw socket was opened", netip.AddrPort{}, netip.AddrPort{}
 	case s.proto == event.ProtoTCP && s.state == tcpListen:
 		r.Kind, r.Dst = event.Listen, netip.AddrPort{}
 	case connected && s.proto == event.ProtoTCP && sp.accepted(s):

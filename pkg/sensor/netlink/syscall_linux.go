@@ -42,10 +42,3 @@ func statx(dir int, path *byte) (event.FileID, uint32) {
 	}
 	return event.FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}, st.Nlink
 }
-
-const (
-	atCWD    = unix.AT_FDCWD
-	openPath = unix.O_PATH | unix.O_DIRECTORY
-)
-
-func closeFD(fd int) { _ = unix.Close(fd) }

@@ -17,8 +17,13 @@ type process struct {
 	leaderGone bool
 	code       uint32 // exit_code of the leader
 	uid, gid   uint32
+	parent     uint32 // that forked it, 0 where not known
 	ns         event.Namespaces
-	kernel     bool // a kernel thread
+	// own: ns was read of the process itself, not taken from its parent.
+	own bool
+	// moved is the boot time at which ns was last found to have changed.
+	moved  int64
+	kernel bool // a kernel thread
 	// since is the boot time at which /proc told of the process, 0 where its
 	// fork was seen. Events of threads before it are in the count already, and
 	// the count is not certain.
@@ -41,8 +46,9 @@ type table struct {
 func newTable() *table { return &table{procs: make(map[uint32]*process, 1024)} }
 
 // fork puts a child in, and reports whether it was not there yet: after a
-// gap, /proc may have told of it before its event is read.
-func (t *table) fork(pid, parent uint32, start int64) (p process, fresh bool) {
+// gap, /proc may have told of it before its event is read. now is the time of
+// the event.
+func (t *table) fork(pid, parent uint32, start, now int64) (p process, fresh bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if old := t.procs[pid]; old != nil && old.start == start {
@@ -53,9 +59,13 @@ func (t *table) fork(pid, parent uint32, start int64) (p process, fresh bool) {
 		n = t.make()
 		t.procs[pid] = n
 	}
-	*n = process{pid: pid, start: start, threads: 1}
+	*n = process{pid: pid, start: start, threads: 1, parent: parent}
 	if pp := t.procs[parent]; pp != nil {
-		n.uid, n.gid, n.ns, n.kernel = pp.uid, pp.gid, pp.ns, pp.kernel
+		n.uid, n.gid, n.kernel = pp.uid, pp.gid, pp.kernel
+		// Where the parent has moved since, it may have done so before or after.
+		if pp.moved <= now {
+			n.ns = pp.ns
+		}
 	}
 	return *n, true
 }
@@ -89,6 +99,58 @@ func (t *table) change(pid uint32, f func(*process)) process {
 	}
 	f(p)
 	return *p
+}
+
+// inside notes what was read of a process's namespaces at a boot time, and
+// reports whether they are others than those it was in. inherited says that
+// what was known before was its parent's; entered that somebody else was in one
+// of the new ones already. start is the process's, 0 for any.
+func (t *table) inside(pid uint32, start int64, ns event.Namespaces, read int64) (p process, changed, inherited, entered bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.procs[pid]
+	if n == nil || start != 0 && n.start != start || read < n.moved {
+		return process{}, false, false, false
+	}
+	before := n.ns
+	fill(&n.ns.Mount, ns.Mount)
+	fill(&n.ns.Net, ns.Net)
+	fill(&n.ns.PID, ns.PID)
+	fill(&n.ns.User, ns.User)
+	inherited = !n.own
+	n.own = n.own || ns.Mount != 0
+	now := n.ns
+	if !elsewhere(before, now) {
+		return *n, false, inherited, false
+	}
+	n.moved = read
+	for _, o := range t.procs {
+		// A child is where its parent has put it.
+		if o == n || o.parent == pid {
+			continue
+		}
+		if differs(before.Mount, now.Mount) && o.ns.Mount == now.Mount || differs(before.Net, now.Net) && o.ns.Net == now.Net ||
+			differs(before.PID, now.PID) && o.ns.PID == now.PID || differs(before.User, now.User) && o.ns.User == now.User {
+			entered = true
+			break
+		}
+	}
+	return *n, true, inherited, entered
+}
+
+// elsewhere reports whether any namespace is another one.
+func elsewhere(before, now event.Namespaces) bool {
+	return differs(before.Mount, now.Mount) || differs(before.Net, now.Net) || differs(before.PID, now.PID) || differs(before.User, now.User)
+}
+
+// differs reports whether a namespace is another one; one that was not known
+// is not.
+func differs(before, now uint32) bool { return before != 0 && now != 0 && before != now }
+
+func fill(to *uint32, v uint32) {
+	if v != 0 {
+		*to = v
+	}
 }
 
 // thread puts a thread of a process in.

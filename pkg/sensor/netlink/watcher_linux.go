@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type watcher struct {
 	table  *table
 	counts *counts
 	poll   time.Duration
+	flows  time.Duration // see Options
 	poker  poker
 	stop   atomic.Bool
 	fresh  atomic.Bool // see joined
@@ -33,10 +35,20 @@ type watcher struct {
 	finder finder
 	own    uint32 // inode of our own network namespace
 	buf    []byte
-	unix   map[uint64]bool // cookies of Unix connections that were told
-	first  bool
+	text   []byte                // a table of /proc
+	lists  [len(families)][]byte // requests
+	// refused are the lists that the kernel does not have.
+	refused  [len(families)]bool
+	unix     *unixSockets
+	unixList []byte // the request for their list
+	noUnix   bool   // there is none
+	first    bool
 	// swept is when the namespaces of all processes were last read.
 	swept time.Time
+	// moved is when more of them than that of the network were.
+	moved time.Time
+	mover *mover
+	procs []process
 	// busy: a socket is new, or was freed and no list had shown it.
 	busy  bool
 	execs uint64 // counted at the last round
@@ -65,18 +77,21 @@ const (
 	noticeBuffer = 4 << 20
 	noticeNap    = 5 * time.Millisecond
 	sweepPeriod  = time.Second
+	// namespaceBudget is of how many processes all namespaces are read in a sweep.
+	namespaceBudget = 256
+	tableMax        = 16 << 20 // bytes of a table of /proc
 	// share is the part of a processor that looking may take: one in share.
 	share = 20
 )
 
-func newWatcher(q *queue, t *table, c *counts, poll time.Duration) (*watcher, error) {
+func newWatcher(q *queue, t *table, c *counts, tick int64, opt Options) (*watcher, error) {
 	p, err := newPoker()
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{
-		queue: q, table: t, counts: c, poll: poll, poker: p,
-		spaces: map[uint32]*namespace{}, unix: map[uint64]bool{}, first: true,
+		queue: q, table: t, counts: c, poll: opt.Poll, flows: opt.flows, poker: p,
+		spaces: map[uint32]*namespace{}, unixList: listRequest(familyUnix, 0, unixStates), first: true,
 		finder:   finder{table: t, wanted: map[uint64]uint32{}, found: map[uint64]owner{}},
 		buf:      make([]byte, 64<<10),
 		problems: map[string]bool{},
@@ -86,14 +101,27 @@ func newWatcher(q *queue, t *table, c *counts, poll time.Duration) (*watcher, er
 		return nil, fmt.Errorf("our own network namespace: %w", err)
 	}
 	w.own = parseNamespace([]byte(link))
-	w.sweep()
+	w.mover = &mover{table: t, proc: &w.finder.proc, tick: tick, emit: w.emit}
+	w.unix = newUnixSockets(w.emit, func() { w.counts.unowned.Add(1) })
+	for i := range families {
+		w.lists[i] = listRequest(families[i].family, families[i].proto, everyState)
+		if families[i].proto == protoTCP {
+			w.lists[i] = oneWalkRequest(everyState, 1<<(diagInfo-1))
+		}
+		w.refused[i] = opt.noQuietDiag && families[i].quiet
+	}
+	w.sweep(true)
 	w.round(false)
 	w.first = false
 	return w, nil
 }
 
-// run looks until it is stopped.
+// run looks until it is stopped. It has a thread of its own, so that what a
+// look costs can be told from the time it waited for a processor: on a busy
+// machine that would make looks rare just when there is much to see.
 func (w *watcher) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	next := time.Now().Add(w.poll)
 	for !w.stop.Load() {
 		if wait := time.Until(next); wait > 0 {
@@ -105,7 +133,7 @@ func (w *watcher) run() {
 		}
 		requests := w.asked()
 		if w.fresh.Swap(false) || time.Since(w.swept) > sweepPeriod || len(requests) > 0 {
-			w.sweep()
+			w.sweep(len(requests) > 0 || time.Since(w.moved) >= sweepPeriod/2)
 		}
 		if len(requests) == 0 && time.Now().Before(next) && !w.stop.Load() {
 			continue
@@ -113,10 +141,10 @@ func (w *watcher) run() {
 		if len(requests) > 0 {
 			w.mark()
 		}
-		began := time.Now()
+		began := clock(unix.CLOCK_THREAD_CPUTIME_ID)
 		w.heard()
 		w.round(len(requests) > 0)
-		cost := time.Since(began)
+		cost := time.Duration(clock(unix.CLOCK_THREAD_CPUTIME_ID) - began)
 		for _, r := range requests {
 			close(r)
 		}
@@ -250,73 +278,125 @@ func (w *watcher) round(hurry bool) {
 		w.finder.find(ns.inode)
 		ns.tell(w.finder.found, bootNow(), hurry)
 	}
-	w.unixRound()
+	w.unixRound(hurry)
 }
 
-var families = []struct {
+// families are the lists that are read. Those of quiet sockets come by modules
+// of their own, which a kernel need not have: then a table of /proc stands in,
+// which says as much of them.
+var families = [...]struct {
 	family, proto byte
 	file          string
+	quiet         bool
 }{
-	{familyInet, protoTCP, "/net/tcp"}, {familyInet6, protoTCP, "/net/tcp6"},
-	{familyInet, protoUDP, "/net/udp"}, {familyInet6, protoUDP, "/net/udp6"},
+	{familyInet, protoTCP, "/net/tcp", false}, {familyInet6, protoTCP, "/net/tcp6", false},
+	{familyInet, protoUDP, "/net/udp", false}, {familyInet6, protoUDP, "/net/udp6", false},
+	{familyInet, protoRaw, "/net/raw", true}, {familyInet6, protoRaw, "/net/raw6", true},
+	{familyPacket, 0, "/net/packet", true},
 }
 
 // everyState but TIME_WAIT and NEW_SYN_RECV, which are no full sockets.
 const everyState = 1<<13 - 1&^(1<<tcpTimeWait|1<<12)
 
 func (w *watcher) listAll(ns *namespace, now int64) {
-	for _, f := range families {
-		if !ns.fallback {
-			err := w.dump(ns, f.family, f.proto, everyState, func(p []byte) {
+	for i := range families {
+		f := &families[i]
+		if !ns.fallback && f.proto == protoTCP && f.family == familyInet6 {
+			continue // with those of IPv4, in one walk of the kernel's table: it is what costs
+		}
+		if !ns.fallback && !w.refused[i] {
+			err := w.dump(ns, w.lists[i], func(p []byte) {
 				var s socket
-				if err := decodeSocket(p, event.Proto(f.proto), &s); err != nil {
+				var err error
+				switch {
+				case f.family == familyPacket:
+					err = decodePacket(p, &s)
+				case f.proto == protoRaw:
+					err = decodeRaw(p, &s)
+				default:
+					err = decodeSocket(p, event.Proto(f.proto), &s)
+				}
+				if err != nil {
 					w.counts.undecoded.Add(1)
 					return
 				}
 				ns.listed(&s, now)
 			})
-			if err == nil {
+			switch {
+			case err == nil:
 				continue
-			}
-			if f.family == familyInet6 {
+			case f.quiet:
+				if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPERM) {
+					continue // the next round asks again
+				}
+				// Asked again, the kernel would look for the module each time.
+				w.refused[i] = true
+			case f.family == familyInet6:
 				continue // a kernel without IPv6
+			default:
+				w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts and without connects to Unix sockets", err))
+				ns.fallback = true
 			}
-			w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts", err))
-			ns.fallback = true
 		}
-		b, err := os.ReadFile("/proc/" + strconv.Itoa(int(ns.via)) + f.file)
-		if err != nil {
-			continue
+		w.text, _ = w.finder.proc.readPath(w.text[:0], w.finder.proc.pidPath(ns.via, f.file), tableMax)
+		add := func(s *socket) { ns.listed(s, now) }
+		if f.family == familyPacket {
+			w.counts.undecoded.Add(uint64(parsePacketTable(w.text, add)))
+		} else {
+			w.counts.undecoded.Add(uint64(parseNetTable(w.text, event.Proto(f.proto), add)))
 		}
-		w.counts.undecoded.Add(uint64(parseNetTable(b, event.Proto(f.proto), func(s *socket) { ns.listed(s, now) })))
 	}
 }
 
 // dump asks for a list and calls f with each entry.
-func (w *watcher) dump(ns *namespace, family, proto byte, states uint32, f func([]byte)) error {
-	return dump(ns.listFD, w.buf, w.counts, listRequest(family, proto, states), func(p []byte) bool { f(p); return true })
+func (w *watcher) dump(ns *namespace, request []byte, f func([]byte)) error {
+	return dump(ns.listFD, w.buf, w.counts, request, func(p []byte) bool { f(p); return true })
 }
 
 // sweep reads which namespace each process is in, opens the new ones and
-// closes those that nobody is in any more.
-func (w *watcher) sweep() {
+// closes those that nobody is in any more. Of most processes only the network
+// namespace is read: that it is entered must not wait. With more all of them
+// are, of some processes.
+func (w *watcher) sweep(more bool) {
 	w.swept = time.Now()
-	procs := w.table.pids(nil)
-	self := uint32(os.Getpid())
-	w.enter(w.own, self)
-	for _, p := range procs {
-		inode := w.finder.proc.namespace(unix.AT_FDCWD, "/proc/"+strconv.Itoa(int(p.pid))+"/ns/net\x00")
-		if inode == 0 {
+	w.procs = w.table.pids(w.procs[:0])
+	w.enter(w.own, uint32(os.Getpid()))
+	budget := 0
+	if more {
+		// It is the same for every sweep, however many processes there are. They
+		// come in another order each time, those that were never read first.
+		w.moved, budget = w.swept, namespaceBudget
+		n := 0
+		for i := range w.procs {
+			if !w.procs[i].own {
+				w.procs[n], w.procs[i] = w.procs[i], w.procs[n]
+				n++
+			}
+		}
+	}
+	for i := range w.procs {
+		p := &w.procs[i]
+		var ns event.Namespaces
+		at := bootNow()
+		if budget > 0 {
+			budget--
+			ns = w.finder.proc.namespacesOf(p.pid)
+		} else {
+			ns = event.Namespaces{Net: w.finder.proc.namespaceOf(p.pid)}
+		}
+		if ns.Net == 0 {
 			continue
 		}
-		if inode != p.ns.Net {
-			w.table.change(p.pid, func(q *process) {
-				if q.start == p.start {
-					q.ns.Net = inode
-				}
-			})
+		switch {
+		case elsewhere(p.ns, ns):
+			if ns = w.mover.living(*p); ns.Net == 0 {
+				continue // the number is another's by now
+			}
+			w.mover.read(*p, ns, at, bootNow())
+		case p.ns.Net == 0 || !p.own && ns.Mount != 0:
+			w.table.inside(p.pid, p.start, ns, at)
 		}
-		w.enter(inode, p.pid)
+		w.enter(ns.Net, p.pid)
 	}
 	for inode, ns := range w.spaces {
 		if time.Since(ns.seen) > 2*sweepPeriod {
@@ -378,11 +458,12 @@ func (w *watcher) openNamespace(inode, pid uint32) (*namespace, error) {
 	// Sockets of a namespace that is new to us are not old, but those that
 	// were there when the sensor started.
 	ns.first = w.first
+	ns.period = int64(w.flows)
 	ns.ports()
 	conn, fd, err := dial(unix.NETLINK_SOCK_DIAG, 0, 0, netns)
 	if err != nil {
 		if netns == 0 {
-			w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts", err))
+			w.problem(fmt.Sprintf("netlink: sock_diag is refused (%v): /proc/net is read, without byte counts and without connects to Unix sockets", err))
 		}
 		ns.fallback = true
 		return ns, nil
@@ -444,50 +525,41 @@ func (w *watcher) emit(r *sensor.Record) {
 	w.queue.put(it)
 }
 
-// unixRound tells of new connections to named Unix sockets. The name is at
-// the side that accepted, so the peer of such a socket is who connected.
-func (w *watcher) unixRound() {
-	ns := w.spaces[w.own]
-	if ns == nil || ns.fallback {
-		return
+// unixRound lists the Unix sockets of every namespace and tells of new
+// connections to named ones. Both ends of one are in the namespace of who
+// connected; the name of where datagrams go to may be in another.
+func (w *watcher) unixRound(hurry bool) {
+	w.unix.begin()
+	for _, ns := range w.spaces {
+		if ns.fallback || w.noUnix {
+			continue // told as a problem
+		}
+		room := true
+		err := w.dump(ns, w.unixList, func(p []byte) {
+			var s socket
+			if err := decodeUnix(p, &s); err != nil {
+				w.counts.undecoded.Add(1)
+				return
+			}
+			room = w.unix.listed(&s, w.first) && room
+		})
+		switch {
+		case err == nil && room:
+		case err == nil:
+			w.problem(fmt.Sprintf("netlink: more than %d Unix sockets: connects to the rest are not seen", unixMax))
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM):
+			w.noUnix = true
+			w.problem(fmt.Sprintf("netlink: sock_diag of Unix sockets is refused (%v): no connect to one is seen", err))
+		default:
+			return // what this list lacks is not gone
+		}
 	}
-	type connection struct {
-		cookie, peer uint64
-		name         string
-	}
-	var fresh []connection
-	here := map[uint64]bool{}
+	w.unix.end(bootNow())
 	clear(w.finder.wanted)
-	err := w.dump(ns, familyUnix, 0, 1<<tcpEstablished, func(p []byte) {
-		var s socket
-		if err := decodeUnix(p, &s); err != nil {
-			w.counts.undecoded.Add(1)
-			return
-		}
-		if len(s.name) == 0 || s.peer == 0 {
-			return
-		}
-		here[s.cookie] = true
-		if w.first || w.unix[s.cookie] {
-			return
-		}
-		fresh = append(fresh, connection{s.cookie, s.peer, string(s.name)})
-		w.finder.wanted[s.peer] = 0
-	})
-	if err != nil {
-		return
-	}
-	if len(fresh) > 0 {
-		w.finder.find(0)
-	}
-	for _, c := range fresh {
-		o := w.finder.found[c.peer]
-		if o.pid == 0 {
-			w.counts.unowned.Add(1)
-		}
-		w.emit(&sensor.Record{Kind: event.Unix, Time: bootNow(), PID: o.pid, TID: o.pid, Start: o.start, UID: o.uid, Sock: c.cookie, Path: []byte(c.name)})
-	}
-	w.unix = here
+	w.unix.want(func(inode uint64, uid uint32) { w.finder.wanted[inode] = uid })
+	w.busy = w.busy || len(w.finder.wanted) > 0
+	w.finder.find(0)
+	w.unix.tell(w.finder.found, bootNow(), hurry)
 }
 
 // mark frees a socket of our own and waits for its notice, so that the notices

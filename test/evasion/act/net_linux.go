@@ -311,6 +311,28 @@ func init() {
 		defer stay()
 		return u.must(16, int32(fd), cstr(string(raw4(peer))), 16, 0, 0, 0)
 	})
+	onLoopback("uring-accept", func(string) error {
+		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(198, 51, 100, 7), Port: 7009})
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		f, err := l.File()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		u, err := newURing()
+		if err != nil {
+			return err
+		}
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return u.must(13, int32(f.Fd()), 0, 0, 0, 0, 0)
+	})
 	onLoopback("uring-send", func(string) error {
 		u, err := newURing()
 		if err != nil {
@@ -531,6 +553,44 @@ func init() {
 	}
 	onLoopback("dns-over-tcp", func(string) error { return askTCP("tcp-dns.test", false) })
 	onLoopback("dns-over-tcp-split", func(string) error { return askTCP("split-dns.test", true) })
+	onLoopback("dns-over-tcp-long", func(string) error {
+		// The name comes after more than is read of a stream.
+		serve("tcp4", "198.51.100.7:53")
+		c, err := net.Dial("tcp", "198.51.100.7:53")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		q := question("padding.test")
+		q = append([]byte{0, byte(len(q))}, q...)
+		for range 20<<10/len(q) + 1 {
+			if _, err := c.Write(q); err != nil {
+				return err
+			}
+		}
+		q = question("late.test")
+		if _, err := c.Write(append([]byte{0, byte(len(q))}, q...)); err != nil {
+			return err
+		}
+		return drained(c)
+	})
+	onLoopback("dns-other-port", func(string) error {
+		resolver("198.51.100.7:5300")
+		return ask("198.51.100.7:5300", "odd-port.test")
+	})
+	onLoopback("dns-over-tcp-other-port", func(string) error {
+		serve("tcp4", "198.51.100.7:5301")
+		c, err := net.Dial("tcp", "198.51.100.7:5301")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		q := question("odd-tcp.test")
+		if _, err := c.Write(append([]byte{0, byte(len(q))}, q...)); err != nil {
+			return err
+		}
+		return drained(c)
+	})
 	onLoopback("doh", func(string) error { serve("tcp4", "198.51.100.7:443"); return hello("198.51.100.7:443", "dns.google") })
 	onLoopback("dot", func(string) error {
 		serve("tcp4", "198.51.100.7:853")

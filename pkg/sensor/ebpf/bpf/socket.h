@@ -240,6 +240,7 @@ struct send {
 	u64 cgroup;
 	u64 cookie;
 	u64 told; /* bytes of the first one, which has a record of its own */
+	u64 received; /* bytes of what came from there since */
 	u32 tid, uid, gid;
 	u32 pad;
 };
@@ -403,8 +404,8 @@ static __always_inline u16 first_words(struct __sk_buff *skb, u32 at)
 			if (i < len && bpf_skb_load_bytes(skb, at + i, b + i, 1))
 				return R_NONE;
 	}
-	/* A handshake record of TLS 1.x that begins with a ClientHello (RFC 8446, 5.1). */
-	if (b[0] == 0x16 && (b[1] == 3 || len < 2) && (b[5] == 1 || len < 6))
+	/* A handshake record that begins with a ClientHello; receivers ignore its version (RFC 8446, 5.1). */
+	if (b[0] == 0x16 && b[1] < 0x10 && (b[5] == 1 || len < 6))
 		return R_TLS;
 	if (len < 4)
 		return b[0] == 'G' || b[0] == 'P' || b[0] == 'H' || b[0] == 'D' || b[0] == 'O' || b[0] == 'C' ? R_HTTP : R_NONE;
@@ -442,6 +443,46 @@ static __always_inline bool head_in_segment(struct __sk_buff *skb, u32 at, u16 t
 	if (bpf_skb_load_bytes(skb, skb->len - 4, b, 4))
 		return true;
 	return b[0] == '\r' && b[1] == '\n' && b[2] == '\r' && b[3] == '\n';
+}
+
+/* RFC 1035, 4.1.1: id, flags, and how many questions, answers, authorities and additional records follow. */
+#define DNS_HEADER 12
+#define DNS_ANSWER 0x80
+
+/*
+ * Whether a datagram to or from any port begins as a DNS question, or an
+ * answer to one: opcode QUERY, one question, and in a question no answer and
+ * little beside it. Few others do by chance, and the reader reads the rest.
+ */
+static __always_inline bool begins_as_dns(struct __sk_buff *skb, u32 at, u8 answer)
+{
+	u8 b[DNS_HEADER];
+
+	if (skb->len < at + DNS_HEADER + 5 || bpf_skb_load_bytes(skb, at, b, sizeof(b)))
+		return false;
+	if ((b[2] & 0xf8) != answer || b[4] != 0 || b[5] != 1 || b[6] != 0 || b[8] != 0 || b[10] != 0)
+		return false;
+	return answer || (b[7] == 0 && b[9] == 0 && b[11] <= 2);
+}
+
+static __always_inline void count_received(struct __sk_buff *skb, struct packet *p, struct owner *o)
+{
+	struct send_key key = {};
+	struct send *known;
+
+	__builtin_memcpy(key.dst, p->src, 16);
+	key.dport = p->sport;
+	key.proto = p->proto | p->v6 << 8;
+	if (o) {
+		key.pid = o->pid;
+		key.start = o->start;
+	}
+	/* Who never was sent anything is no destination. */
+	known = bpf_map_lookup_elem(&sends, &key);
+	if (!known)
+		return;
+	__sync_fetch_and_add(&known->received, skb->len - p->payload);
+	known->time = bpf_ktime_get_boot_ns();
 }
 
 static __always_inline void count_send(struct __sk_buff *skb, struct packet *p, struct owner *o)
@@ -576,9 +617,10 @@ int on_egress(struct __sk_buff *skb)
 			     type == R_DNS ? STREAM_BYTES : HELLO_BYTES, offset, false);
 		return 1;
 	}
-	if (p.proto == IPPROTO_UDP && p.dport == 53) {
+	if (p.proto == IPPROTO_UDP && (p.dport == 53 || begins_as_dns(skb, p.payload, 0))) {
 		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, HELLO_BYTES, 0, false);
-		return 1;
+		if (p.dport == 53)
+			return 1;
 	}
 	/* What the kernel itself says by ICMP has no owner; an echo request has a sender. */
 	if (!o && ((p.proto == IPPROTO_ICMP && p.icmp != 8) || (p.proto == IPPROTO_ICMPV6 && p.icmp != 128)))
@@ -595,14 +637,23 @@ int on_ingress(struct __sk_buff *skb)
 	struct packet p = {};
 	struct bpf_sock *sk = full(skb);
 	struct bpf_tcp_sock *tp;
+	struct owner *o;
 	u32 limit = HELLO_BYTES, offset = 0;
 
 	if (!sk || (sk->protocol != IPPROTO_UDP && sk->protocol != IPPROTO_TCP))
 		return 1;
 	if (sk->protocol == IPPROTO_TCP && bpf_ntohs(sk->dst_port) != 53)
 		return 1;
-	if (!dissect(skb, &p) || p.sport != 53 || p.payload >= skb->len)
+	if (!dissect(skb, &p) || p.payload >= skb->len)
 		return 1;
+	o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (p.proto == IPPROTO_UDP && p.sport != 53) {
+		count_received(skb, &p, o);
+		if (!begins_as_dns(skb, p.payload, DNS_ANSWER))
+			return 1;
+	} else if (p.sport != 53) {
+		return 1;
+	}
 	if (p.proto == IPPROTO_TCP) {
 		/* Before TCP has put them in order, so by what it has received. */
 		tp = bpf_tcp_sock(sk);
@@ -613,6 +664,6 @@ int on_ingress(struct __sk_buff *skb)
 		if (offset >= STREAM_BYTES)
 			return 1;
 	}
-	tell_payload(skb, &p, bpf_sk_storage_get(&owners, sk, 0, 0), bpf_get_socket_cookie(skb), R_DNS, F_ANSWER, limit, offset, true);
+	tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, F_ANSWER, limit, offset, true);
 	return 1;
 }
