@@ -42,7 +42,7 @@ type Via uint8
 const (
 	// ViaLineage: the actor descends from the recording's root. The default.
 	ViaLineage Via = iota
-	// ViaRequest: a daemon does it because the lineage asked (docker, systemd-run, at).
+	// ViaRequest: a daemon does it because the lineage asked (docker, systemd-run, at, crontab).
 	ViaRequest
 	// ViaHost: the whole host is watched, and the actor is outside the lineage.
 	ViaHost

@@ -13,7 +13,9 @@ const (
 	Containers
 	// Services: systemd, of the system or a user, and D-Bus activation.
 	Services
-	// At is atd, which runs the job of at(1) whenever it is due.
+	// At is atd and cron, which run the job of at(1) or the table of crontab(1)
+	// whenever it is due. cron runs the machine's own jobs too, so after a
+	// crontab(1) one of those may be told as by request.
 	At
 	// KernelHelper is the kernel itself, which runs programs of its own
 	// accord: the handler in /proc/sys/kernel/core_pattern, modprobe, hotplug.
@@ -69,8 +71,8 @@ var roles = map[string]role{
 	"dockerd": containerDaemon, "containerd": containerDaemon, "buildkitd": containerDaemon, "conmon": containerDaemon,
 	"podman": containerDaemon, "crio": containerDaemon, "lxd": containerDaemon, "incusd": containerDaemon,
 	"systemd": serviceDaemon, "systemd-executor": serviceDaemon, "dbus-daemon": serviceDaemon, "dbus-broker-launch": serviceDaemon,
-	"atd": atDaemon,
-	"at":  atClient, "batch": atClient,
+	"atd": atDaemon, "cron": atDaemon, "crond": atDaemon,
+	"at": atClient, "batch": atClient, "crontab": atClient,
 	"systemd-resolved": resolverDaemon, "nscd": resolverDaemon, "dnsmasq": resolverDaemon, "unbound": resolverDaemon,
 	"sssd": resolverDaemon, "sssd_be": resolverDaemon, "sssd_nss": resolverDaemon, "avahi-daemon": resolverDaemon,
 }

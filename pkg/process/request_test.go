@@ -14,6 +14,7 @@ func machine() *Table {
 	t := NewTable(1000)
 	for pid, exe := range map[uint32]string{
 		10: "/usr/bin/dockerd", 11: "/usr/bin/containerd", 12: "/usr/lib/systemd/systemd", 13: "/usr/sbin/atd", 14: "/usr/bin/containerd-shim-runc-v2",
+		15: "/usr/sbin/cron",
 	} {
 		fork(t, pid, 7, 1, 7)
 		exec(t, pid, 7, 7, exe)
@@ -57,6 +58,11 @@ func TestWhatADaemonStartsAtTheJobsRequest(t *testing.T) {
 			exec(t, 100, second+7, at, "/usr/bin/at")
 			exit(t, 100, second+7, at+1)
 		}, 86400, 1, false},
+		{"the table of crontab is due every night", 15, func(t *Table) {
+			exec(t, 100, second+7, at, "/usr/bin/crontab")
+			exit(t, 100, second+7, at+1)
+		}, 86400, 1, false},
+		{"cron was asked nothing", 15, func(t *Table) {}, 60, 0, false},
 		{"the recording has ended", 13, func(t *Table) {
 			exec(t, 100, second+7, at, "/usr/bin/at")
 			t.Untag(0)

@@ -358,6 +358,70 @@ func TestDescriptorsThatCameOverAUnixSocketAreTheTakers(t *testing.T) {
 	}
 }
 
+func TestAConnectionOfBeforeThatIsHandedOverIsTheTakers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string, 1)
+	addr := serve(t, "tcp4", "127.0.0.1:0", func(c net.Conn) {
+		b, _ := io.ReadAll(c)
+		read <- string(b)
+		c.Close()
+	})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cf, err := c.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	s, rec := arm(t, Options{}, nil)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan error, 1)
+	go func() {
+		u, err := l.AcceptUnix()
+		if err != nil {
+			done <- err
+			return
+		}
+		defer u.Close()
+		_, _ = u.Read(make([]byte, 1))
+		f, err := os.Open(filepath.Join(dir, "file"))
+		if err == nil {
+			_, _, err = u.WriteMsgUnix([]byte("x"), unix.UnixRights(int(cf.Fd()), int(f.Fd())), nil)
+			f.Close()
+		}
+		cf.Close()
+		done <- err
+	}()
+	pid, _ := perform(t, "take", l.Addr().String())
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := <-read; got != "hello world" {
+		t.Fatalf("%q was sent", got)
+	}
+	drain(t, s)
+	conn := rec.only(t, "connection", func(r *sensor.Record) bool { return r.Kind == event.Connect && r.PID == pid })
+	if !conn.Passed || conn.Dst.String() != addr {
+		t.Errorf("%+v", conn)
+	}
+	if conn.Sock != 0 {
+		t.Log("something on this machine has asked for the socket's cookie, which makes it easier")
+	}
+	end := rec.only(t, "end", func(r *sensor.Record) bool { return r.Kind == event.Flow && r.Dst.String() == addr && r.OK })
+	if end.PID != pid || end.Sent != 11 {
+		t.Errorf("%+v", end)
+	}
+}
+
 // denied gives up its user and opens what it may not.
 func denied(args []string) error {
 	if err := syscall.Setgid(65534); err != nil {

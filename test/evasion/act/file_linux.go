@@ -122,6 +122,35 @@ func init() {
 	withCanary("copy-file-range", func(string) error {
 		return between(func(in, out int) error { _, err := unix.CopyFileRange(in, nil, out, nil, 8, 0); return err })
 	})
+	sentOff("splice", func(in, out int) error { return through(in, out, nil) })
+	sentOff("tee", func(in, out int) error {
+		return through(in, out, func(r int) (int, error) {
+			var second [2]int
+			if err := unix.Pipe(second[:]); err != nil {
+				return -1, err
+			}
+			n, err := unix.Tee(r, second[1], page, 0)
+			if err == nil && n != page {
+				err = io.ErrShortWrite
+			}
+			return second[0], err
+		})
+	})
+	sentOff("vmsplice", func(in, out int) error {
+		// Mapped pages, put into a pipe: nothing is ever read or written.
+		b, err := unix.Mmap(in, 0, page, unix.PROT_READ, unix.MAP_PRIVATE)
+		if err != nil {
+			return err
+		}
+		var p [2]int
+		if err := unix.Pipe(p[:]); err != nil {
+			return err
+		}
+		if _, err := unix.Vmsplice(p[1], []unix.Iovec{{Base: &b[0], Len: page}}, 0); err != nil {
+			return err
+		}
+		return whole(unix.Splice(p[0], nil, out, nil, page, 0))
+	})
 	withCanary("inherited-fd", func(string) error {
 		f, err := os.Open(".npmrc")
 		if err != nil {
@@ -208,6 +237,37 @@ func init() {
 		b[0] = 'x'
 		return nil
 	}
+	written := func(name string, f func(dir string) error) {
+		acts[name] = func(dir string) error {
+			for _, n := range []string{"source.go", "new"} {
+				if err := os.WriteFile(n, make([]byte, page), 0o600); err != nil {
+					return err
+				}
+			}
+			return self("files", name, dir).Run()
+		}
+		readers[name] = f
+	}
+	written("copied-over", func(string) error {
+		return overSource(func(in, out int) error { return whole64(unix.CopyFileRange(in, nil, out, nil, page, 0)) })
+	})
+	written("spliced-over", func(string) error {
+		return overSource(func(in, out int) error { return through(in, out, nil) })
+	})
+	written("hard-link-write", func(string) error {
+		if err := os.Link("source.go", "innocent"); err != nil {
+			return err
+		}
+		return overwrite("innocent")
+	})
+	written("bind-mount-write", func(string) error {
+		return ownMounts(func() error {
+			if err := unix.Mount("source.go", "new", "", unix.MS_BIND, ""); err != nil {
+				return err
+			}
+			return overwrite("new")
+		})
+	})
 	acts["rename-over"] = func(string) error {
 		for _, n := range []string{"source.go", "new"} {
 			if err := os.WriteFile(n, nil, 0o600); err != nil {
@@ -275,6 +335,82 @@ func readHere(path string) error {
 	}
 	defer unix.Close(fd)
 	_, err = unix.Read(fd, make([]byte, 8))
+	return err
+}
+
+const page = 4096
+
+func whole(n int64, err error) error {
+	if err == nil && n != page {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+func whole64(n int, err error) error { return whole(int64(n), err) }
+
+// sentOff is an act that moves a page of a credential to the peer.
+func sentOff(name string, f func(in, out int) error) {
+	onLoopback(name, func(dir string) error {
+		if err := os.WriteFile(".npmrc", make([]byte, page), 0o600); err != nil {
+			return err
+		}
+		return self("files", name, dir).Run()
+	})
+	readers[name] = func(string) error {
+		in, err := unix.Open(".npmrc", unix.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		out, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.Connect(out, sockaddr(peer)); err != nil {
+			return err
+		}
+		return f(in, out)
+	}
+}
+
+// through moves a page by a pipe, with what stands between, and splice(2).
+func through(in, out int, between func(r int) (int, error)) error {
+	var p [2]int
+	if err := unix.Pipe(p[:]); err != nil {
+		return err
+	}
+	if err := whole(unix.Splice(in, nil, p[1], nil, page, 0)); err != nil {
+		return err
+	}
+	r := p[0]
+	if between != nil {
+		var err error
+		if r, err = between(r); err != nil {
+			return err
+		}
+	}
+	return whole(unix.Splice(r, nil, out, nil, page, 0))
+}
+
+func overSource(f func(in, out int) error) error {
+	in, err := unix.Open("new", unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	out, err := unix.Open("source.go", unix.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return f(in, out)
+}
+
+// overwrite writes with bare system calls, on this thread.
+func overwrite(path string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte("package evil"))
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -26,11 +27,22 @@ func main() {
 	name, args := os.Args[1], os.Args[2:]
 	switch {
 	case name == "all":
-		for _, n := range args[1:] {
+		do := func(n string) {
 			if err := one(n, filepath.Join(args[0], n)); err != nil {
 				fmt.Printf("%s: %v\n", n, err)
 			}
 		}
+		// Most of them only wait to be seen: they need not wait for each other.
+		var doing sync.WaitGroup
+		room := make(chan struct{}, 6)
+		for _, n := range args[1:] {
+			doing.Go(func() {
+				room <- struct{}{}
+				do(n)
+				<-room
+			})
+		}
+		doing.Wait()
 	case roles[name] != nil:
 		if err := roles[name](args); err != nil {
 			fatal(fmt.Errorf("%s: %w", name, err))
@@ -52,12 +64,12 @@ func fatal(err error) {
 	os.Exit(1)
 }
 
-// one runs an act, forty seconds at most.
+// one runs an act, three minutes at most.
 func one(name, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", name, dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -28,8 +29,12 @@ func network() error {
 	cmd.Stdin = strings.NewReader(`link set lo up
 addr add 198.51.100.7/32 dev lo
 addr add 203.0.113.9/32 dev lo
+addr add 203.0.113.21/32 dev lo
+addr add 203.0.113.22/32 dev lo
+addr add 203.0.113.23/32 dev lo
 addr add 10.9.8.7/32 dev lo
 addr add 169.254.169.254/32 dev lo
+addr add 168.63.129.16/32 dev lo
 addr add 2001:db8::7/128 dev lo nodad
 addr add fe80::7/64 dev lo nodad
 route add 192.0.2.0/24 dev lo
@@ -66,12 +71,14 @@ func serve(network, addr string) {
 	}()
 }
 
+// stay is how long lasts what does not hide by being short: long enough for a
+// sensor that looks each second at least.
+func stay() { time.Sleep(2 * time.Second) }
+
 func connectTo(addr, done string) error {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
+	if err := dial("tcp", addr)(""); err != nil {
 		return err
 	}
-	c.Close()
 	return os.WriteFile(done, nil, 0o600)
 }
 
@@ -117,15 +124,153 @@ func dial(network, addr string) func(string) error {
 		if err != nil {
 			return err
 		}
+		stay()
 		return c.Close()
 	}
 }
 
 func init() {
 	roles["connect"] = func(a []string) error { return connectTo(a[0], a[1]) }
-	onLoopback("short-connection", dial("tcp", peer))
+	onLoopback("short-connection", func(string) error {
+		c, err := net.Dial("tcp", peer)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
 	onLoopback("private-range", func(string) error { serve("tcp4", "10.9.8.7:7001"); return dial("tcp", "10.9.8.7:7001")("") })
 	onLoopback("metadata-address", func(string) error { serve("tcp4", "169.254.169.254:80"); return dial("tcp", "169.254.169.254:80")("") })
+	onLoopback("azure-address", func(string) error {
+		serve("tcp4", "168.63.129.16:32526")
+		return dial("tcp", "168.63.129.16:32526")("")
+	})
+	onLoopback("connect-flood", func(dir string) error {
+		for range 3000 {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			if err != nil {
+				return err
+			}
+			if err := unix.Connect(fd, sockaddr(peer)); err != nil {
+				return err
+			}
+			unix.Close(fd)
+		}
+		serve("tcp4", other)
+		return self("connect", other, filepath.Join(dir, "done")).Run()
+	})
+	onLoopback("allowed-upload", func(string) error {
+		serve("tcp4", "203.0.113.9:443")
+		c, err := net.Dial("tcp", "203.0.113.9:443")
+		if err != nil {
+			return err
+		}
+		if err := greet(c, "allowed.test"); err != nil {
+			return err
+		}
+		for range 100 {
+			if _, err := c.Write(make([]byte, 20000)); err != nil {
+				return err
+			}
+		}
+		return drained(c)
+	})
+	onLoopback("shared-address", func(string) error {
+		resolver("198.51.100.7:53")
+		for _, name := range []string{"declared.test", "undeclared.test"} {
+			if err := ask("198.51.100.7:53", name); err != nil { // both lead to 203.0.113.9
+				return err
+			}
+		}
+		serve("tcp4", "203.0.113.9:443")
+		return hello("203.0.113.9:443", "undeclared.test")
+	})
+	acts["existing-connection"] = func(dir string) error {
+		fd, err := given(filepath.Join(dir, "daemon.sock"))
+		if err != nil {
+			return err
+		}
+		if _, err := unix.Write(fd, make([]byte, 5000)); err != nil {
+			return err
+		}
+		stay()
+		return unix.Close(fd)
+	}
+	onLoopback("handed-to-daemon", func(dir string) error {
+		c, err := net.Dial("tcp", peer)
+		if err != nil {
+			return err
+		}
+		f, err := c.(*net.TCPConn).File()
+		if err != nil {
+			return err
+		}
+		c.Close()
+		d, err := net.Dial("unix", filepath.Join(dir, "daemon.sock"))
+		if err != nil {
+			return err
+		}
+		if _, _, err := d.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil); err != nil {
+			return err
+		}
+		f.Close()
+		_, err = bufio.NewReader(d).ReadString('\n') // it has written
+		return err
+	})
+	acts["daemon-sends"] = acts["handed-to-daemon"]
+	// A daemon of before that has a connection open, and gives it to who asks.
+	roles["connected"] = func(a []string) error {
+		if err := network(); err != nil {
+			return err
+		}
+		serve("tcp4", peer)
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.Connect(fd, sockaddr(peer)); err != nil {
+			return err
+		}
+		l, err := net.Listen("unix", a[0])
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		_, _, err = c.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(fd), nil)
+		unix.Close(fd)
+		_, _ = io.Copy(io.Discard, c)
+		return err
+	}
+	// A daemon of before that takes a connection and sends on it.
+	roles["sends"] = func(a []string) error {
+		l, err := net.Listen("unix", a[0])
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		oob := make([]byte, 64)
+		_, n, _, _, err := c.(*net.UnixConn).ReadMsgUnix(make([]byte, 1), oob)
+		if err != nil {
+			return err
+		}
+		fd, err := right(oob[:n])
+		if err != nil {
+			return err
+		}
+		if _, err := unix.Write(fd, make([]byte, 5000)); err != nil {
+			return err
+		}
+		unix.Close(fd)
+		_, err = c.Write([]byte("done\n"))
+		return err
+	}
 	onLoopback("ipv6", func(string) error { serve("tcp6", "[2001:db8::7]:7001"); return dial("tcp6", "[2001:db8::7]:7001")("") })
 	onLoopback("ipv6-link-local", func(string) error { serve("tcp6", "[fe80::7%lo]:7001"); return dial("tcp6", "[fe80::7%lo]:7001")("") })
 	onLoopback("v4-mapped", func(string) error {
@@ -135,6 +280,7 @@ func init() {
 		}
 		sa := &unix.SockaddrInet6{Port: 7001}
 		copy(sa.Addr[:], net.ParseIP("198.51.100.7").To16())
+		defer stay()
 		return unix.Connect(fd, sa)
 	})
 	onLoopback("nonblocking-connect", func(string) error {
@@ -162,6 +308,7 @@ func init() {
 		if err != nil {
 			return err
 		}
+		defer stay()
 		return u.must(16, int32(fd), cstr(string(raw4(peer))), 16, 0, 0, 0)
 	})
 	onLoopback("uring-accept", func(string) error {
@@ -224,6 +371,7 @@ func init() {
 		if err != nil {
 			return err
 		}
+		defer stay()
 		return unix.Sendto(fd, []byte("canary"), unix.MSG_FASTOPEN, sockaddr(peer))
 	})
 	onLoopback("udp-sendto", func(string) error {
@@ -317,20 +465,12 @@ func init() {
 		return cmd.Wait()
 	})
 	roles["taker"] = func(a []string) error {
-		oob := make([]byte, 64)
-		_, n, _, _, err := unix.Recvmsg(0, make([]byte, 1), oob, 0)
+		fd, err := taken(0)
 		if err != nil {
 			return err
 		}
-		msgs, err := unix.ParseSocketControlMessage(oob[:n])
-		if err != nil {
-			return err
-		}
-		fds, err := unix.ParseUnixRights(&msgs[0])
-		if err != nil {
-			return err
-		}
-		_, err = unix.Write(fds[0], make([]byte, 5000))
+		defer stay()
+		_, err = unix.Write(fd, make([]byte, 5000))
 		return err
 	}
 	onLoopback("socket-across-exec", func(string) error {
@@ -351,7 +491,11 @@ func init() {
 		f.Close()
 		return cmd.Wait()
 	})
-	roles["writer"] = func([]string) error { _, err := unix.Write(3, make([]byte, 5000)); return err }
+	roles["writer"] = func([]string) error {
+		defer stay()
+		_, err := unix.Write(3, make([]byte, 5000))
+		return err
+	}
 	onLoopback("bytes-of-open-connection", func(string) error {
 		c, err := net.Dial("tcp", peer)
 		if err != nil {
@@ -373,10 +517,40 @@ func init() {
 		}
 		return nil
 	})
-	onLoopback("dns-forged-answer", func(string) error {
-		resolver("203.0.113.9:53")
-		return ask("203.0.113.9:53", "allowed.test")
+	onLoopback("dns-stub", func(string) error {
+		// Docker's resolver for containers has this address in their namespace.
+		resolver("127.0.0.11:53")
+		for i := range 200 {
+			if err := ask("127.0.0.11:53", fmt.Sprintf("%032x.stub.test", i)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	// Each is an answer of its own for an address of its own.
+	for act, forged := range map[string]struct {
+		at, asked, name string
+		leads           byte
+	}{
+		"dns-forged-answer":     {"203.0.113.9:53", "203.0.113.9:53", "allowed.test", 21},
+		"dns-forged-stub":       {"127.0.0.1:53", "127.0.0.1:53", "stubbed.test", 22},
+		"dns-forged-everywhere": {"0.0.0.0:53", "127.0.0.53:53", "everywhere.test", 23},
+	} {
+		onLoopback(act, func(string) error {
+			leads = forged.leads
+			if act == "dns-forged-everywhere" {
+				everywhere()
+			} else {
+				resolver(forged.at)
+			}
+			if err := ask(forged.asked, forged.name); err != nil {
+				return err
+			}
+			to := fmt.Sprintf("203.0.113.%d:7002", leads)
+			serve("tcp4", to)
+			return dial("tcp", to)("")
+		})
+	}
 	onLoopback("dns-over-tcp", func(string) error { return askTCP("tcp-dns.test", false) })
 	onLoopback("dns-over-tcp-split", func(string) error { return askTCP("split-dns.test", true) })
 	onLoopback("dns-over-tcp-long", func(string) error {
@@ -476,6 +650,44 @@ link set veth-own up
 	}
 }
 
+// right reads the descriptor that a control message holds.
+func right(oob []byte) (int, error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return -1, err
+	}
+	if len(msgs) == 0 {
+		return -1, fmt.Errorf("no descriptor came")
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		return -1, err
+	}
+	return fds[0], nil
+}
+
+// taken receives a descriptor over a Unix socket.
+func taken(sock int) (int, error) {
+	oob := make([]byte, 64)
+	_, n, _, _, err := unix.Recvmsg(sock, make([]byte, 1), oob, 0)
+	if err != nil {
+		return -1, err
+	}
+	return right(oob[:n])
+}
+
+// given asks a daemon for its descriptor.
+func given(path string) (int, error) {
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Connect(sock, &unix.SockaddrUnix{Name: path}); err != nil {
+		return -1, err
+	}
+	return taken(sock)
+}
+
 func datagrams(f func(fd int) error) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
@@ -536,11 +748,38 @@ func resolver(addr string) {
 	}()
 }
 
-// answer gives 203.0.113.9 for any question of one name.
+// everywhere is a resolver on all addresses, which answers from the one that
+// it was asked at.
+func everywhere() {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: 53})
+	}
+	if err != nil {
+		fatal(err)
+	}
+	go func() {
+		b, oob := make([]byte, 512), make([]byte, 64)
+		for {
+			n, on, _, from, err := unix.Recvmsg(fd, b, oob, 0)
+			if err != nil {
+				return
+			}
+			_ = unix.Sendmsg(fd, answer(b[:n]), oob[:on], from, 0)
+		}
+	}()
+}
+
+var leads byte = 9 // the last byte of the address that answers lead to
+
+// answer gives 203.0.113.9, or what leads says, for any question of one name.
 func answer(q []byte) []byte {
 	r := append([]byte{}, q...)
 	r[2], r[3], r[7] = 0x81, 0x80, 1
-	return append(r, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9)
+	return append(r, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, leads)
 }
 
 func question(name string) []byte {
@@ -594,9 +833,20 @@ func hello(addr, name string) error {
 	if err != nil {
 		return err
 	}
-	_ = c.SetDeadline(time.Now().Add(50 * time.Millisecond))
-	_ = tls.Client(c, &tls.Config{ServerName: name}).Handshake() // the peer does not answer
+	if err := greet(c, name); err != nil {
+		return err
+	}
+	stay()
 	return c.Close()
+}
+
+// greet sends the ClientHello on a connection whose peer does not answer.
+func greet(c net.Conn, name string) error {
+	if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		return err
+	}
+	_ = tls.Client(c, &tls.Config{ServerName: name}).Handshake()
+	return c.SetReadDeadline(time.Time{})
 }
 
 func rewrittenAddress() error {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -225,32 +226,46 @@ func init() {
 	})
 	onMonitor("read-monitor", func(pid int) error { _, _ = os.Open(fmt.Sprintf("/proc/%d/mem", pid)); return nil })
 	onMonitor("detach-links", func(pid int) error {
+		if err := network(); err != nil {
+			return err
+		}
+		resolver("198.51.100.7:53")
 		ids, err := held(pid, "link_id")
 		if err != nil {
 			return err
 		}
-		n := 0
+		gone := map[uint32]bool{}
 		for _, id := range ids {
 			l, err := link.NewFromID(link.ID(id))
 			if err != nil {
 				continue // a kind that the library does not know
 			}
 			if l.Detach() == nil {
-				n++
+				gone[id] = true
 			}
 			l.Close()
 		}
-		if n == 0 && len(ids) > 0 {
+		if len(gone) == 0 && len(ids) > 0 {
 			return fmt.Errorf("none of %d links could be detached", len(ids))
 		}
-		time.Sleep(time.Second) // over a check of the links
-		return nil
+		if err := self("mark", "detached").Run(); err != nil {
+			return err
+		}
+		// What is done when the monitor has had the time to arm again must show.
+		if err := eventually("links that were detached are armed again", func() bool {
+			now, err := held(pid, "link_id")
+			return err == nil && len(now) >= len(ids) && !slices.ContainsFunc(now, func(id uint32) bool { return gone[id] })
+		}); err != nil && len(ids) > 0 {
+			return err
+		}
+		return ask("198.51.100.7:53", "armed-again.test")
 	})
 	onMonitor("empty-maps", func(pid int) error {
 		ids, err := held(pid, "map_id")
 		if err != nil {
 			return err
 		}
+		tried, done := 0, 0
 		for _, id := range ids {
 			m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 			if err != nil {
@@ -260,20 +275,35 @@ func init() {
 			case ebpf.Hash, ebpf.LRUHash:
 				for range 1000 {
 					key, err := m.NextKeyBytes(nil)
-					if err != nil || key == nil || m.Delete(key) != nil {
+					if err != nil || key == nil {
+						break
+					}
+					tried++
+					if m.Delete(key) != nil {
 						break // refused where user space may only read: the attempt counts
 					}
+					done++
 				}
 			}
 			m.Close()
 		}
-		return nil
+		if tried == 0 && len(ids) > 0 {
+			return fmt.Errorf("none of %d maps had an entry", len(ids))
+		}
+		if err := canary(); err != nil {
+			return err
+		}
+		if err := self("reader", ".npmrc").Run(); err != nil {
+			return err
+		}
+		return os.WriteFile("truth", []byte(itoa(done)), 0o600)
 	})
 	onMonitor("advance-ring", func(pid int) error {
 		ids, err := held(pid, "map_id")
 		if err != nil {
 			return err
 		}
+		moved := 0
 		for i := range 20 {
 			if err := self("mark", "swallowed", itoa(i)).Run(); err != nil {
 				return err
@@ -291,12 +321,17 @@ func init() {
 					p, err := unix.Mmap(m.FD(), int64(os.Getpagesize()), os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED)
 					if err == nil {
 						*(*uint64)(unsafe.Pointer(&b[0])) = *(*uint64)(unsafe.Pointer(&p[0]))
+						moved++
 					}
 				}
 			}
 			m.Close()
 		}
-		return nil // none moved: refused, and the attempt counts
+		time.Sleep(2 * time.Second) // over some rounds of the monitor, in which it must have told
+		if err := self("mark", "after-the-theft").Run(); err != nil {
+			return err
+		}
+		return os.WriteFile("truth", []byte(itoa(moved)), 0o600)
 	})
 	acts["unmount-tracing"] = func(string) error {
 		return ownMounts(func() error {
@@ -364,7 +399,7 @@ func init() {
 		if err != nil {
 			return err
 		}
-		cmd := self("mark", "by-daemon")
+		cmd := self("stays", "by-daemon")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Run(); err != nil {
 			return err
@@ -380,11 +415,70 @@ func init() {
 		_, err = bufio.NewReader(c).ReadString('\n')
 		return err
 	}
-	acts["daemon-works"] = acts["ask-daemon"]
+	acts["daemon-works"], acts["daemon-on-host"] = acts["ask-daemon"], acts["ask-daemon"]
 	acts["ask-tmux"] = func(dir string) error {
 		return exec.Command("tmux", "-S", filepath.Join(dir, "daemon.sock"), "new-window", "-d", "true").Run()
 	}
+	// The real daemons, each in a mount namespace of its own where folders of
+	// the act's stand for those of the machine. The work they do makes a file.
+	asking := func(name string, binds map[string]string, f func(dir, work string) error) {
+		acts[name] = func(dir string) error {
+			me, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			done := filepath.Join(dir, "done")
+			if err := ownMounts(func() error {
+				for from, at := range binds {
+					if err := unix.Mount(filepath.Join(dir, from), at, "", unix.MS_BIND, ""); err != nil {
+						return fmt.Errorf("%s: %w", at, err)
+					}
+				}
+				return f(dir, fmt.Sprintf("%s touched %s by-daemon", me, done))
+			}); err != nil {
+				return err
+			}
+			return eventuallyIn(70*time.Second, "the daemon has done it", func() bool { _, err := os.Stat(done); return err == nil })
+		}
+	}
+	roles["touched"] = func(a []string) error { stay(); return os.WriteFile(a[0], nil, 0o600) }
+	asking("ask-at", map[string]string{"jobs": "/var/spool/cron/atjobs", "run": "/run"}, func(_, work string) error {
+		return fed(exec.Command("at", "now"), work+"\n")
+	})
+	asking("ask-cron", map[string]string{"tabs": "/var/spool/cron/crontabs"}, func(_, work string) error {
+		return fed(exec.Command("crontab", "-"), "* * * * * "+work+"\n")
+	})
+	asking("ask-systemd", nil, func(dir, work string) error {
+		cmd := exec.Command("systemd-run", append([]string{"--user", "--collect"}, strings.Fields(work)...)...)
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run", "user"))
+		return fed(cmd, "")
+	})
+	asking("ask-dbus", nil, func(dir, _ string) error { // its file says what the work is
+		return fed(exec.Command("dbus-send", "--bus=unix:path="+filepath.Join(dir, "system_bus_socket"), "--dest=test.Canary", "/", "test.Canary.Do"), "")
+	})
 	acts["ask-spool"] = func(dir string) error {
 		return os.WriteFile(filepath.Join(dir, "spool"), []byte("#!/bin/sh\ntrue\n"), 0o700)
 	}
+	onMonitor("forge-state", func(pid int) error {
+		// Files of our own beside the monitor's log: one that says all is done.
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			return err
+		}
+		for _, e := range fds {
+			p, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, e.Name()))
+			if strings.HasSuffix(p, ".jsonl.zst") {
+				return os.WriteFile(filepath.Join(filepath.Dir(p), "manifest.json"), []byte("{}\n"), 0o600)
+			}
+		}
+		return fmt.Errorf("the monitor has no log open")
+	})
+}
+
+func fed(cmd *exec.Cmd, stdin string) error {
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd.Path, err, out)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 func init() {
 	roles["mark"] = func([]string) error { return nil }
+	roles["stays"] = func([]string) error { stay(); return nil }
 	roles["wait"] = func([]string) error { _, err := io.Copy(io.Discard, os.Stdin); return err }
 	roles["detach"] = func(a []string) error {
 		cmd := self("connect", a[0], a[1])
@@ -97,13 +99,13 @@ func init() {
 		if err := copySelf(f); err != nil {
 			return err
 		}
-		cmd := exec.Command("/proc/self/fd/3", "mark", "memfd")
+		cmd := exec.Command("/proc/self/fd/3", "stays", "memfd")
 		cmd.ExtraFiles = []*os.File{f}
 		return cmd.Run()
 	}
 	roles["fexec"] = func([]string) error {
 		empty, _ := unix.BytePtrFromString("")
-		argv, _ := syscall.SlicePtrFromStrings([]string{"gone", "mark", "deleted"})
+		argv, _ := syscall.SlicePtrFromStrings([]string{"gone", "stays", "deleted"})
 		envv, _ := syscall.SlicePtrFromStrings(nil)
 		_, _, e := unix.Syscall6(unix.SYS_EXECVEAT, 3, uintptr(unsafe.Pointer(empty)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
 		return e
@@ -130,11 +132,11 @@ func init() {
 	}
 	acts["script-stdin"] = func(string) error {
 		cmd := exec.Command("sh")
-		cmd.Stdin = strings.NewReader("/proc/" + strconv.Itoa(os.Getpid()) + "/exe mark from-stdin\n")
+		cmd.Stdin = strings.NewReader("/proc/" + strconv.Itoa(os.Getpid()) + "/exe stays from-stdin\n")
 		return cmd.Run()
 	}
 	acts["script-image"] = func(dir string) error {
-		if err := os.WriteFile("tool", []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+		if err := os.WriteFile("tool", []byte("#!/bin/sh\nsleep 2\n"), 0o755); err != nil {
 			return err
 		}
 		return exec.Command(filepath.Join(dir, "tool")).Run()
@@ -146,6 +148,52 @@ func init() {
 			}
 		}
 		return nil
+	}
+	acts["posix-spawn-storm"] = func(string) error {
+		// The C library's own posix_spawn(3), of which Python has the name: all
+		// are started before the first is waited for.
+		me, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		const storm = `import os, sys
+pids = [os.posix_spawn(sys.argv[1], [sys.argv[1], "mark", "spawned", str(i)], {}) for i in range(300)]
+for p in pids: os.waitpid(p, 0)`
+		cmd := exec.Command("python3", "-c", storm, me)
+		cmd.Stderr = os.Stderr
+		return cmd.Run()
+	}
+	acts["unshare"] = func(dir string) error {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		return self("inside", filepath.Join(dir, "done")).Run()
+	}
+	acts["outlives-parent"] = func(string) error {
+		// Who started it is long gone, as a step that has ended, when it connects.
+		if err := network(); err != nil {
+			return err
+		}
+		cmd := self("later", strconv.Itoa(os.Getpid()))
+		cmd.Stdout, cmd.Stderr = nil, nil
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd.Start()
+	}
+	roles["later"] = func(a []string) error {
+		if err := eventually("the parent is gone", func() bool { return strconv.Itoa(os.Getppid()) != a[0] }); err != nil {
+			return err
+		}
+		serve("tcp4", peer)
+		return dial("tcp", peer)("")
+	}
+	acts["outlives-recording"] = func(string) error {
+		cmd := exec.Command("sleep", "20")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		return os.WriteFile("truth", []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
 	}
 	acts["clone-namespaces"] = func(dir string) error {
 		cmd := self("inside", filepath.Join(dir, "done"))
@@ -169,7 +217,7 @@ func init() {
 		}
 		return unix.Setns(fd, unix.CLONE_NEWNET)
 	}
-	acts["long-argv"] = func(string) error { return self("mark", strings.Repeat("a", 128<<10-64), "end").Run() }
+	acts["long-argv"] = func(string) error { return self("stays", strings.Repeat("a", 128<<10-64), "end").Run() }
 	acts["odd-names"] = func(string) error {
 		for _, n := range []string{"bad-\xff\xfe", "esc-\x1b[31mred", "md-`|<script>](x)", "line-\nend"} {
 			if err := os.WriteFile(n, nil, 0o600); err != nil {
@@ -205,14 +253,14 @@ func init() {
 		return connectTo(a[1], a[2])
 	}
 	acts["forged-environment"] = func(string) error {
-		cmd := self("mark", "forged")
+		cmd := self("stays", "forged")
 		cmd.Env = []string{"GITHUB_JOB=another", "GITHUB_ACTIONS=true", "EDAMAME_POSTURE_RUN=forged"}
 		return cmd.Run()
 	}
 	acts["setuid"] = func(string) error {
-		cmd := self("mark", "nobody")
+		cmd := self()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		cmd.Path = "/bin/true"
+		cmd.Path, cmd.Args = "/bin/sleep", []string{"sleep", "2"}
 		return cmd.Run()
 	}
 }
@@ -229,10 +277,17 @@ func copySelf(w io.Writer) error {
 
 // appears waits for a file that another process makes.
 func appears(path string) error {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
-			return nil
+	return eventually(path+" is there", func() bool { _, err := os.Stat(path); return err == nil })
+}
+
+// eventually waits for ten seconds at most until something is so.
+func eventually(what string, ok func() bool) error { return eventuallyIn(10*time.Second, what, ok) }
+
+func eventuallyIn(limit time.Duration, what string, ok func() bool) error {
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it did not come to be that %s", what)
 		}
 	}
-	return fmt.Errorf("%s did not appear", path)
+	return nil
 }

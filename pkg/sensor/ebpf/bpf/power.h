@@ -300,6 +300,7 @@ static __always_inline void on_passed_socket(struct sock *sk)
 {
 	struct sock_record r = {};
 	struct owner o = {};
+	u64 key;
 	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 
@@ -311,8 +312,10 @@ static __always_inline void on_passed_socket(struct sock *sk)
 	r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	addresses(&r, sk);
 	own(&o);
-	if (r.cookie && r.proto == IPPROTO_TCP)
-		bpf_map_update_elem(&acceptors, &r.cookie, &o, BPF_ANY);
+	/* A socket of before has no cookie until somebody asks for it: see on_state. */
+	key = r.cookie ? r.cookie : (u64)sk;
+	if (r.proto == IPPROTO_TCP)
+		bpf_map_update_elem(&acceptors, &key, &o, BPF_ANY);
 	begin(&r.h, R_CONNECT);
 	r.h.flags |= F_PASSED;
 	EMIT(priority, PRIORITY, &r, sizeof(r));

@@ -25,7 +25,7 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
-/* Who accepted a socket, by cookie. */
+/* Who accepted a socket, or was handed it, by cookie; by its address where it has none. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);
@@ -108,6 +108,7 @@ int on_state(u64 *ctx)
 	struct sock_record r = {};
 	struct owner *o, *acceptor;
 	u32 failed;
+	u64 key;
 
 	if (new != TCP_SYN_SENT && new != TCP_LISTEN && new != TCP_CLOSE &&
 	    !(new == TCP_ESTABLISHED && old == TCP_SYN_RECV))
@@ -133,10 +134,19 @@ int on_state(u64 *ctx)
 	if (old == TCP_LISTEN || old == TCP_SYN_RECV || old == TCP_CLOSE)
 		return 0;
 	o = bpf_sk_storage_get(&owners, sk, 0, 0);
-	acceptor = bpf_map_lookup_elem(&acceptors, &r.cookie);
+	key = r.cookie;
+	acceptor = bpf_map_lookup_elem(&acceptors, &key);
+	if (!acceptor) {
+		barrier_var(o); /* else the two are or-ed, which pointers cannot be */
+		if (!o || !o->pid) {
+			/* Made before arming, and handed over before it had a cookie. */
+			key = (u64)sk;
+			acceptor = bpf_map_lookup_elem(&acceptors, &key);
+		}
+	}
 	owned(&r.h, R_FLOW, acceptor ? acceptor : o);
 	if (acceptor)
-		bpf_map_delete_elem(&acceptors, &r.cookie);
+		bpf_map_delete_elem(&acceptors, &key);
 	failed = BPF_CORE_READ(sk, sk_err);
 	if (old == TCP_SYN_SENT) {
 		/* It never was a flow. Without an errno it was given up, not refused. */
