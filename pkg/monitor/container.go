@@ -20,8 +20,9 @@ type containers struct {
 type container struct {
 	id   redact.Text
 	path string // of the cgroup, below the mount
-	// silent: the cgroup is the root or is not known, so that a hierarchy of
-	// cgroup v1 may say more.
+	// silent: the cgroup is of no container, or is not known, so that a hierarchy
+	// of cgroup v1 may say more: on a machine that mounts both, an engine may
+	// use the old one alone.
 	silent bool
 }
 
@@ -56,7 +57,7 @@ func (c *containers) of(cgroup uint64) container {
 	}
 	var found container
 	path, ok := c.cgroups.Path(cgroup)
-	found.silent = !ok || path == "/"
+	found.silent = true
 	if ok {
 		// The id is hex alone, so it is not the job's text.
 		if id, ok := redact.HexID(process.ContainerID(path)); ok {

@@ -159,7 +159,7 @@ func (m *Monitor) arm(ctx context.Context) error {
 	watch := sensor.Watch{Names: names, Prefixes: prefixes}
 	var refused error
 	if m.opt.Sensor != "netlink" {
-		s := ebpf.New(ebpf.Options{Watch: watch})
+		s := ebpf.New(ebpf.Options{Watch: watch, OwnFolders: ownFolders()})
 		if refused = s.Start(ctx, m.handle); refused == nil {
 			m.primary = s
 		} else if why := probe.CanEBPF(); why != nil {

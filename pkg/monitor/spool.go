@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,6 +20,19 @@ import (
 // They belong to root and no job can write there, so handing a recording over
 // is a chown, and no path that a job could change is ever followed by root.
 var spoolRoots = []string{"/var/lib/edamame-posture", "/run/edamame-posture", "/tmp/edamame-posture-root"}
+
+// ownFolders names the folders below which no job has business, wherever the
+// recordings lie. The folder of evidence is among them for who stands in the
+// one above it.
+func ownFolders() []string {
+	names := []string{evidenceDir}
+	for _, root := range spoolRoots {
+		if name := filepath.Base(root); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // newSpool makes an empty folder for one recording. Others may pass through it
 // to the control socket but not list it.

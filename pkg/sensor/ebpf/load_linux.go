@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"os"
 	"path/filepath"
@@ -188,6 +189,16 @@ func hasIterator(kernel *btf.Spec, name string) bool {
 	return err == nil
 }
 
+// ownParts are the hashes (FNV-1a, 64 bits) of the names of our folders.
+func ownParts(names []string) (parts [4]uint64) {
+	for i, name := range names[:min(len(names), len(parts))] {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(name))
+		parts[i] = h.Sum64()
+	}
+	return parts
+}
+
 // loadSideBySide creates the maps and then has the kernel verify one half of
 // the programs beside the other: verifying is most of what arming takes.
 func loadSideBySide(spec *bpf.CollectionSpec, opts bpf.CollectionOptions) (*bpf.Collection, error) {
@@ -292,6 +303,7 @@ func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
 		"fill_mark":     [2]uint64{uint64(opt.ringBytes() / 4), uint64(opt.fileRingBytes() / 4)},
 		"env_first":     envFirst,
 		"watched_first": watch.first,
+		"own_parts":     ownParts(opt.OwnFolders),
 	} {
 		v := spec.Variables[name]
 		if v == nil {

@@ -11,6 +11,9 @@ type Options struct {
 	// Watch names the files whose opening for reading is told. /proc/PID/mem,
 	// maps and environ of another process are always told.
 	Watch sensor.Watch
+	// OwnFolders are names of folders, four at most, below which the monitor's
+	// own files lie: an open there that was refused is told too.
+	OwnFolders []string
 	// RingBytes is the size of the ring for processes, sockets and
 	// power; 8 MiB where 0. FileRingBytes is that of the ring for
 	// file events; 4 MiB where 0. Both are rounded up to a power of two of at

@@ -65,9 +65,10 @@ struct scratch {
 		u32 pid, total, sent;
 	} argv;
 	struct {
-		u64 hash;
+		u64 hash, part;
 		u32 base, end; /* of the last part of the name */
 		u32 last;      /* the byte before */
+		u32 own;       /* a part is named as a folder of the monitor's is */
 	} given;
 	u8 path[PIECE + 256]; /* a path, filled from its end; or an R_ARGV record */
 	u8 out[512 + OUT];

@@ -20,6 +20,7 @@ struct {
 
 /* Lengths of watched names by their first byte: bit n for n bytes, 63 for more. */
 const volatile u64 watched_first[256];
+const volatile u64 own_parts[4]; /* hashes of names of the monitor's own folders */
 
 /*
  * Files that are watched whatever name leads to them: a name alone misses hard
@@ -406,8 +407,9 @@ __noinline int on_file(u64 how, u64 fd)
 
 /*
  * Opens that were refused, which need no right at all and so can come in any
- * number: only those of names on the list are told, folded by the name that was
- * given, and of each image a limited number of names in a second.
+ * number: only those of names on the list, and below folders that may be the
+ * monitor's, are told, folded by the name that was given, and of each image a
+ * limited number of names in a second.
  */
 #define REFUSED_NAMES 1024
 
@@ -455,8 +457,16 @@ static long name_step(u32 i, struct loop *l)
 		return 1;
 	c = s->out[i];
 	next = s->out[i + 1];
-	if ((!c || c == '/') && !s->given.end)
-		s->given.end = i;
+	if (!c || c == '/') {
+		if (!s->given.end)
+			s->given.end = i;
+		if (s->given.part == own_parts[0] || s->given.part == own_parts[1] || s->given.part == own_parts[2] ||
+		    s->given.part == own_parts[3])
+			s->given.own = 1;
+		s->given.part = 0xcbf29ce484222325ULL;
+	} else {
+		s->given.part = (s->given.part ^ c) * 0x100000001b3ULL;
+	}
 	if (!c)
 		return 1;
 	s->given.hash = (s->given.hash ^ c) * 0x100000001b3ULL;
@@ -486,7 +496,8 @@ __noinline int on_refused_open(u64 err, u64 folder, u64 name)
 	if (bpf_probe_read_user_str(s->out, PIECE, (void *)name) <= 1)
 		goto out;
 	s->given.hash = 0xcbf29ce484222325ULL ^ (u64)folder_of(s->out[0], folder, &mnt);
-	s->given.base = s->given.end = 0;
+	s->given.part = 0xcbf29ce484222325ULL;
+	s->given.base = s->given.end = s->given.own = 0;
 	s->given.last = '/';
 	l.s = s;
 	bpf_loop(PIECE, name_step, &l, 0);
@@ -494,11 +505,15 @@ __noinline int on_refused_open(u64 err, u64 folder, u64 name)
 	end = s->given.end;
 	barrier_var(base);
 	barrier_var(end);
-	if (base >= PIECE || end >= PIECE || end <= base || !may_be_watched(s->out[base], end - base))
+	if (base >= PIECE || end >= PIECE || end <= base)
 		goto out;
-	s->out[end] = 0;
-	if (!watch_named(&s->out[base]))
-		goto out;
+	if (!s->given.own) {
+		if (!may_be_watched(s->out[base], end - base))
+			goto out;
+		s->out[end] = 0;
+		if (!watch_named(&s->out[base]))
+			goto out;
+	}
 
 	fold_key(&key, s->given.hash, err, R_OPEN << 8 | REFUSED | ACCESS_READ);
 	f = bpf_map_lookup_elem(&folds, &key);
