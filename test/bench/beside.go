@@ -27,7 +27,7 @@ type tool struct {
 
 // beside measures other tools on the same loads, in the same rounds.
 func (s *suite) beside() error {
-	n := 3000
+	n := 1500
 	if *short {
 		n = 500
 	}

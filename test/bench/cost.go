@@ -52,7 +52,7 @@ share of the processor time of the load.`,
 }
 
 func (s *suite) loads() ([]load, error) {
-	execs, files, seconds := 3000, 100_000, 5
+	execs, files, seconds := 1500, 100_000, 5
 	if *short {
 		execs, files, seconds = 1000, 5000, 1
 	}
@@ -108,23 +108,19 @@ func (s *suite) tree(n int) (string, []string, error) {
 	return tree, []string{"/bin/sh", "-c", script, "sh", from, tree}, nil
 }
 
-// build is the compilation of a real program, staticcheck at the version that
-// lint uses, with the standard library compiled before.
+// build is the compilation of a real program, shfmt at the version of the
+// library that we use, with the standard library compiled before.
 func (s *suite) build() (load, error) {
-	makefile, err := os.ReadFile("Makefile")
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "mvdan.cc/sh/v3").Output()
 	if err != nil {
-		return load{}, fmt.Errorf("run it in the project's folder: %w", err)
+		return load{}, fmt.Errorf("run it in the project's folder: go list: %w", err)
 	}
-	_, version, ok := strings.Cut(string(makefile), "STATICCHECK_VERSION := ")
-	version, _, _ = strings.Cut(version, "\n")
-	if !ok {
-		return load{}, errors.New("the Makefile has no STATICCHECK_VERSION")
-	}
+	version := strings.TrimSpace(string(out))
 	src := filepath.Join(s.dir, "build")
 	if err := os.MkdirAll(src, 0o755); err != nil {
 		return load{}, err
 	}
-	mod := "module example.com/bench\n\ngo 1.26\n\nrequire honnef.co/go/tools " + version + "\n"
+	mod := "module example.com/bench\n\ngo 1.26\n\nrequire mvdan.cc/sh/v3 " + version + "\n"
 	if err := os.WriteFile(filepath.Join(src, "go.mod"), []byte(mod), 0o644); err != nil {
 		return load{}, err
 	}
@@ -133,7 +129,7 @@ func (s *suite) build() (load, error) {
 		return load{}, err
 	}
 	env := []string{"GOMODCACHE=" + strings.TrimSpace(string(modules)), "GOFLAGS=-mod=mod", "CGO_ENABLED=0"}
-	compile := []string{"go", "build", "-o", os.DevNull, "honnef.co/go/tools/cmd/staticcheck"}
+	compile := []string{"go", "build", "-o", os.DevNull, "mvdan.cc/sh/v3/cmd/shfmt"}
 	std := filepath.Join(s.dir, "std")
 	once := func(cache string, argv ...string) error {
 		cmd := exec.Command(argv[0], argv[1:]...)
@@ -151,7 +147,7 @@ func (s *suite) build() (load, error) {
 	}
 	env = append(env, "GOPROXY=off")
 	return load{
-		what: "`go build` of staticcheck " + version + ", the standard library compiled before", argv: compile, dir: src,
+		what: "`go build` of shfmt " + version + ", the standard library compiled before", argv: compile, dir: src,
 		bound: 1.02, cpuBound: .02,
 		env: func() ([]string, func(), error) {
 			cache, err := os.MkdirTemp(s.dir, "cache-")
