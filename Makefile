@@ -8,10 +8,10 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 # Packages whose tests need root and the real kernel run one after the other:
 # they share its process events.
-KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/probe/... ./cmd/... ./test/...
-PURE    = $(filter-out $(shell $(GO) list $(KERNEL)),$(shell $(GO) list ./...))
+KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
+PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test lint race short-long check bench fuzz tools bpf clean
+.PHONY: all build test evasion machines lint race short-long check bench fuzz tools bpf clean
 
 all: build
 
@@ -21,6 +21,12 @@ build: ## the command, as a user builds it
 test: lint ## every test; under 10 minutes
 	$(GO) test $(PURE)
 	$(GO) test -p 1 $(KERNEL)
+
+machines: ## the verdicts of stored evidence on other processors, by qemu's user emulation
+	$(GO) test ./test/machines/...
+
+evasion: ## every way of doing it unseen that we know of, for real
+	$(GO) test ./test/evasion/...
 
 race: ## what runs at the same time, under the race detector
 	$(GO) test -race ./pkg/monitor/... ./pkg/evidence/... ./pkg/sensor/...
@@ -35,7 +41,7 @@ short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
 	$(MAKE) fuzz FUZZTIME=3000x
 
-check: tools test race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+check: tools test evasion machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
 
 bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
 	$(GO) run ./test/bench -out test/bench/RESULTS.md

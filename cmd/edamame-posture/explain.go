@@ -34,7 +34,7 @@ Exit code: 0 told, 2 unreadable, 5 there is no evidence.`,
 			if err != nil {
 				return exit(exitUsage, err)
 			}
-			j, _, err := replayDir(args[0], in)
+			j, _, err := replayDir(args[0], in.Resolved)
 			if errors.Is(err, errNoEvidence) {
 				return exit(exitNothing, err)
 			}

@@ -51,9 +51,11 @@ Exit code: 0 the same, 1 different (the first difference is named), 2 unreadable
 				return err
 			}
 			if intentFile != "" {
-				if in.Intent, err = readPolicy(intentFile, job, false); err != nil {
+				read, err := readPolicy(intentFile, job, false)
+				if err != nil {
 					return err
 				}
+				in.Intent = read.Resolved
 			}
 			j, err := e.Replay(in)
 			if err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -115,7 +117,8 @@ func run(f runFlags, argv []string) error {
 		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 	}
 	opened, err := client.Open(monitor.Opening{
-		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in), Host: f.host,
+		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host,
+		PolicyFile: in.file, PolicySHA256: in.sha256,
 	})
 	if err != nil {
 		client.Close()
@@ -253,15 +256,22 @@ func quietly(err error, format string, args ...any) error {
 	return fmt.Errorf("%s: %w", msg, err)
 }
 
+// policyRead is what --intent names, and what stood there when it was read;
+// all of it is empty without --intent.
+type policyRead struct {
+	*intent.Resolved
+	file, sha256 string
+}
+
 // readPolicy reads the policy that --intent names. Its errors carry the place.
 // With orTop a job that the policy does not have gets what stands at the top.
-func readPolicy(path, job string, orTop bool) (*intent.Resolved, error) {
+func readPolicy(path, job string, orTop bool) (in policyRead, err error) {
 	if path == "" {
-		return nil, nil
+		return in, nil
 	}
 	data, err := readBounded(path, document.MaxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("--intent: %w", err)
+		return in, fmt.Errorf("--intent: %w", err)
 	}
 	var p *intent.Policy
 	if derive.IsWorkflow(data) {
@@ -270,16 +280,21 @@ func readPolicy(path, job string, orTop bool) (*intent.Resolved, error) {
 		p, err = intent.Parse(path, data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the policy cannot be used (nothing was started):\n%w", err)
+		return in, fmt.Errorf("the policy cannot be used (nothing was started):\n%w", err)
 	}
 	if orTop && !slices.Contains(p.Jobs(), job) {
 		job = ""
 	}
 	r, err := p.Resolve(job)
 	if err != nil {
-		return nil, fmt.Errorf("the policy cannot be used (nothing was started): %w", err)
+		return in, fmt.Errorf("the policy cannot be used (nothing was started): %w", err)
 	}
-	return r, nil
+	if in.file, err = filepath.Abs(path); err != nil {
+		return in, fmt.Errorf("--intent: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	in.Resolved, in.sha256 = r, hex.EncodeToString(sum[:])
+	return in, nil
 }
 
 // workflowPolicy derives the policy of a workflow that --intent names in place

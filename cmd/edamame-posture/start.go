@@ -95,7 +95,8 @@ prints one line of JSON that stop needs. Needs root.`,
 				cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 			}
 			opened, err := client.Open(monitor.Opening{
-				Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in), Parent: parent, Detach: true,
+				Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Parent: parent, Detach: true,
+				PolicyFile: in.file, PolicySHA256: in.sha256,
 			})
 			if err != nil {
 				client.Close()

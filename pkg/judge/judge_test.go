@@ -693,6 +693,44 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// grants500 is a policy of 500 grants, none of which is the same as another.
+func grants500() string {
+	var b strings.Builder
+	b.WriteString("version: 1\negress:\n")
+	for i := range 300 {
+		fmt.Fprintf(&b, "  - {to: \"g%d.example:443\", by: [tool%d]}\n", i, i%7)
+	}
+	b.WriteString("exec: [node, sh")
+	for i := range 98 {
+		fmt.Fprintf(&b, ", \"/opt/t%d/**\"", i)
+	}
+	b.WriteString("]\nwrite:\n")
+	for i := range 100 {
+		fmt.Fprintf(&b, "  - \"dist/p%d/**\"\n", i)
+	}
+	return b.String()
+}
+
+// A million events of a job of 80,000 processes against 500 grants, and the
+// verdict: what replay of a long job takes besides reading its log.
+func BenchmarkAMillionEventsAgainst500Grants(b *testing.B) {
+	l := crowd(2000)
+	in, pack := resolved(b, grants500()), rules(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		j := judge.New(in, pack)
+		for applied := 0; applied < 1_000_000; {
+			for k := range l.Events {
+				j.Apply(&l.Events[k])
+			}
+			applied += len(l.Events)
+		}
+		if v := j.Verdict(); v.Facts.Total == 0 {
+			b.Fatal("no facts")
+		}
+	}
+}
+
 func BenchmarkVerdict(b *testing.B) {
 	l := crowd(1000)
 	j := judge.New(resolved(b, policy), rules(b))

@@ -75,14 +75,18 @@ type Monitor struct {
 	recs    [process.MaxTags]*recording
 	unowned uint64 // socket records without a process
 
-	lastTick   int64 // CLOCK_BOOTTIME
-	lastMono   int64 // CLOCK_MONOTONIC
-	lastLost   lossTotals
-	wallOffset int64
-	problems   map[string]bool
-	containers *containers
-	own        own
-	images     images
+	lastTick int64 // CLOCK_BOOTTIME
+	// lastCanary is when the canary that flies was made, sinceCanary how many
+	// rounds ago.
+	lastCanary  int64
+	sinceCanary int
+	lastMono    int64 // CLOCK_MONOTONIC
+	lastLost    lossTotals
+	wallOffset  int64
+	problems    map[string]bool
+	containers  *containers
+	own         own
+	images      images
 
 	armed int64
 	stop  chan struct{}
@@ -126,7 +130,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		m.level(ctx)
 		m.compareSockets(lossesOf(m.primary.Stats()))
 	}
-	m.lastTick, m.lastMono = m.armed, monotonic()
+	m.lastTick, m.lastCanary, m.lastMono = m.armed, m.armed, monotonic()
 	m.lastLost = lossesOf(m.primary.Stats())
 	m.wallOffset = wallOffset()
 	// A recording may be shorter than the first round.

@@ -37,6 +37,11 @@ type Opening struct {
 	Job     string   `json:"job,omitempty"`
 	// Intent is the canonical form of the resolved intent; empty for none.
 	Intent []byte `json:"intent,omitempty"`
+	// PolicyFile is where the intent was read, and PolicySHA256 what stood there,
+	// in hexadecimal; both empty for none. A change until the end is told: what
+	// was read at the start counts.
+	PolicyFile   string `json:"policy_file,omitempty"`
+	PolicySHA256 string `json:"policy_sha256,omitempty"`
 	// Host asks for everything on the machine, not the lineage alone.
 	Host bool `json:"host,omitempty"`
 	// Parent names the process whose children are recorded, where that is not

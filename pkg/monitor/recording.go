@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,6 +38,9 @@ type recording struct {
 	spool string
 	home  string
 	host  bool
+	// policyFile and policySHA256 are as in [Opening].
+	policyFile, policySHA256 string
+
 	red   *redact.Redactor
 	log   *evidence.Log
 	judge *judge.Judge
@@ -103,7 +109,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		return nil, err
 	}
 	r = &recording{
-		id: id, spool: spool, host: o.Host, home: o.Home,
+		id: id, spool: spool, host: o.Host, home: o.Home, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
 		red:     redact.New(key, redact.Options{Masked: o.Masked}),
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
@@ -473,12 +479,13 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		r.gap(m.primary.Name(), why, now, now, 0)
 	}
 	if !m.canary.sawExec || !m.canary.sawConn {
-		r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec or connect was not seen at the end"), m.lastTick, now)
+		r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec or connect was not seen at the end"), m.lastCanary, now)
 	}
 	if m.second != nil {
 		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.sockets, m.witness.disagree)
 	}
 	m.tellUnattributed(r, now)
+	r.policyChanged(now)
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
 	}
@@ -543,6 +550,35 @@ func (m *Monitor) tellUnattributed(r *recording, now int64) {
 }
 
 func unresolved(s process.Stats) uint64 { return s.Unresolved + s.Overflow }
+
+// policyChanged tells that the file of the policy is another than at the start,
+// or gone. Only whether it differs leaves this function: the path may lead
+// anywhere by now.
+func (r *recording) policyChanged(now int64) {
+	if r.policyFile == "" {
+		return
+	}
+	var digest string
+	fd, err := unix.Open(r.policyFile, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err == nil {
+		f := os.NewFile(uintptr(fd), r.policyFile)
+		h := sha256.New()
+		_, err = io.Copy(h, io.LimitReader(f, maxPolicyFile))
+		_ = f.Close()
+		digest = hex.EncodeToString(h.Sum(nil))
+	}
+	if err == nil && digest == r.policySHA256 {
+		return
+	}
+	ev := r.blank(event.Note, now)
+	ev.Detail = redact.Const("the policy's file changed while the job ran; what was read at the start counts")
+	ev.Path = r.red.Path([]byte(r.policyFile))
+	r.append(ev)
+}
+
+// maxPolicyFile bounds what is read of a policy's file at the end: one that
+// is larger is none.
+const maxPolicyFile = 2 << 20
 
 func (r *recording) note(what redact.Text, n uint64) {
 	ev := r.blank(event.Note, boottime())

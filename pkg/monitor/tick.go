@@ -10,6 +10,11 @@ import (
 	"github.com/org/edamame-posture/pkg/sensor"
 )
 
+// canaryRounds is how many rounds a canary is for. An exec and a connect each
+// second would be most of what an idle monitor costs; links and losses are
+// looked at in each round.
+const canaryRounds = 4
+
 // lateAfter is how late a tick may come before it is told: the monitor was
 // stopped, starved, or the machine slept.
 const lateAfter = 2 * Interval
@@ -138,15 +143,22 @@ func (m *Monitor) round(checkpoint bool) {
 	}
 	disagree := m.second != nil && m.witness.read(counts(first), counts(m.second.Stats()))
 	execSeen, connSeen, launched := m.canary.sawExec, m.canary.sawConn, m.canary.launched
+	// At the end of a recording there is no later round.
+	m.sinceCanary++
+	due := m.sinceCanary >= canaryRounds || !checkpoint
+	flown := m.lastCanary
+	if due {
+		m.sinceCanary, m.lastCanary = 0, now
+	}
 	for _, r := range m.open() {
 		switch {
-		case !launched:
+		case !launched || !due:
 		case execSeen && connSeen:
-			r.canary(m.primary.Name(), true, redact.Text{}, from, now)
+			r.canary(m.primary.Name(), true, redact.Text{}, flown, now)
 		case !execSeen:
-			r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec was not seen"), from, now)
+			r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec was not seen"), flown, now)
 		default:
-			r.canary(m.primary.Name(), false, redact.Const("the monitor's own connect was not seen"), from, now)
+			r.canary(m.primary.Name(), false, redact.Const("the monitor's own connect was not seen"), flown, now)
 		}
 		for i, n := range lost {
 			if n > 0 {
@@ -171,7 +183,9 @@ func (m *Monitor) round(checkpoint bool) {
 		}
 	}
 	m.mu.Unlock()
-	m.canary.run(m.locked)
+	if due {
+		m.canary.run(m.locked)
+	}
 }
 
 // check asks the sensors whether they still are as they were armed.

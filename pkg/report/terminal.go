@@ -520,6 +520,15 @@ func (t *terminal) policy() section {
 	if len(s.lines) < 2 {
 		return section{}
 	}
+	// A run with a finding is nothing to make a policy of.
+	if !slices.ContainsFunc(t.d.Verdict.Findings, func(f judge.Finding) bool { return f.Rule != "coverage-lost" }) {
+		flags := ""
+		if t.d.Verdict.Coverage.State != "complete" {
+			flags = "--partial "
+		}
+		keep := fmt.Sprintf("# to keep it: edamame-posture intent learn %s%s > posture.yml", flags, t.show(cmp.Or(t.opt.Dir, ".")))
+		s.lines = slices.Insert(s.lines, 0, keep)
+	}
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/report"
 )
@@ -269,4 +270,34 @@ func TestRootIsGrantedToWhatSudoRunsAndToNothingElse(t *testing.T) {
 	w := held(t, s, root, "id")
 	w.must(w.code == 0 && w.verdict.Verdict == "pass", "exit code %d and %s", w.code, w.verdict.Verdict)
 	held(t, s, root, "whoami").fails("power", "root")
+}
+
+// What was read at the start counts, whatever the job makes of the file.
+func TestAPolicyThatTheJobChangesIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		changed      bool
+	}{
+		{"rewritten", `echo 'version: 1\negress: ["*:*"]' > posture.yml; echo > /opt/posture-test; rm /opt/posture-test`, true},
+		{"gone", "rm posture.yml; echo > /opt/posture-test; rm /opt/posture-test", true},
+		{"a pipe in its place", "rm posture.yml; mkfifo posture.yml; echo > /opt/posture-test; rm /opt/posture-test", true},
+		{"touched", "touch posture.yml; echo > /opt/posture-test; rm /opt/posture-test", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := t.TempDir()
+			policy := filepath.Join(in, "posture.yml")
+			if err := os.WriteFile(policy, []byte("version: 1\nuse: [local]\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			w := run(t, options{in: in, flags: []string{"--intent", policy}}, "/bin/sh", "-c", tt.script)
+			told := 0
+			for _, e := range w.events {
+				if e.Kind == event.Note && strings.Contains(e.Detail.String(), "policy's file changed") && e.Path.String() == policy {
+					told++
+				}
+			}
+			w.must(told == map[bool]int{true: 1}[tt.changed], "the change is told %d times", told)
+			w.must(w.verdict.Verdict == "fail", "the verdict is %s: what was read at the start does not allow /opt", w.verdict.Verdict)
+		})
+	}
 }

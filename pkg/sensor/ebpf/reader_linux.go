@@ -23,7 +23,7 @@ const (
 	// pollInterval is how often the rings are read where they do not fill. Each
 	// look wakes a processor, which on a virtual machine costs more than what is
 	// read: the fill mark is there for those who write much.
-	pollInterval = 100 * time.Millisecond
+	pollInterval = 250 * time.Millisecond
 	// sweepInterval is how often folded datagrams are told and losses looked for.
 	sweepInterval = time.Second
 	// livingInterval is how often connections that go on tell what they carried.

@@ -23,6 +23,8 @@ type Sensor struct {
 	closed bool
 	last   sensor.Stats // after Close
 
+	checked int // the frozen map that was looked at last
+
 	missing []string
 	progs   map[string]*bpf.Program
 	counts  *bpf.Map
@@ -220,7 +222,10 @@ func (s *Sensor) Check() []string {
 			lines = append(lines, fmt.Sprintf("program %s was detached: %s not seen%s", a.hook.program, a.hook.without, how))
 		}
 	}
-	for _, name := range s.l.frozen {
+	// No call unfreezes a map, so this is for a kernel that does: one in turn.
+	if n := len(s.l.frozen); n > 0 {
+		s.checked = (s.checked + 1) % n
+		name := s.l.frozen[s.checked]
 		info, err := s.l.coll.Maps[name].Info()
 		if err != nil || !info.Frozen() {
 			lines = append(lines, fmt.Sprintf("map %s is no longer frozen", name))
