@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
 // Entry is one grant or deny of a resolved intent, laid open for those that
@@ -158,10 +159,10 @@ func (d *destination) includes(o *destination) bool {
 func (g *glob) includes(o *glob) bool {
 	switch {
 	case o.names:
-		return g.names && matchName(g.text, o.text)
+		return g.names && document.MatchStars(g.text, o.text)
 	case g.names:
 		last := o.parts[len(o.parts)-1]
-		return g.all() || last != "**" && matchName(g.text, last)
+		return g.all() || last != "**" && document.MatchStars(g.text, last)
 	case g.absolute() != o.absolute():
 		return false
 	case o.absolute():

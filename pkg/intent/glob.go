@@ -3,6 +3,8 @@ package intent
 import (
 	"path"
 	"strings"
+
+	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
 // glob is a pattern over paths: * stays within one name, ** is any number of
@@ -93,7 +95,7 @@ func (g *glob) all() bool {
 // fact, stands for. A path without a first slash is relative to the workspace.
 func (g *glob) match(p string) bool {
 	if g.names {
-		return matchName(g.text, path.Base(p))
+		return document.MatchStars(g.text, path.Base(p))
 	}
 	parts := g.parts
 	if parts[0] == "/" {
@@ -129,35 +131,10 @@ func matchParts(parts []string, p string) bool {
 		if i := strings.IndexByte(p, '/'); i >= 0 {
 			name, rest = p[:i], p[i+1:]
 		}
-		if name == "**" || !matchName(parts[0], name) {
+		if name == "**" || !document.MatchStars(parts[0], name) {
 			return false
 		}
 		parts, p = parts[1:], rest
 	}
 	return p == ""
-}
-
-// matchName matches one name against a pattern of stars, without going back
-// further than to the last of them.
-func matchName(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }

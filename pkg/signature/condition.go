@@ -3,6 +3,8 @@ package signature
 import (
 	"fmt"
 	"strings"
+
+	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
 // conditionError tells what is wrong at which byte of a condition.
@@ -189,7 +191,7 @@ func (p *conditionParser) of(all bool) (expr, error) {
 	var list []expr
 	for _, name := range p.order {
 		// A name that begins with _ is meant to be left out of "them".
-		if strings.EqualFold(pattern, "them") && !strings.HasPrefix(name, "_") || globMatch(pattern, name) {
+		if strings.EqualFold(pattern, "them") && !strings.HasPrefix(name, "_") || document.MatchStars(pattern, name) {
 			list = append(list, p.selections[name])
 			p.used[name] = true
 		}
@@ -205,28 +207,4 @@ func (p *conditionParser) of(all bool) (expr, error) {
 		return andExpr(list), nil
 	}
 	return orExpr(list), nil
-}
-
-// globMatch matches a name against a pattern of stars.
-func globMatch(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }

@@ -186,7 +186,7 @@ func (c *Case) Check(v *judge.Verdict) []string {
 	for _, not := range c.Not {
 		for _, list := range [][]judge.Fact{v.Undeclared, v.Forbidden} {
 			for i := range list {
-				if what := list[i].Verb + " " + list[i].Object; matches(not, what) {
+				if what := list[i].Verb + " " + list[i].Object; document.MatchStars(not, what) {
 					say("%s is undeclared, which %q must not be", document.Shown(what), not)
 				}
 			}
@@ -214,7 +214,7 @@ func listed(say func(string, ...any), word string, wants []string, have []judge.
 	for _, want := range wants {
 		found := false
 		for i := range have {
-			found = found || matches(want, have[i].Verb+" "+have[i].Object)
+			found = found || document.MatchStars(want, have[i].Verb+" "+have[i].Object)
 		}
 		if found {
 			continue
@@ -229,26 +229,4 @@ func listed(say func(string, ...any), word string, wants []string, have []judge.
 		}
 		say("no %s %q among %d%s", word, want, len(have), near)
 	}
-}
-
-// matches reports whether a text is what the pattern says, where * stands for
-// any characters. It goes back no further than to the last star.
-func matches(pattern, s string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && pattern[p] == s[n]:
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
