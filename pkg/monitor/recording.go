@@ -465,6 +465,7 @@ func (r *recording) checkpoint(now int64) {
 // where the command's own end was the reason.
 func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	late := m.settle()
+	changed := r.policyChanged()
 	m.round(false)
 	if err := m.settle(); late == nil {
 		late = err
@@ -485,7 +486,12 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.sockets, m.witness.disagree)
 	}
 	m.tellUnattributed(r, now)
-	r.policyChanged(now)
+	if changed {
+		ev := r.blank(event.Note, now)
+		ev.Detail = redact.Const("the policy's file changed while the job ran; what was read at the start counts")
+		ev.Path = r.red.Path([]byte(r.policyFile))
+		r.append(ev)
+	}
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
 	}
@@ -551,34 +557,60 @@ func (m *Monitor) tellUnattributed(r *recording, now int64) {
 
 func unresolved(s process.Stats) uint64 { return s.Unresolved + s.Overflow }
 
-// policyChanged tells that the file of the policy is another than at the start,
-// or gone. Only whether it differs leaves this function: the path may lead
-// anywhere by now.
-func (r *recording) policyChanged(now int64) {
+// policyChanged reports whether the file of the policy is another than at the
+// start, or gone, or does not answer. Only that leaves it: the path may lead
+// anywhere by now. It is asked without the monitor's lock, since a file system
+// of the job's own need never answer.
+func (r *recording) policyChanged() bool {
 	if r.policyFile == "" {
-		return
+		return false
 	}
-	var digest string
-	fd, err := unix.Open(r.policyFile, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err == nil {
-		f := os.NewFile(uintptr(fd), r.policyFile)
-		h := sha256.New()
-		_, err = io.Copy(h, io.LimitReader(f, maxPolicyFile))
-		_ = f.Close()
-		digest = hex.EncodeToString(h.Sum(nil))
+	changed := make(chan bool, 1)
+	go func() {
+		digest, err := digestOf(r.policyFile)
+		changed <- err != nil || digest != r.policySHA256
+	}()
+	select {
+	case c := <-changed:
+		return c
+	case <-time.After(answerWithin):
+		return true
 	}
-	if err == nil && digest == r.policySHA256 {
-		return
-	}
-	ev := r.blank(event.Note, now)
-	ev.Detail = redact.Const("the policy's file changed while the job ran; what was read at the start counts")
-	ev.Path = r.red.Path([]byte(r.policyFile))
-	r.append(ev)
 }
 
-// maxPolicyFile bounds what is read of a policy's file at the end: one that
-// is larger is none.
-const maxPolicyFile = 2 << 20
+const (
+	// answerWithin is how long the file of the policy is waited for.
+	answerWithin = 5 * time.Second
+	// maxPolicyFile bounds what is read of it: one that is larger is no policy.
+	maxPolicyFile = 2 << 20
+)
+
+// digestOf returns the SHA-256 of a regular file, in hexadecimal. Nothing else
+// is opened: opening a device can do something.
+func digestOf(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return "", fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(f, maxPolicyFile)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
 
 func (r *recording) note(what redact.Text, n uint64) {
 	ev := r.blank(event.Note, boottime())

@@ -241,7 +241,12 @@ func (s *suite) prints(name string) func() (func() (int, int, error), error) {
 		}
 		return func() (int, int, error) {
 			_ = cmd.Process.Signal(os.Interrupt)
-			<-ended
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				_ = cmd.Process.Kill()
+				<-ended
+			}
 			execs, connects := -1, -1
 			if strings.HasPrefix(name, "exec") {
 				execs = strings.Count(out.String(), "\ntrue ")

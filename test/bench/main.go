@@ -210,6 +210,9 @@ func (s *suite) memory() error {
 	if err != nil {
 		return err
 	}
+	if len(idle.samples) == 0 {
+		return errors.New("the monitor was not found among the children of run")
+	}
 	now := idle.at(idle.samples[0].at + 2_500_000_000).rss
 	s.row("monitor's RSS, idle", fmt.Sprintf("%.1f MiB", now), bound("≤ 40 MiB"), now <= 40)
 	o, run, err := s.watched("auto", s.storm, "time", s.storm, "connect", strconv.Itoa(connects))

@@ -281,6 +281,7 @@ func TestAPolicyThatTheJobChangesIsTold(t *testing.T) {
 		{"rewritten", `echo 'version: 1\negress: ["*:*"]' > posture.yml; echo > /opt/posture-test; rm /opt/posture-test`, true},
 		{"gone", "rm posture.yml; echo > /opt/posture-test; rm /opt/posture-test", true},
 		{"a pipe in its place", "rm posture.yml; mkfifo posture.yml; echo > /opt/posture-test; rm /opt/posture-test", true},
+		{"a device in its place", "rm posture.yml; ln -s /dev/zero posture.yml; echo > /opt/posture-test; rm /opt/posture-test", true},
 		{"touched", "touch posture.yml; echo > /opt/posture-test; rm /opt/posture-test", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

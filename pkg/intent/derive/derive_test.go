@@ -159,6 +159,46 @@ jobs:
 	}
 }
 
+// Ways to say a thing that are easily misread.
+func TestWhatShellsMeanIsUnderstood(t *testing.T) {
+	for script, want := range map[string]struct{ granted, told string }{
+		"sudo env A=b timeout 5 apt-get update":            {"root apt-get", ""},
+		"sudo nohup bash -c true":                          {"", "power for bash"},
+		"sudo find / -exec curl https://a.example/x {} +":  {"egress a.example:443", "power for find"},
+		`find . -name x -exec wget http://b.example/{} \;`: {"egress b.example:80", ""},
+		"bash -euo pipefail -c 'curl https://c.example/'":  {"egress c.example:443", ""},
+		"awk 'BEGIN { system(\"curl x\") }'":               {"", "not looked at"},
+		"echo ${{ x; curl https://d.example/":              {"egress d.example:443", ""},
+		"(cd scripts && true); ./scripts/build.sh":         {"egress mirror.example.com:443", ""},
+		"x=$(cd scripts && pwd); ./scripts/build.sh":       {"egress mirror.example.com:443", ""},
+		"cd scripts; ./build.sh":                           {"egress mirror.example.com:443", ""},
+		"(cd scripts; ./build.sh)":                         {"egress mirror.example.com:443", ""},
+	} {
+		cat, err := known()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &builder{cat: cat, tree: os.DirFS("testdata/repo")}
+		b.run("w.yml", &step{run: script}, nil)
+		var granted, told []string
+		for _, g := range b.grants {
+			granted = append(granted, g.Key+" "+g.Object)
+		}
+		for _, l := range b.left {
+			told = append(told, l.Why)
+		}
+		if want.granted != "" && !slices.Contains(granted, want.granted) {
+			t.Errorf("%s: granted %q, want %s; listed %q", script, granted, want.granted, told)
+		}
+		if want.granted == "" && len(granted) > 0 {
+			t.Errorf("%s: granted %q", script, granted)
+		}
+		if want.told != "" && !strings.Contains(strings.Join(told, "; "), want.told) {
+			t.Errorf("%s: listed %q, want %q", script, told, want.told)
+		}
+	}
+}
+
 func TestEachCatalogueRowCanStandInAPolicy(t *testing.T) {
 	cat, err := known()
 	if err != nil {

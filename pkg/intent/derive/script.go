@@ -65,8 +65,8 @@ func expressions(s string) string {
 			return out.String()
 		}
 		out.WriteString(unknown)
-		_, s, found = strings.Cut(rest, "}}")
-		if !found {
+		if _, s, found = strings.Cut(rest, "}}"); !found {
+			out.WriteString(rest) // GitHub refuses it; what follows is read all the same
 			return out.String()
 		}
 	}
@@ -116,8 +116,22 @@ func (sc *script) read(text string) {
 			sc.values[name] = unknown
 		}
 	}
+	// What a subshell does to its folder ends with it.
+	type place struct {
+		end syntax.Pos
+		dir string
+	}
+	var outer []place
 	syntax.Walk(file, func(n syntax.Node) bool {
+		for n != nil && len(outer) > 0 && !outer[len(outer)-1].end.After(n.Pos()) {
+			sc.dir = outer[len(outer)-1].dir
+			outer = outer[:len(outer)-1]
+		}
 		switch n := n.(type) {
+		case *syntax.Subshell:
+			outer = append(outer, place{n.End(), sc.dir})
+		case *syntax.CmdSubst:
+			outer = append(outer, place{n.End(), sc.dir})
 		case *syntax.CallExpr:
 			sc.call(n)
 		case *syntax.DeclClause:
@@ -261,6 +275,12 @@ func (sc *script) command(words []string, o intent.Origin, depth int) {
 		}
 		return
 	}
+	if program == "find" {
+		sc.executed(args, o, depth)
+	}
+	if slices.Contains([]string{"awk", "gawk", "mawk"}, program) && strings.Contains(shown, "system(") || strings.Contains(shown, "/inet/") {
+		sc.b.not(o, shown, "what the program in it runs or connects to was not looked at")
+	}
 	rows := sc.b.cat.rows(append([]string{program}, args...))
 	if len(rows) == 0 {
 		switch {
@@ -282,20 +302,19 @@ func (sc *script) command(words []string, o intent.Origin, depth int) {
 				continue
 			}
 			if r.root {
-				sc.power(program, rest[0], o, shown)
+				sc.power(program, rest, o, shown)
 			}
 			sc.command(rest, o, depth+1)
 		}
 	}
+	most := 0
+	for i := range rows {
+		most = max(most, len(rows[i].words))
+	}
 	for i := range rows {
 		r := &rows[i]
-		switch {
-		case r.opaque != "":
-			sc.b.not(o, shown, "not looked at: "+r.opaque)
-		case r.opaqueFile && runsFile(args):
-			sc.b.not(o, shown, "not looked at: the program that "+program+" runs")
-		case slices.ContainsFunc(args[:min(len(args), 3)], func(a string) bool { return slices.Contains(r.opaqueWords, a) }):
-			sc.b.not(o, shown, "not looked at: what it runs is written elsewhere")
+		if len(r.words) == most { // python -m pip is understood, where python is not
+			sc.notLookedAt(r, program, args, o, shown)
 		}
 		if r.urls || r.hosts {
 			sc.destinations(program, args, r.urls, r.hosts, o, shown)
@@ -304,9 +323,46 @@ func (sc *script) command(words []string, o intent.Origin, depth int) {
 	sc.files(program, args, o)
 }
 
+// notLookedAt tells what of a program's work is written elsewhere.
+func (sc *script) notLookedAt(r *need, program string, args []string, o intent.Origin, shown string) {
+	switch {
+	case r.opaque != "":
+		sc.b.not(o, shown, "not looked at: "+r.opaque)
+	case r.opaqueFile && runsFile(args):
+		sc.b.not(o, shown, "not looked at: the program that "+program+" runs")
+	case slices.ContainsFunc(args[:min(len(args), 3)], func(a string) bool { return slices.Contains(r.opaqueWords, a) }):
+		sc.b.not(o, shown, "not looked at: what it runs is written elsewhere")
+	}
+}
+
+// executed reads the commands that find(1) is given to run.
+func (sc *script) executed(args []string, o intent.Origin, depth int) {
+	for i := 0; i < len(args); i++ {
+		if !slices.Contains([]string{"-exec", "-execdir", "-ok", "-okdir"}, args[i]) {
+			continue
+		}
+		end := i + 1
+		for end < len(args) && args[end] != ";" && args[end] != "+" {
+			end++
+		}
+		if end > i+1 {
+			sc.command(args[i+1:end], o, depth+1)
+		}
+		i = end
+	}
+}
+
 // power grants what sudo runs. A shell or an interpreter that has power would
 // give it to whatever it is told, so that is not granted.
-func (sc *script) power(sudo, program string, o intent.Origin, shown string) {
+func (sc *script) power(sudo string, words []string, o intent.Origin, shown string) {
+	program := words[0]
+	if rows := sc.b.cat.rows([]string{path.Base(program)}); len(rows) > 0 && rows[0].then {
+		// It runs another program in its turn: env, nohup, timeout.
+		if rest := afterFlags(path.Base(program), words[1:], rows[0].skip); len(rest) > 0 {
+			sc.power(sudo, rest, o, shown)
+		}
+		return
+	}
 	switch name := path.Base(program); {
 	case strings.Contains(program, unknown):
 	case slices.Contains(interpreters, name):
@@ -317,7 +373,7 @@ func (sc *script) power(sudo, program string, o intent.Origin, shown string) {
 }
 
 // interpreters run what they are given.
-var interpreters = []string{"bash", "sh", "dash", "zsh", "env", "python", "python3", "node", "perl", "ruby", "php"}
+var interpreters = []string{"bash", "sh", "dash", "zsh", "find", "awk", "gawk", "expect", "python", "python3", "node", "perl", "ruby", "php"}
 
 // runsFile reports whether an interpreter is given a program, rather than asked
 // for its version.
@@ -370,14 +426,18 @@ func isAssignment(s string) bool {
 
 // shell follows bash -c 'text' and bash script.sh.
 func (sc *script) shell(args []string, o intent.Origin, shown string) {
-	for i, a := range args {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		flag := strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") || strings.HasPrefix(a, "+")
 		switch {
-		case strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && strings.Contains(a, "c"):
+		case flag && strings.Contains(a, "c"):
 			if i+1 < len(args) {
 				sc.nested(args[i+1], o, shown)
 			}
 			return
-		case strings.HasPrefix(a, "-") || strings.HasPrefix(a, "+"):
+		case flag && strings.ContainsAny(a, "oO"):
+			i++ // -euo pipefail
+		case flag || strings.HasPrefix(a, "--"):
 			continue
 		default:
 			sc.file0(a, o, shown)
