@@ -8,7 +8,8 @@ import (
 )
 
 // key names a socket within a network namespace: by its cookie, or where the
-// list has none by all that is known of it.
+// list has none by all that is known of it. A quiet socket goes by its inode,
+// which its table of /proc has too: that one may have to stand in at any round.
 type key struct {
 	cookie, inode uint64
 	proto         event.Proto
@@ -16,6 +17,9 @@ type key struct {
 }
 
 func keyOf(s *socket) key {
+	if s.quiet() && s.inode != 0 {
+		return key{inode: s.inode, proto: s.proto}
+	}
 	if s.cookie != 0 {
 		return key{cookie: s.cookie}
 	}
