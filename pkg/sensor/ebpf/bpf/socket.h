@@ -12,6 +12,8 @@ struct owner {
 	u32 uid, gid;
 	u32 first; /* the first bytes of the flow: enum below */
 	u32 base;  /* sequence number of the first of them */
+	u32 answer_base;  /* the same of what comes back */
+	u32 answer_known; /* whether it is known */
 };
 
 /* How far the first bytes of a TCP flow have been looked at. */
@@ -125,7 +127,7 @@ int on_state(u64 *ctx)
 		o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (o) {
 			own(o);
-			o->first = 0;
+			o->first = o->answer_known = 0;
 		}
 		begin(&r.h, new == TCP_LISTEN ? R_LISTEN : R_CONNECT);
 		EMIT(priority, PRIORITY, &r, sizeof(r));
@@ -656,10 +658,19 @@ int on_ingress(struct __sk_buff *skb)
 	}
 	if (p.proto == IPPROTO_TCP) {
 		/* Before TCP has put them in order, so by what it has received. */
-		tp = bpf_tcp_sock(sk);
-		if (!tp)
+		if (!o)
+			o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!o)
 			return 1;
-		offset = p.seq - tp->rcv_nxt + (u32)tp->bytes_received;
+		/* Once: another CPU that takes in what waited moves the two one after the other. */
+		if (!o->answer_known) {
+			tp = bpf_tcp_sock(sk);
+			if (!tp)
+				return 1;
+			o->answer_base = tp->rcv_nxt - (u32)tp->bytes_received;
+			o->answer_known = 1;
+		}
+		offset = p.seq - o->answer_base;
 		limit = STREAM_BYTES;
 		if (offset >= STREAM_BYTES)
 			return 1;
