@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,11 @@ import (
 // piecesVariable makes this test's own binary a client: it connects to its
 // first argument and writes each further one, which is hex, by a call of its own.
 const piecesVariable = "POSTURE_TEST_PIECES"
+
+// The main goroutine keeps the process's first thread: a test that takes its
+// thread into another network namespace for good must not take that one, by
+// which /proc/self says where the process is.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(resolvedVariable); socket != "" {

@@ -63,12 +63,10 @@ func play(role string) {
 	os.Exit(9)
 }
 
-func init() {
-	switch os.Getenv("NETLINK_TEST_ROLE") {
-	case "leader-first", "exec-from-thread", "wander":
-		runtime.LockOSThread() // main stays on the leader
-	}
-}
+// The main goroutine stays on the leader, in the tests too: one that takes its
+// thread into another network namespace for good must not take that one, by
+// which /proc/self says where the process is.
+func init() { runtime.LockOSThread() }
 
 func helper(role string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
