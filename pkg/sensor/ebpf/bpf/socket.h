@@ -572,10 +572,17 @@ int on_egress(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct bpf_sock *sk = full(skb);
+	struct bpf_tcp_sock *tp;
 	struct owner *o = 0;
 	u32 offset, limit;
 	u16 type;
 
+	if (sk && sk->protocol == IPPROTO_TCP) {
+		/* Nothing of its first bytes can come again; what TCP knows is at hand, our own is not. */
+		tp = bpf_tcp_sock(sk);
+		if (tp && tp->bytes_acked > STREAM_BYTES)
+			return 1;
+	}
 	if (sk)
 		o = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (o && o->first == SEEN && sk->protocol == IPPROTO_TCP)
