@@ -196,6 +196,9 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 		}
 		what = fmt.Sprintf("signal %d", ev.Signal)
 	case event.Ptrace, event.MemAccess:
+		if ev.Op == event.OpRead && strings.HasSuffix(ev.Path.String(), "/environ") {
+			return false // ps(1) reads that of every process, and ours says nothing
+		}
 		what = ev.Kind.String() + " " + ev.Op.String()
 	case event.BPF:
 		what = "bpf " + ev.Op.String()
@@ -209,6 +212,8 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 	case event.Open:
 		what = "read of its files"
 		switch {
+		case ev.Access == event.Read && strings.HasPrefix(ev.Path.String(), "/proc/"):
+			return false // lsof(8) and fuser(1) read the maps of every process
 		case ev.Err != 0:
 			what, severity = "refused open of its files", Medium
 		case ev.Access&^event.Read != 0:

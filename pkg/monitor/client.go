@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,11 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		if opt.Program != nil {
 			cmd.Path = "/proc/self/fd/" + strconv.Itoa(int(opt.Program.Fd()))
 		}
+		// It has no use for the caller's environment, which holds secrets and can be read.
+		cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+			name, _, _ := strings.Cut(v, "=")
+			return name != "PATH" && name != "GODEBUG"
+		})
 		// Out of the terminal's reach: Ctrl-C is for the watched command.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	} else if cmd, typed, err = underSudo(argv); err != nil {

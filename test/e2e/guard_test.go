@@ -143,6 +143,29 @@ func TestAJobThatKillsTheMonitorIsNamed(t *testing.T) {
 	}
 }
 
+// ps reads the environment of every process, lsof and fuser the maps of every
+// one: who lists what runs does the monitor no harm. Reading its memory does.
+func TestListingProcessesIsNoActOnTheMonitor(t *testing.T) {
+	t.Setenv("DEPLOY_TOKEN", "canary-7f3a")
+	const find = `for p in $(cat /proc/$PPID/task/*/children); do
+			if tr '\0' ' ' < /proc/$p/cmdline | grep -q ' [m]onitor '; then mon=$p; fi
+		done; `
+	w := run(t, options{}, "sh", "-c", find+`ps aux > /dev/null; cat /proc/$mon/maps > /dev/null; tr '\0' '\n' < /proc/$mon/environ > environ`)
+	w.must(w.finding("monitor-attack") == nil, "a list of processes is an act on the monitor: %+v", w.finding("monitor-attack"))
+	env, err := os.ReadFile(filepath.Join(w.dir, "..", "environ"))
+	w.must(err == nil && len(env) > 0 && !bytes.Contains(env, []byte("canary-7f3a")), "the monitor's environment: %v %q", err, env)
+	read := 0
+	for _, e := range w.events {
+		if e.Kind == event.MemAccess && strings.HasSuffix(e.Path.String(), "/environ") {
+			read++
+		}
+	}
+	w.must(read > 0, "no read of an environment is told")
+
+	w = run(t, options{}, "sh", "-c", find+`head -c 1 /proc/$mon/mem > /dev/null 2>&1; true`)
+	w.must(w.finding("monitor-attack") != nil, "a read of its memory is nothing")
+}
+
 // Without root, run holds the monitor's memory all the same, but what it says
 // of it is the word of a process that the job could change.
 func TestACallerWithoutRootNamesTheKillerAndWhoseWordThatIs(t *testing.T) {
