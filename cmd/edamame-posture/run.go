@@ -30,7 +30,7 @@ const policyFile = ".github/posture.yml"
 
 type runFlags struct {
 	intent, out, job, sensor, key string
-	host, quiet                   bool
+	host, quiet, scan             bool
 }
 
 func runCommand() *cobra.Command {
@@ -67,6 +67,7 @@ not start, and then the command was not started either.`,
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
 	fl.StringVar(&f.key, "key", "", "sign the evidence with the private key in `FILE` (PEM)")
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
+	fl.BoolVar(&f.scan, "scan-output", false, "look for the caller's secrets in what the command prints: its output goes through a pipe, or a terminal of its own")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
 	return cmd
 }
@@ -117,23 +118,30 @@ func run(f runFlags, argv []string) error {
 		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 	}
 	opened, err := client.Open(monitor.Opening{
-		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host,
+		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan,
 		PolicyFile: in.file, PolicySHA256: in.sha256,
 	})
 	if err != nil {
 		client.Close()
 		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
 	}
+	output, err := scanOutput(f.scan, caller, client, command)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--scan-output: %w (%s was not started)", err, argv[0]), client.Close())
+	}
 	if code, err := command.Start(); err != nil {
+		output.close()
 		_, ferr := client.Finish(monitor.Closing{Exit: code})
 		if ferr == nil {
 			ferr = client.Discard() // nothing ran
 		}
 		return exit(code, errors.Join(err, ferr, client.Close()))
 	}
+	output.begin()
 	stopStatus := statusLine(f, client)
 	wcode, sig, err := command.Wait()
 	stopStatus()
+	output.close()
 	if err != nil {
 		return errors.Join(fmt.Errorf("waiting for %s: %w", argv[0], err), client.Close())
 	}

@@ -63,6 +63,9 @@ const (
 	Namespace // Op, NS
 	IOUring   // Op
 
+	// What it printed. Actor is the recording's root: a pipe does not say who wrote.
+	Disclosure // Name: what the secret is called, Detail: the form, Count: the line of the output on which it ends
+
 	// Reserved: declared events of agents, the runner's own state, its drift.
 	Agent
 	Posture
@@ -80,7 +83,7 @@ var kindNames = [kindCount]string{
 	DNS: "dns", TLS: "tls", HTTP: "http",
 	Open: "open", Rename: "rename", Unlink: "unlink", Link: "link", Chmod: "chmod", Mkdir: "mkdir",
 	Ptrace: "ptrace", MemAccess: "memory", Kill: "kill", BPF: "bpf", Module: "module",
-	Mount: "mount", Namespace: "namespace", IOUring: "io_uring",
+	Mount: "mount", Namespace: "namespace", IOUring: "io_uring", Disclosure: "disclosure",
 	Agent: "agent", Posture: "posture", Drift: "drift",
 }
 

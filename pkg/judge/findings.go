@@ -235,6 +235,21 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 	return true
 }
 
+// disclosure finds a secret in what the job printed. In another form than its
+// own it is there on purpose: a runner masks what it knows.
+func (j *Judge) disclosure(ev *event.Event, n *process.Node) {
+	f := Finding{
+		Rule: "secret-in-log", Title: "The job printed a secret, in a form that no mask hides", Severity: Critical,
+		Technique: []string{"T1552", "T1567"}, Object: ev.Name.String() + ", " + ev.Detail.String(),
+		First: ev.Time, Last: ev.Time, Count: 1, Leaves: []uint64{ev.Seq},
+		Do: "Revoke this secret now, delete the log, and look for who read it. Find the program whose output it was.",
+	}
+	if ev.Detail.Is("plain") {
+		f.Title, f.Severity = "The job printed a secret", High
+	}
+	j.find(&f, n)
+}
+
 // coverageFindings are what a person should look at of how it was seen.
 func (c *coverage) coverageFindings() []Finding {
 	var out []Finding

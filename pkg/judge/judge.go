@@ -82,6 +82,9 @@ func (j *Judge) Apply(ev *event.Event) {
 		if ev.Kind == event.SensorUp && j.monitor.IsZero() {
 			j.monitor = ev.Actor
 		}
+		if ev.Kind == event.Disclosure {
+			j.disclosure(ev, n)
+		}
 		return
 	}
 	j.tamper(ev, n)

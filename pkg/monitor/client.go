@@ -325,6 +325,12 @@ func (c *Client) Status() (*Status, error) {
 	return a.Status, nil
 }
 
+// Disclosed tells of a secret that the command printed.
+func (c *Client) Disclosed(d Disclosed) error {
+	_, err := c.ask(Request{Op: "disclosed", Disclosed: &d}, 5*time.Second)
+	return err
+}
+
 // Finish ends the recording. The folder it returns belongs to the caller.
 func (c *Client) Finish(end Closing) (*Closed, error) {
 	c.wake()

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,11 @@ type Command struct {
 	Argv   []string
 	Path   string // the file that is executed
 	Caller Caller
+	// Files are its input, output and errors; nil are this process's own.
+	Files []*os.File
+	// Terminal makes the first of Files that is one its controlling terminal, in a
+	// session of its own: what the caller's terminal sends no longer reaches it.
+	Terminal bool
 
 	proc        *os.Process
 	sigs        chan os.Signal
@@ -100,6 +106,13 @@ func (c *Command) Start() (code int, err error) {
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 		Sys:   c.Caller.Attr(),
 	}
+	if c.Files != nil {
+		attr.Files = c.Files
+	}
+	if c.Terminal {
+		attr.Sys.Setsid, attr.Sys.Setctty = true, true
+		attr.Sys.Ctty = slices.IndexFunc(attr.Files, isTerminal)
+	}
 	c.proc, err = os.StartProcess(c.Path, c.Argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {
 		// A script without #! is the shell's: as execvp(3), env(1), sudo(8).
@@ -125,7 +138,7 @@ func (c *Command) forward() {
 	for {
 		select {
 		case s := <-c.sigs:
-			if (s == unix.SIGINT || s == unix.SIGQUIT) && inForeground() {
+			if (s == unix.SIGINT || s == unix.SIGQUIT) && !c.Terminal && inForeground() {
 				c.interrupted.Store(c.interrupted.Load() || s == unix.SIGINT)
 				continue
 			}
@@ -134,6 +147,11 @@ func (c *Command) forward() {
 			return
 		}
 	}
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // inForeground reports whether the process group is the one that the terminal

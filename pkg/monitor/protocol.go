@@ -21,11 +21,21 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, memory, status, close, discard
+	Op      string   `json:"op"`           // hello, open, memory, status, disclosed, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
 	Close   *Closing `json:"close,omitempty"`
+
+	Disclosed *Disclosed `json:"disclosed,omitempty"`
+}
+
+// Disclosed tells of a secret that the command printed. Who reads the output
+// tells it: the value stays there.
+type Disclosed struct {
+	Name string `json:"name"` // what the secret is called
+	Form string `json:"form"` // as [steplog.Form] has it
+	Line int64  `json:"line"` // of the output, from 1
 }
 
 // Opening asks for a recording of what the client's own process starts from
@@ -42,6 +52,8 @@ type Opening struct {
 	// was read at the start counts.
 	PolicyFile   string `json:"policy_file,omitempty"`
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
+	// Scanned says that the client reads the command's output and tells of secrets in it.
+	Scanned bool `json:"scanned,omitempty"`
 	// Host asks for everything on the machine, not the lineage alone.
 	Host bool `json:"host,omitempty"`
 	// Parent names the process whose children are recorded, where that is not

@@ -45,19 +45,20 @@ type recording struct {
 	log   *evidence.Log
 	judge *judge.Judge
 
-	opened   int64
-	parent   event.Actor // the process whose children are recorded
-	root     event.Actor // the command, once it was forked
-	rootExit *int
-	rootSig  int
-	ev       event.Event
-	found    []redact.Found
-	dns      wire.DNSMessage
-	streams  *wire.Streams // DNS over TCP, and heads that are still to be whole
-	part     sensor.Record // one message of a stream
-	asked    asked
-	reads    bool // the sensor reads what goes over the sockets
-	beyond   map[uint64]beyond
+	opened      int64
+	parent      event.Actor // the process whose children are recorded
+	root        event.Actor // the command, once it was forked
+	disclosures int         // that were told
+	rootExit    *int
+	rootSig     int
+	ev          event.Event
+	found       []redact.Found
+	dns         wire.DNSMessage
+	streams     *wire.Streams // DNS over TCP, and heads that are still to be whole
+	part        sensor.Record // one message of a stream
+	asked       asked
+	reads       bool // the sensor reads what goes over the sockets
+	beyond      map[uint64]beyond
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text
@@ -281,6 +282,9 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if r.late {
 		r.note(redact.Const("credential files that are there already were not found in time: they are known by their names alone"), 0)
 	}
+	if o.Scanned {
+		r.note(redact.Const("the command's output goes through a pipe or a terminal of its own, and is searched for secrets"), 0)
+	}
 	if o.Parent == 0 {
 		r.inherited(now, client)
 	}
@@ -494,6 +498,9 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	}
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
+	}
+	if r.disclosures > maxDisclosures {
+		r.note(redact.Const("secrets that the command printed beyond those that are told"), uint64(r.disclosures-maxDisclosures))
 	}
 	if err := r.log.Full(); err != nil {
 		m.opt.Logf("the log is not whole: %v", err)

@@ -218,7 +218,7 @@ func (s *server) commands(k *conn, peer *unix.Ucred) bool {
 func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (q.Op == "close" || q.Op == "discard") && !s.commands(k, peer) {
+	if (q.Op == "close" || q.Op == "discard" || q.Op == "disclosed") && !s.commands(k, peer) {
 		return Response{}, fmt.Errorf("%s: this recording is another's", q.Op)
 	}
 	switch q.Op {
@@ -256,6 +256,11 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			return Response{}, errors.New("status: no recording is open")
 		}
 		return Response{Status: s.m.status(s.rec)}, nil
+	case "disclosed":
+		if s.rec == nil || q.Disclosed == nil {
+			return Response{}, errors.New("disclosed: no recording is open")
+		}
+		return Response{}, s.m.disclosed(s.rec, *q.Disclosed)
 	case "close":
 		if s.rec == nil || q.Close == nil {
 			return Response{}, errors.New("close: no recording is open")

@@ -337,3 +337,7 @@ func isDigestName(n []byte) bool {
 	}
 	return false
 }
+
+// SecretName reports whether a name, of an environment variable say, calls its
+// value a secret: GITHUB_TOKEN, DB_PASSWORD, and not TOKEN_PATH.
+func SecretName(name []byte) bool { return classify(name) == keyStrong }

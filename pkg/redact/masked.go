@@ -76,9 +76,9 @@ func newMasked(values []string) masked {
 				add(b32, p, 1, base62, minEncoded)
 				add(strings.ToLower(b32), p, 1, base62, minEncoded)
 			}
-			for _, one := range inBase64(p) {
+			for _, one := range InBase64(p) {
 				add(one, p, 1, base64Run, minEncoded)
-				for _, two := range inBase64(one) {
+				for _, two := range InBase64(one) {
 					add(two, p, 2, base64Run, minEncoded)
 				}
 			}
@@ -142,10 +142,10 @@ func (m *masked) any(b []byte) bool {
 	return false
 }
 
-// inBase64 returns the characters that stand for all of s wherever it begins
+// InBase64 returns the characters that stand for all of s wherever it begins
 // within an encoded text: one form for each of the three alignments, without
 // the characters at the ends that its neighbours decide too, in both alphabets.
-func inBase64(s string) []string {
+func InBase64(s string) []string {
 	var out []string
 	for shift := range 3 {
 		e := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), s...))
