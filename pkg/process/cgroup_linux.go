@@ -107,8 +107,12 @@ func (c *Cgroups) Each(limit int, found func(id uint64, path string) bool) {
 		if err != nil {
 			return nil
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && !found(st.Ino, c.below(path)) {
+		st, ok := info.Sys().(*syscall.Stat_t)
+		switch {
+		case ok && !found(st.Ino, c.below(path)):
 			return fs.SkipAll
+		case ok && st.Nlink == 2:
+			return fs.SkipDir // it has files alone: a folder in it would be a link more
 		}
 		return nil
 	})

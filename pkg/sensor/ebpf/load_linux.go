@@ -47,7 +47,7 @@ var hooks = []hook{
 	{program: "on_fork", tracepoint: "sched_process_fork", required: true},
 	{program: "on_exec", tracepoint: "sched_process_exec", required: true},
 	{program: "on_exit", tracepoint: "sched_process_exit", required: true},
-	{program: "on_cgroup", tracepoint: "cgroup_mkdir", without: "containers that are gone within the second they were made in"},
+	{program: "on_cgroup", tracepoint: "cgroup_mkdir", without: "containers that are gone at once"},
 	{program: "on_state", tracepoint: "inet_sock_set_state", without: "TCP connections"},
 	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
 	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
