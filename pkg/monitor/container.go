@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/org/edamame-posture/pkg/probe"
 	"github.com/org/edamame-posture/pkg/process"
@@ -155,5 +156,8 @@ func containerAt(path string) container {
 	if !ok {
 		return container{}
 	}
-	return container{id: id, path: path[max(0, len(path)-maxCgroupPath):]}
+	if over := len(path) - maxCgroupPath; over > 0 {
+		path = strings.Clone(path[over:])
+	}
+	return container{id: id, path: path}
 }
