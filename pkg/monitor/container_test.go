@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -11,12 +12,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/probe"
 	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/sensor"
 )
 
 // cgroup makes a cgroup of that path below the mount, for this test alone, and
@@ -123,26 +126,184 @@ func TestWhatRunsInAContainerHasItsID(t *testing.T) {
 	}
 }
 
+// removed removes the folder of a cgroup, in which something ended just now.
+func removed(t *testing.T, folder string) {
+	t.Helper()
+	for until := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := unix.Rmdir(folder)
+		if err == nil {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("removing %s: %v", folder, err)
+		}
+	}
+}
+
+// unread has no record read until f has returned.
+func unread(m *Monitor, f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// enter runs a program in a cgroup, for as long as it takes.
+func enter(t *testing.T, folder, mark string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `echo $$ >"$0/cgroup.procs"; exec true `+mark, folder)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+}
+
+// containersOf returns the container of each exec of true, by its mark.
+func containersOf(t *testing.T, r *recording) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	for _, ev := range events(t, r) {
+		if ev.Kind != event.Exec {
+			continue
+		}
+		switch argv := argvOf([]event.Event{ev})[0]; {
+		case strings.HasPrefix(argv, "true "):
+			got[strings.TrimPrefix(argv, "true ")] = ev.Container.String()
+		case strings.HasPrefix(argv, "sh -c echo $$") && !ev.Container.IsZero():
+			t.Errorf("what goes into the container is in %q before", ev.Container)
+		}
+	}
+	return got
+}
+
+func TestAContainerHasItsIDHoweverShortItLives(t *testing.T) {
+	for _, version := range []string{"v1", "v2"} {
+		t.Run(version, func(t *testing.T) {
+			folder := func(digits string) (dir, id string) {
+				id = strings.Repeat(digits, 4)
+				if version == "v1" {
+					return oldCgroup(t, "docker/"+id), id
+				}
+				return cgroup(t, "docker/"+id), id
+			}
+			before, first := folder("0011223344556677")
+			m := started(t, "ebpf")
+			defer m.Close()
+			r := opened(t, m, "x")
+			var second string
+			unread(m, func() {
+				m.containers.byProc.read = func(pid uint32) (placed, bool) {
+					t.Errorf("/proc was asked for %d", pid)
+					return placed{}, false
+				}
+				enter(t, before, "BEFORE")
+				removed(t, before)
+				var while string
+				while, second = folder("8899aabbccddeeff")
+				enter(t, while, "WHILE")
+				removed(t, while)
+			})
+			if err := m.settle(); err != nil {
+				t.Fatal(err)
+			}
+			m.finish(r, Closing{}, "")
+			if got, want := containersOf(t, r), map[string]string{"BEFORE": first, "WHILE": second}; !maps.Equal(got, want) {
+				t.Errorf("containers %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestAStormOfCgroupsIsBoundedAndHidesNoContainer(t *testing.T) {
+	const storm = 5000
+	m := started(t, "ebpf")
+	defer m.Close()
+	r := opened(t, m, "x")
+	id := strings.Repeat("0123456789abcdef", 4)
+	folder := cgroup(t, "docker/"+id)
+	parent := filepath.Join(filepath.Dir(filepath.Dir(folder)), "storm", "docker")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		removed(t, parent)
+		removed(t, filepath.Dir(parent))
+	}()
+	unread(m, func() {
+		for i := range storm {
+			// Each as a container is named.
+			dir := filepath.Join(parent, fmt.Sprintf("%064x", i))
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			removed(t, dir)
+		}
+		enter(t, folder, "INSIDE")
+		removed(t, folder)
+	})
+	if err := m.settle(); err != nil {
+		t.Fatal(err)
+	}
+	m.finish(r, Closing{}, "")
+	if got := containersOf(t, r); got["INSIDE"] != id {
+		t.Errorf("containers %v, want %s", got, id)
+	}
+	h := &m.containers.unified
+	if n := len(h.known) + len(h.before); n < storm || n > 2*maxCgroups {
+		t.Errorf("%d cgroups are remembered", n)
+	}
+	if st := m.primary.Stats(); st.Lost+st.Stolen+st.Undecoded != 0 {
+		t.Errorf("%d records were lost, %d stolen, %d not decoded", st.Lost, st.Stolen, st.Undecoded)
+	}
+}
+
 func TestAKnownCgroupCostsNoAllocation(t *testing.T) {
 	c, err := openContainers()
 	if err != nil {
 		t.Skip(err)
 	}
 	defer c.close()
-	var st unix.Stat_t
-	if err := unix.Stat(cgroup(t, "docker/"+strings.Repeat("cd", 32)), &st); err != nil {
-		t.Fatal(err)
+	root, err := probe.CgroupRoot()
+	if err != nil {
+		t.Skip(err)
 	}
-	if c.of(st.Ino).id.IsZero() {
-		t.Fatal("the container is not found")
+	for version, folder := range map[string]func(*testing.T, string) string{"v1": oldCgroup, "v2": cgroup} {
+		t.Run(version, func(t *testing.T) {
+			var st, top unix.Stat_t
+			dir := folder(t, "docker/"+strings.Repeat("cd", 32))
+			if err := errors.Join(unix.Stat(dir, &st), unix.Stat(root, &top)); err != nil {
+				t.Fatal(err)
+			}
+			rec := &sensor.Record{Kind: event.Exec, Cgroup: st.Ino}
+			if version == "v1" {
+				rec.Cgroup, rec.OldCgroup = top.Ino, st.Ino
+			}
+			if c.ofExec(rec, nil).id.IsZero() {
+				t.Fatal("the container is not found")
+			}
+			if n := testing.AllocsPerRun(100, func() { c.ofExec(rec, nil) }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+		})
 	}
-	if n := testing.AllocsPerRun(100, func() { c.of(st.Ino) }); n != 0 {
-		t.Errorf("%v allocations", n)
+}
+
+func TestCgroupsThatAreRememberedAreBounded(t *testing.T) {
+	h := newHierarchy()
+	const used = 1
+	path := func(id uint64) string { return fmt.Sprintf("/docker/%064x", id) }
+	h.learn(used, path(used))
+	for id := uint64(2); id < 10*maxCgroups; id++ {
+		h.learn(id, path(id))
+		h.learn(1<<60+id, "/user.slice") // of no container: not worth a place
+		if id%1000 == 0 && h.of(used).id.String() != path(used)[len("/docker/"):] {
+			t.Fatalf("after %d others one that is asked for again and again is forgotten", id)
+		}
+		if len(h.known) > maxCgroups || len(h.before) > maxCgroups {
+			t.Fatalf("%d and %d cgroups are remembered", len(h.known), len(h.before))
+		}
 	}
-	for i := range uint64(maxCgroups + 64) {
-		c.of(1<<60 + i)
-	}
-	if len(c.known) > maxCgroups {
-		t.Errorf("%d cgroups are remembered", len(c.known))
+	long := "/docker/" + strings.Repeat("ef", 32) + strings.Repeat("/"+strings.Repeat("n", 200), 20) + "/end"
+	h.learn(used, long)
+	if got := h.of(used); got.id.String() != strings.Repeat("ef", 32) || len(got.path) != maxCgroupPath || !strings.HasSuffix(long, got.path) {
+		t.Errorf("of a path of %d bytes: %s, %q", len(long), got.id, got.path)
 	}
 }

@@ -118,6 +118,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		return nil, err
 	}
 	m.mu.Lock()
+	m.containers.seed()
 	err = m.table.Seed("/proc")
 	m.mu.Unlock()
 	if err != nil {
@@ -281,6 +282,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		p = m.table.Exit(rec)
 	case event.SetID:
 		p = m.table.SetID(rec)
+	case event.Container:
+		m.containers.made(rec)
+		return
 	case event.SensorGap:
 		for _, r := range m.open() {
 			r.gap(m.primary.Name(), rec.Detail, rec.From, rec.To, rec.Lost)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,28 +30,57 @@ func CgroupRoot() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("looking for cgroup v2: %w", err)
 	}
-	for _, root := range cgroupMounts(mountinfo) {
-		var st unix.Statfs_t
-		// Another mount may lie on top, so the file system itself is asked.
-		if err := unix.Statfs(root, &st); err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+	for _, root := range cgroupMounts(mountinfo, "cgroup2", "") {
+		if isOf(root, unix.CGROUP2_SUPER_MAGIC) {
 			return root, nil
 		}
 	}
 	return "", errors.New("cgroup v2 is not mounted here: " + cgroupGet)
 }
 
-// cgroupMounts returns the mount points of whole cgroup2 hierarchies in a
-// proc_pid_mountinfo(5), the usual places first. A mount of only a part of the
-// hierarchy (root other than /) is not one: programs attached there miss the rest.
-func cgroupMounts(mountinfo []byte) []string {
+// oldControllers are those whose hierarchy of cgroup v1 tells containers apart,
+// the best first: engines make a cgroup for each container in all of them.
+var oldControllers = []string{"pids", "memory", "devices", "cpu"}
+
+// OldCgroupRoot returns where a hierarchy of cgroup v1 is mounted in which every
+// container has a cgroup of its own, and a controller that is in it.
+func OldCgroupRoot() (controller, root string, err error) {
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", "", fmt.Errorf("looking for cgroup v1: %w", err)
+	}
+	for _, controller := range oldControllers {
+		for _, root := range cgroupMounts(mountinfo, "cgroup", controller) {
+			if isOf(root, unix.CGROUP_SUPER_MAGIC) {
+				return controller, root, nil
+			}
+		}
+	}
+	return "", "", errors.New("cgroup v1 is not mounted here")
+}
+
+// isOf asks the file system itself, since another mount may lie on top.
+func isOf(root string, magic int64) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(root, &st) == nil && int64(st.Type) == magic
+}
+
+// cgroupMounts returns the mount points of whole hierarchies of a kind in a
+// proc_pid_mountinfo(5), the usual places first; of version 1, where each
+// controller may be in another, those with that controller. A mount of only a
+// part of the hierarchy (root other than /) is not one: programs attached there
+// miss the rest.
+func cgroupMounts(mountinfo []byte, kind, controller string) []string {
 	var usual, other []string
 	sc := bufio.NewScanner(bytes.NewReader(mountinfo))
 	for sc.Scan() {
 		// 36 35 98:0 /root /mount options optional... - type source options
 		before, after, ok := strings.Cut(sc.Text(), " - ")
-		f := strings.Fields(before)
-		kind, _, _ := strings.Cut(after, " ")
-		if !ok || len(f) < 5 || kind != "cgroup2" || f[3] != "/" {
+		f, fs := strings.Fields(before), strings.Fields(after)
+		if !ok || len(f) < 5 || len(fs) == 0 || fs[0] != kind || f[3] != "/" {
+			continue
+		}
+		if controller != "" && !slices.Contains(strings.Split(fs[len(fs)-1], ","), controller) {
 			continue
 		}
 		point := unescapeMount(f[4])

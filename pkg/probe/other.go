@@ -23,5 +23,8 @@ func CanNetlink() error { return errNotLinux }
 // CgroupRoot returns where the cgroup v2 hierarchy is mounted.
 func CgroupRoot() (string, error) { return "", errNotLinux }
 
+// OldCgroupRoot returns where a hierarchy of cgroup v1 is mounted.
+func OldCgroupRoot() (controller, root string, err error) { return "", "", errNotLinux }
+
 // ReadClock reads the clocks of this machine.
 func ReadClock() (Clock, error) { return Clock{}, errNotLinux }

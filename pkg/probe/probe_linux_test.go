@@ -238,10 +238,26 @@ func TestCgroupMounts(t *testing.T) {
 		"lines that are none":               {"\n-\n - \nx - cgroup2 y\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := cgroupMounts([]byte(c.mountinfo)); !slices.Equal(got, c.want) {
+			if got := cgroupMounts([]byte(c.mountinfo), "cgroup2", ""); !slices.Equal(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestTheHierarchyOfAControllerIsFoundAmongMounts(t *testing.T) {
+	const mountinfo = "25 1 0:22 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,memory\n" +
+		"31 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n" +
+		"32 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n" +
+		"33 30 0:30 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
+		"34 30 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+	for controller, want := range map[string][]string{
+		"pids": {"/sys/fs/cgroup/pids"}, "cpu": {"/sys/fs/cgroup/cpu,cpuacct"}, "cpuacct": {"/sys/fs/cgroup/cpu,cpuacct"},
+		"memory": nil, "devices": nil, "systemd": nil,
+	} {
+		if got := cgroupMounts([]byte(mountinfo), "cgroup", controller); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", controller, got, want)
+		}
 	}
 }
 
@@ -323,8 +339,9 @@ func TestNamespaceLinks(t *testing.T) {
 
 func FuzzMountinfo(f *testing.F) {
 	f.Add([]byte("30 24 0:26 / /mnt/a\\040b rw shared:1 - cgroup2 none rw\n"))
+	f.Add([]byte("32 30 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, p := range cgroupMounts(b) {
+		for _, p := range append(cgroupMounts(b, "cgroup2", ""), cgroupMounts(b, "cgroup", "cpu")...) {
 			if p == "" || len(p) > len(b) {
 				t.Fatalf("%q", p)
 			}

@@ -14,7 +14,7 @@ const tracepointGet = "use a kernel with CONFIG_FTRACE_SYSCALLS=y and CONFIG_NET
 // useful; expected are those whose absence costs one kind of event.
 var (
 	required = []string{"sched_process_fork", "sched_process_exec", "sched_process_exit", "inet_sock_set_state", "sys_enter", "sys_exit"}
-	expected = []string{"signal_generate", "sock_send_length", "io_uring_submit_req", "io_uring_complete"}
+	expected = []string{"signal_generate", "sock_send_length", "cgroup_mkdir", "io_uring_submit_req", "io_uring_complete"}
 )
 
 var tracepointQuestion = question{"tracepoints", "raw tracepoints with types", func() Result {

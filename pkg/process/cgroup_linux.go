@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,75 +13,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cgroups turns cgroup v2 ids into paths. An id is the inode number of the
-// cgroup's folder (kernfs_node id, kernel/cgroup/cgroup.c), so a path can be
-// found after the process has ended, as long as the cgroup is there.
+// Cgroups turns ids of the cgroups of one hierarchy, of version 1 or 2, into
+// paths. An id is the inode number of the cgroup's folder (kernfs_node id,
+// kernel/cgroup/cgroup.c), so a path can be found after the process has ended,
+// as long as the cgroup is there.
 //
 // It is not safe for use by several goroutines.
 type Cgroups struct {
 	mount  string
 	dir    *os.File
 	handle bool // open_by_handle_at(2) works
-	limit  int
-	paths  map[uint64]string // "" for an id that is not there
 }
 
-// OpenCgroups finds where cgroup v2 is mounted. It remembers at most limit
-// paths, at least 64.
-func OpenCgroups(limit int) (*Cgroups, error) {
-	info, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("where cgroups are mounted: %w", err)
-	}
-	mount := cgroup2Mount(info)
-	if mount == "" {
-		return nil, errors.New("cgroup v2 is not mounted: containers are known by their processes only")
-	}
+// OpenCgroups opens the hierarchy that is mounted there.
+func OpenCgroups(mount string) (*Cgroups, error) {
 	dir, err := os.Open(mount)
 	if err != nil {
 		return nil, fmt.Errorf("cgroups: %w", err)
 	}
-	return &Cgroups{mount: mount, dir: dir, handle: true, limit: max(limit, 64), paths: make(map[uint64]string)}, nil
+	return &Cgroups{mount: mount, dir: dir, handle: true}, nil
 }
 
 // Close lets go of the mount.
 func (c *Cgroups) Close() error { return c.dir.Close() }
 
-// cgroup2Mount finds the first mount of cgroup2 in proc_pid_mountinfo(5).
-func cgroup2Mount(info []byte) string {
-	for line := range bytes.Lines(info) {
-		before, after, ok := bytes.Cut(line, []byte(" - "))
-		if !ok || !bytes.HasPrefix(after, []byte("cgroup2 ")) {
-			continue
-		}
-		if f := bytes.Fields(before); len(f) > 4 {
-			return string(f[4])
-		}
-	}
-	return ""
-}
-
 // Path returns the cgroup's path below the mount, such as
 // /system.slice/docker-ID.scope. It reports false where there is no such
 // cgroup, or no more.
-func (c *Cgroups) Path(id uint64) (string, bool) {
+func (c *Cgroups) Path(id uint64) (path string, ok bool) {
 	if id == 0 {
 		return "", false
 	}
-	if p, ok := c.paths[id]; ok {
-		return p, p != ""
+	path, err := c.open(id)
+	if err == nil || c.handle {
+		return path, err == nil
 	}
-	if len(c.paths) >= c.limit {
-		clear(c.paths)
-	}
-	p, err := c.open(id)
-	if err != nil && !c.handle {
-		c.walk()
-		p = c.paths[id]
-	}
-	c.paths[id] = p
-	return p, p != ""
+	c.Each(maxWalk, func(there uint64, p string) bool {
+		if there == id {
+			path, ok = p, true
+		}
+		return !ok
+	})
+	return path, ok
 }
+
+// maxWalk bounds the folders that are looked at for one id.
+const maxWalk = 4096
 
 // fileIDKernfs is FILEID_KERNFS of include/linux/exportfs.h: the handle is the
 // id of a kernfs node.
@@ -117,20 +93,26 @@ func (c *Cgroups) below(full string) string {
 	return p
 }
 
-// walk reads all folders there are, up to the limit.
-func (c *Cgroups) walk() {
-	clear(c.paths)
+// Each gives the ids and paths of the cgroups there are, limit at most, until
+// found returns false.
+func (c *Cgroups) Each(limit int, found func(id uint64, path string) bool) {
 	_ = filepath.WalkDir(c.mount, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil // a cgroup that was removed meanwhile
 		}
-		if len(c.paths) >= c.limit-1 {
+		if limit--; limit < 0 {
 			return fs.SkipAll
 		}
-		if info, err := d.Info(); err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				c.paths[st.Ino] = c.below(path)
-			}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		switch {
+		case ok && !found(st.Ino, c.below(path)):
+			return fs.SkipAll
+		case ok && st.Nlink == 2:
+			return fs.SkipDir // it has files alone: a folder in it would be a link more
 		}
 		return nil
 	})

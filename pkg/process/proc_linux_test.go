@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	osexec "os/exec"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/probe"
 )
 
 func TestParseStat(t *testing.T) {
@@ -216,38 +219,50 @@ ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 }
 
 func TestCgroupPathsByID(t *testing.T) {
-	c, err := OpenCgroups(0)
-	if err != nil {
-		t.Skip(err)
-	}
-	defer c.Close()
-	dir := filepath.Join(c.mount, fmt.Sprintf("posture-test-%d", os.Getpid()), "docker", strings.Repeat("ab", 32))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Skipf("needs root and a cgroup mount that can be written: %v", err)
-	}
-	defer func() {
-		for d := dir; d != c.mount; d = filepath.Dir(d) {
-			_ = os.Remove(d)
+	v2, err2 := probe.CgroupRoot()
+	_, v1, err1 := probe.OldCgroupRoot()
+	for version, root := range map[string]string{"v1": v1, "v2": v2} {
+		if root == "" {
+			t.Logf("no %s: %v", version, errors.Join(err1, err2))
+			continue
 		}
-	}()
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		t.Fatal(err)
-	}
-	for _, way := range []string{"by its handle", "by a walk"} {
-		t.Run(way, func(t *testing.T) {
-			clear(c.paths)
-			c.handle = way == "by its handle"
-			p, ok := c.Path(st.Ino)
-			if !ok || c.mount+p != dir || ContainerID(p) != strings.Repeat("ab", 32) {
-				t.Errorf("%q, %v", p, ok)
+		c, err := OpenCgroups(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		dir := filepath.Join(c.mount, fmt.Sprintf("posture-test-%d", os.Getpid()), "docker", strings.Repeat("ab", 32))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Skipf("needs root and a cgroup mount that can be written: %v", err)
+		}
+		defer func() {
+			for d := dir; d != c.mount; d = filepath.Dir(d) {
+				_ = os.Remove(d)
 			}
-			if _, ok := c.Path(1 << 60); ok {
-				t.Error("an id that is not there has a path")
-			}
-			if way == "by its handle" && !c.handle {
-				t.Error("the handle was not taken")
-			}
-		})
+		}()
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range []string{"by its handle", "by a walk"} {
+			t.Run(version+" "+way, func(t *testing.T) {
+				c.handle = way == "by its handle"
+				p, ok := c.Path(st.Ino)
+				if !ok || c.mount+p != dir || ContainerID(p) != strings.Repeat("ab", 32) {
+					t.Errorf("%q, %v", p, ok)
+				}
+				if p, ok := c.Path(1 << 60); ok || p != "" {
+					t.Error("an id that is not there has a path")
+				}
+				if way == "by its handle" && !c.handle {
+					t.Error("the handle was not taken")
+				}
+			})
+		}
+		n := 0
+		c.Each(2, func(uint64, string) bool { n++; return true })
+		if n != 2 {
+			t.Errorf("%d cgroups are given, want two", n)
+		}
 	}
 }

@@ -30,7 +30,10 @@ type Record struct {
 	PID, TID uint32
 	Start    int64
 	UID, GID uint32
-	Cgroup   uint64
+	// Cgroup is the id of its cgroup in the hierarchy of version 2. OldCgroup,
+	// at an Exec, is that in the hierarchy of probe.OldCgroupRoot; 0 where the
+	// sensor cannot tell.
+	Cgroup, OldCgroup uint64
 
 	// Fork: PID is the child.
 	ParentPID   uint32
@@ -72,7 +75,9 @@ type Record struct {
 	PayloadLen int
 	Offset     uint32
 
-	// Files.
+	// Files. Container: a cgroup was made, Path its own from the hierarchy's root;
+	// of Cgroup and OldCgroup its id is in that of its version, the other is 0.
+	// It comes before any Exec in it.
 	Path, NewPath []byte
 	Access        event.Access
 	Mode          uint32

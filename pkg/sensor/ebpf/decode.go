@@ -87,6 +87,7 @@ var kinds = [recordTypes]event.Kind{
 	rOpen: event.Open, rRename: event.Rename, rUnlink: event.Unlink, rLink: event.Link, rSymlink: event.Link,
 	rChmod: event.Chmod, rMkdir: event.Mkdir, rPtrace: event.Ptrace, rMemory: event.MemAccess, rKill: event.Kill,
 	rBPF: event.BPF, rModule: event.Module, rMount: event.Mount, rNamespace: event.Namespace, rURing: event.IOUring,
+	rCgroup: event.Container,
 }
 
 // ops are the operations in the order of the enum in bpf/record.h.
@@ -159,6 +160,8 @@ func (d *decoder) decode(b []byte) (*sensor.Record, error) {
 		}
 	case rExec:
 		err = d.exec(b)
+	case rCgroup:
+		err = d.cgroup(b)
 	case rConnect, rAccept, rListen, rFlow, rSend, rDNS, rTLS, rHTTP:
 		err = d.socket(t, b)
 	case rUnix, rOpen, rRename, rUnlink, rLink, rSymlink, rChmod, rMkdir, rModule, rMount:
@@ -233,6 +236,7 @@ func (d *decoder) exec(b []byte) error {
 	}
 	r.File.Inode, r.File.Dev = u64(b, execInode), device(u32(b, execDev))
 	r.NS = event.Namespaces{Mount: u32(b, execNS), Net: u32(b, execNS+4), PID: u32(b, execNS+8), User: u32(b, execNS+12)}
+	r.OldCgroup = u64(b, execOldCgroup)
 	// The kernel's stack limit bounds arguments to a few MiB; a process can
 	// set arg_end by prctl(2) to anything.
 	r.ArgvBytes = int(min(u64(b, execArgvBytes), 1<<40))
@@ -252,6 +256,23 @@ func (d *decoder) exec(b []byte) error {
 		if flags&i.flag != 0 {
 			r.Image |= i.is
 		}
+	}
+	return nil
+}
+
+func (d *decoder) cgroup(b []byte) error {
+	if len(b) < cgroupSize {
+		return errShort
+	}
+	n := u32(b, cgroupPath)
+	if uint64(n) > uint64(len(b)-cgroupSize) {
+		return errShort
+	}
+	r := &d.rec
+	r.Path = b[cgroupSize : cgroupSize+n : cgroupSize+n]
+	r.Cgroup = u64(b, cgroupID)
+	if u32(b, cgroupOld) != 0 {
+		r.Cgroup, r.OldCgroup = 0, r.Cgroup
 	}
 	return nil
 }

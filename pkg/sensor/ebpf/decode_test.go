@@ -400,7 +400,8 @@ func TestTheLayoutIsThatOfTheObject(t *testing.T) {
 		{"argv_record", argvSize, map[string]int{"time": atTime, "seq": atSeq, "cpu": atCPU, "type": atType, "pid": atPID, "offset": argvOffset, "len": argvLen}},
 		{"fork_record", forkSize, map[string]int{"parent_start": forkParentStart, "parent": forkParent}},
 		{"number_record", numberSize, map[string]int{"number": numberNumber}},
-		{"exec_record", execSize, map[string]int{"inode": execInode, "argv_bytes": execArgvBytes, "dev": execDev, "argv_sent": execArgvSent, "ns": execNS, "exe": execExe, "filename": execFilename, "interp": execInterp, "cwd": execCwd, "argv": execArgv, "env": execEnv}},
+		{"exec_record", execSize, map[string]int{"inode": execInode, "argv_bytes": execArgvBytes, "dev": execDev, "argv_sent": execArgvSent, "ns": execNS, "exe": execExe, "filename": execFilename, "interp": execInterp, "cwd": execCwd, "argv": execArgv, "env": execEnv, "old_cgroup": execOldCgroup}},
+		{"cgroup_record", cgroupSize, map[string]int{"id": cgroupID, "old": cgroupOld, "path": cgroupPath}},
 		{"sock_record", sockSize, map[string]int{"cookie": sockCookie, "sent": sockSent, "received": sockReceived, "count": sockCount, "src": sockSrc, "dst": sockDst, "sport": sockSport, "dport": sockDport, "proto": sockProto, "family": sockFamily, "err": sockErr, "wire": sockWire, "len": sockLen, "offset": sockOffset}},
 		{"file_record", fileSize, map[string]int{"inode": fileInode, "count": fileCount, "target_start": fileTargetStart, "dev": fileDev, "mode": fileMode, "access": fileAccess, "target": fileTarget, "path": filePath, "new_path": fileNewPath}},
 		{"act_record", actSize, map[string]int{"target_start": actTargetStart, "count": actCount, "op": actOp, "arg": actArg, "target": actTarget, "err": actErr, "ns": actNS}},
@@ -433,7 +434,7 @@ func TestTheLayoutIsThatOfTheObject(t *testing.T) {
 		t.Errorf("%d types of records, not %d", len(types.Values), recordTypes)
 	}
 	last := types.Values[len(types.Values)-1]
-	if last.Name != "R_URING" || last.Value != uint64(rURing) {
+	if last.Name != "R_CGROUP" || last.Value != uint64(rCgroup) {
 		t.Errorf("the last type is %s=%d", last.Name, last.Value)
 	}
 	coll, err := bpf.LoadCollectionSpecFromReader(bytes.NewReader(object))

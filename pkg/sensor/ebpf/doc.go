@@ -69,6 +69,11 @@
 // was told of it (Adopt) or saw it made under a watched name: then a hard link, a
 // bind mount or a new name does not hide it (ByInode).
 //
+// Container says that a cgroup was made, with its path from the root of its
+// hierarchy, up to 1,023 bytes, before anything can run in it. Of version 1 only
+// the hierarchy that probe.OldCgroupRoot finds is told, which is that of an
+// Exec's OldCgroup.
+//
 // # What it does not see
 //
 // Files that were opened before arming; by io_uring the opening of a watched

@@ -38,6 +38,7 @@ const (
 	rMount
 	rNamespace
 	rURing
+	rCgroup
 
 	recordTypes
 )
@@ -99,7 +100,13 @@ const (
 	execCwd       = headSize + 52
 	execArgv      = headSize + 56
 	execEnv       = headSize + 60
-	execSize      = headSize + 64
+	execOldCgroup = headSize + 64
+	execSize      = headSize + 72
+
+	cgroupID   = headSize
+	cgroupOld  = headSize + 8
+	cgroupPath = headSize + 12
+	cgroupSize = headSize + 16
 
 	sockCookie   = headSize
 	sockSent     = headSize + 8

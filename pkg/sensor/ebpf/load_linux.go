@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/probe"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -45,6 +47,7 @@ var hooks = []hook{
 	{program: "on_fork", tracepoint: "sched_process_fork", required: true},
 	{program: "on_exec", tracepoint: "sched_process_exec", required: true},
 	{program: "on_exit", tracepoint: "sched_process_exit", required: true},
+	{program: "on_cgroup", tracepoint: "cgroup_mkdir", without: "containers that are gone at once"},
 	{program: "on_state", tracepoint: "inet_sock_set_state", without: "TCP connections"},
 	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
 	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
@@ -144,7 +147,7 @@ func load(opt Options) (_ *loaded, err error) {
 	}
 
 	watch := newWatchTable(opt.Watch)
-	if err := configure(spec, opt, &watch); err != nil {
+	if err := configure(spec, kernel, opt, &watch); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -287,7 +290,7 @@ func (l *loaded) loadWhatLoads(spec *bpf.CollectionSpec, opts bpf.CollectionOpti
 
 // configure writes the settings into the object's read-only data and sizes its
 // rings.
-func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
+func configure(spec *bpf.CollectionSpec, kernel *btf.Spec, opt Options, watch *watchTable) error {
 	var self uint32
 	var ns unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/pid", &ns); err == nil && ns.Ino == initialPIDNamespace {
@@ -304,6 +307,7 @@ func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
 		"env_first":     envFirst,
 		"watched_first": watch.first,
 		"own_parts":     ownParts(opt.OwnFolders),
+		"old_subsys":    oldSubsys(kernel),
 	} {
 		v := spec.Variables[name]
 		if v == nil {
@@ -331,6 +335,29 @@ func configure(spec *bpf.CollectionSpec, opt Options, watch *watchTable) error {
 	}
 	spec.Maps["watched"].MaxEntries = uint32(max(len(watch.names), 1))
 	return nil
+}
+
+// noSubsys is NO_SUBSYS of bpf/cgroup.h.
+const noSubsys = math.MaxUint32
+
+// oldSubsys is the kernel's number of the controller whose hierarchy of cgroup
+// v1 tells containers apart. Which numbers there are depends on how the kernel
+// was built.
+func oldSubsys(kernel *btf.Spec) uint32 {
+	controller, _, err := probe.OldCgroupRoot()
+	if err != nil {
+		return noSubsys
+	}
+	var ids *btf.Enum
+	if err := kernel.TypeByName("cgroup_subsys_id", &ids); err != nil {
+		return noSubsys
+	}
+	for _, v := range ids.Values {
+		if v.Name == controller+"_cgrp_id" {
+			return uint32(v.Value)
+		}
+	}
+	return noSubsys
 }
 
 // fill writes the maps that programs only read, and freezes every map that

@@ -93,6 +93,10 @@ func TestRecord(t *testing.T) {
 	}
 	defer unixl.Close()
 	play("power", strconv.Itoa(sleeper.Process.Pid), dir)
+	for _, folder := range []string{testCgroup(t, 2), testCgroup(t, 1)} {
+		run("/bin/mkdir", "-p", folder+"/docker")
+		run("/bin/sh", "-c", "echo $$ >"+folder+"/docker/cgroup.procs; exec /bin/true in a cgroup")
+	}
 	_ = sleeper.Process.Kill()
 	_ = sleeper.Wait()
 	time.Sleep(100 * time.Millisecond) // for the last records to be written

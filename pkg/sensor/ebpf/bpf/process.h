@@ -2,6 +2,7 @@
 /* fork, exec and exit. */
 #pragma once
 
+#include "cgroup.h"
 #include "emit.h"
 #include "path.h"
 
@@ -202,6 +203,7 @@ int on_exec(u64 *ctx)
 	struct dentry *cwd = BPF_CORE_READ(task, fs, pwd.dentry);
 	struct counters *c = counting();
 	struct exec_record *r;
+	struct cgroup *old;
 	struct scratch *s;
 	struct loop l;
 	u64 argv_from, argv_to;
@@ -219,6 +221,8 @@ int on_exec(u64 *ctx)
 	r->exe = r->filename = r->interp = r->cwd = r->argv = r->env = 0;
 	image(r, file, entry);
 	namespaces(task, r->ns);
+	old = old_cgroup(task);
+	r->old_cgroup = old ? BPF_CORE_READ(old, kn, id) : 0;
 
 	argv_from = BPF_CORE_READ(mm, arg_start);
 	argv_to = BPF_CORE_READ(mm, arg_end);

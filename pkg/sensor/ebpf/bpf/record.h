@@ -39,6 +39,7 @@ enum record_type {
 	R_MOUNT,
 	R_NAMESPACE,
 	R_URING,
+	R_CGROUP,
 };
 
 /* head.flags */
@@ -104,6 +105,7 @@ struct exec_record {
 	u32 argv_sent;  /* in R_ARGV records before this one */
 	u32 ns[4];      /* mnt, net, pid, user */
 	u32 exe, filename, interp, cwd, argv, env; /* lengths of what follows, in this order */
+	u64 old_cgroup; /* of version 1; 0 where old_subsys says that there is none */
 };
 
 struct sock_record {
@@ -141,6 +143,14 @@ struct act_record {
 	u32 target; /* of R_BPF: the id of an object, whose kind is arg */
 	s32 err;
 	u32 ns[4];
+};
+
+/* A cgroup that was made. */
+struct cgroup_record {
+	struct head h;
+	u64 id;
+	u32 old;  /* it is of version 1 */
+	u32 path; /* length of what follows */
 };
 
 /* event.Access */

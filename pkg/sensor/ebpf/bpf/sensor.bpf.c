@@ -11,6 +11,7 @@
 #include "record.h"
 #include "emit.h"
 #include "path.h"
+#include "cgroup.h"
 #include "process.h"
 #include "socket.h"
 #include "file.h"
@@ -27,6 +28,7 @@ struct exec_record *const volatile layout_exec = 0;
 struct sock_record *const volatile layout_sock = 0;
 struct file_record *const volatile layout_file = 0;
 struct act_record *const volatile layout_act = 0;
+struct cgroup_record *const volatile layout_cgroup = 0;
 const volatile enum record_type layout_type = R_NONE;
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

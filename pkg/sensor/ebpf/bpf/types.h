@@ -186,10 +186,18 @@ struct pid {
 struct kernfs_node {
 	u64 id;
 };
+struct cgroup_root {
+	int hierarchy_id; /* 0 is version 2 */
+};
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
 };
 struct css_set {
+	struct cgroup_subsys_state *subsys[1];
 	struct cgroup *dfl_cgrp;
 };
 struct qstr {

@@ -6,14 +6,13 @@ import (
 
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
-	"github.com/org/edamame-posture/pkg/sensor"
 )
 
-// oldContainers tells which container a process is in by the hierarchies of
-// cgroup v1, which the sensors do not see: by /proc/PID/cgroup. So that a
-// storm of execs does not read that file each time, a process is where its
-// parent is, unless the parent is a program that makes containers.
-type oldContainers struct {
+// procContainers tells which container a process is in by the hierarchies of
+// cgroup v1 where the sensor does not: by /proc/PID/cgroup. So that a storm of
+// execs does not read that file each time, a process is where its parent is,
+// unless the parent is a program that makes containers.
+type procContainers struct {
 	mounted bool
 	// known holds the answers by process, whatever it executes later.
 	known map[lifetime]placed
@@ -34,24 +33,15 @@ type placed struct {
 	runtime bool   // it makes containers
 }
 
-func (o *oldContainers) open() {
+func (o *procContainers) open() {
 	info, err := os.ReadFile("/proc/self/mountinfo")
 	o.mounted = err == nil && process.HasOldCgroups(info)
 	o.known = make(map[lifetime]placed)
 	o.read = readPlaced
 }
 
-// ofExec returns the container that a process is in at an exec of its own.
-func (c *containers) ofExec(rec *sensor.Record, p *process.Process) container {
-	found := c.of(rec.Cgroup)
-	if !found.silent || !c.old.mounted || p == nil {
-		return found
-	}
-	return c.old.of(p, string(rec.Exe))
-}
-
 // of returns where a process is that now executes exe.
-func (o *oldContainers) of(p *process.Process, exe string) container {
+func (o *procContainers) of(p *process.Process, exe string) container {
 	life := lifetime{p.Actor.PID, p.Actor.Start}
 	before, seen := o.known[life]
 	if seen && before.image == p.Actor.Image {
@@ -75,7 +65,7 @@ func (o *oldContainers) of(p *process.Process, exe string) container {
 
 // place returns where a process is. It reports false where that is not known
 // any more.
-func (o *oldContainers) place(p *process.Process) (placed, bool) {
+func (o *procContainers) place(p *process.Process) (placed, bool) {
 	life := lifetime{p.Actor.PID, p.Actor.Start}
 	if found, ok := o.known[life]; ok {
 		return found, true
@@ -91,7 +81,7 @@ func (o *oldContainers) place(p *process.Process) (placed, bool) {
 	return found, ok
 }
 
-func (o *oldContainers) keep(life lifetime, where placed) {
+func (o *procContainers) keep(life lifetime, where placed) {
 	if len(o.known) >= maxCgroups {
 		clear(o.known)
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestAStormOfExecsReadsProcOnceForItsParent(t *testing.T) {
 	in := redact.Const("in")
-	var o oldContainers
+	var o procContainers
 	o.open()
 	reads := 0
 	world := map[uint32]placed{}
