@@ -22,7 +22,7 @@ import (
 // with every change of a rule or preset.
 const Version = "1"
 
-//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml
+//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml
 var data embed.FS
 
 // Presets returns the files of presets/.
@@ -58,6 +58,9 @@ func Actions() []byte { return mustRead("actions.yml") }
 
 // Commands returns commands.yml, what well-known programs contact.
 func Commands() []byte { return mustRead("commands.yml") }
+
+// Indicators returns indicators.yml, what known attacks left.
+func Indicators() []byte { return mustRead("indicators.yml") }
 
 func mustRead(name string) []byte {
 	b, err := data.ReadFile(name)

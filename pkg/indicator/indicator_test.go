@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/org/edamame-posture/policies"
 )
 
 const list = `version: 1
@@ -175,4 +178,22 @@ func FuzzOSV(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTheListThatShipsIsRead(t *testing.T) {
+	s := New()
+	if err := s.Add("policies/indicators.yml", policies.Indicators()); err != nil {
+		t.Fatal(err)
+	}
+	if s.Len() < 40 {
+		t.Errorf("%d entries", s.Len())
+	}
+	for _, e := range s.entries {
+		if e.Source == "" || !regexp.MustCompile(`^20\d\d-\d\d-\d\d$`).MatchString(e.Date) {
+			t.Errorf("%s: source %q, date %q", e.Incident, e.Source, e.Date)
+		}
+	}
+	if got := name(s.Host("www.sfrclak.com")); got != "axios RAT critical" {
+		t.Errorf("%q", got)
+	}
 }
