@@ -1,5 +1,0 @@
-//go:build !race
-
-package ebpf
-
-const raceEnabled = false
