@@ -40,6 +40,8 @@ func (v *view) script(f field) string {
 		return ""
 	case f == lifecycleEvent:
 		return s.Event.String()
+	case f == lifecyclePackage:
+		return s.Package.String()
 	case f == lifecycleDirectory:
 		return s.Node.Cwd.String()
 	}
