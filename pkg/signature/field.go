@@ -86,6 +86,9 @@ type fieldInfo struct {
 	// label: the field names whose doing it is. Where it is empty, that is a
 	// group of its own.
 	label bool
+	// dear: to find the value takes a walk up the lineage, so it is asked for
+	// last.
+	dear bool
 }
 
 const everywhere = 1<<categoryCount - 1
@@ -132,7 +135,7 @@ var fields = [fieldCount]fieldInfo{
 	operation:           {name: "Operation", in: onFile},
 	via:                 {name: "Via", in: everywhere, label: true},
 	program:             {name: "Program", in: everywhere},
-	lineage:             {name: "Lineage", in: everywhere, many: true},
+	lineage:             {name: "Lineage", dear: true, in: everywhere, many: true},
 	jobName:             {name: "Job", in: everywhere, label: true},
 	step:                {name: "Step", in: everywhere, label: true},
 	action:              {name: "Action", in: everywhere, label: true},
@@ -140,10 +143,10 @@ var fields = [fieldCount]fieldInfo{
 	agent:               {name: "Agent", in: everywhere, label: true},
 	credentialClass:     {name: "CredentialClass", in: 1<<fileAccess | 1<<fileEvent},
 	imageOrigin:         {name: "ImageOrigin", in: everywhere, many: true},
-	lifecycle:           {name: "Lifecycle", in: everywhere, label: true},
-	lifecycleEvent:      {name: "LifecycleEvent", in: everywhere, label: true},
-	lifecyclePackage:    {name: "LifecyclePackage", in: everywhere, label: true},
-	lifecycleDirectory:  {name: "LifecycleDirectory", in: everywhere, label: true},
+	lifecycle:           {name: "Lifecycle", dear: true, in: everywhere, label: true},
+	lifecycleEvent:      {name: "LifecycleEvent", dear: true, in: everywhere, label: true},
+	lifecyclePackage:    {name: "LifecyclePackage", dear: true, in: everywhere, label: true},
+	lifecycleDirectory:  {name: "LifecycleDirectory", dear: true, in: everywhere, label: true},
 	environment:         {name: "Environment", in: onExec, many: true},
 	secretPattern:       {name: "SecretPattern", in: everywhere, many: true},
 	secretOption:        {name: "SecretOption", in: onExec, many: true},
@@ -205,6 +208,8 @@ func findField(name string) (f field, in uint32, ok bool) {
 type view struct {
 	in  *Input
 	cat category
+	// scripts are the package managers' scripts of images.
+	scripts map[*process.Node]process.Script
 
 	have, haveLow [fieldCount]bool
 	value, low    [fieldCount]string

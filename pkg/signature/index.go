@@ -31,7 +31,10 @@ func (n need) worth() int {
 	least := math.MaxInt
 	for _, a := range n {
 		w := len(a.text)
-		if a.key {
+		switch {
+		case fields[a.field].dear:
+			w = 1
+		case a.key:
 			w += 4 // it stands at one place, and is found by one look
 		}
 		least = min(least, w)

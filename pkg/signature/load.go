@@ -496,6 +496,7 @@ type never struct{}
 
 func (never) compile() test { return func(*view) bool { return false } }
 func (never) needs() need   { return nil }
+func (never) cost() int     { return 0 }
 
 // selection reads a mapping, whose entries must all match, or a list of
 // mappings or keywords, of which one must.

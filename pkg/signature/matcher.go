@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -68,6 +69,7 @@ func (m *Matcher) first(in *Input) bool {
 // Matcher returns a matcher without any state.
 func (p *Pack) Matcher() *Matcher {
 	m := &Matcher{pack: p, stamp: make([]uint64, len(p.rules)), states: make([]state, len(p.correlations)), told: map[connection]struct{}{}}
+	m.view.scripts = map[*process.Node]process.Script{}
 	for i, c := range p.correlations {
 		m.states[i] = newState()
 		if c.limits.late() {
@@ -83,6 +85,7 @@ func (p *Pack) Matcher() *Matcher {
 // which are the caller's.
 func (m *Matcher) Apply(in *Input) []Hit {
 	m.hits = m.hits[:0]
+	m.view.moved(in)
 	for _, i := range m.late {
 		m.expire(&m.states[i], m.pack.correlations[i], in.Event.Time)
 	}

@@ -33,13 +33,13 @@ var shapes = map[string]shape{
 // modifiers are what may stand after a field, as in CommandLine|contains|all
 // (Sigma specification 2.1, appendix "modifiers").
 type modifiers struct {
-	shape                  shape
-	all, cased, neq        bool
-	windash, ref, expand   bool
-	base64, base64offset   bool
-	reFlags                string
-	utf16, bom, big        bool // utf16: 16 bits a character, bom: a mark before, big: high byte first
-	shaped, encoded, dated bool
+	shape                shape
+	all, cased, neq      bool
+	windash, ref, expand bool
+	base64, base64offset bool
+	reFlags              string
+	utf16, bom, big      bool // 16 bits a character; a mark before; high byte first
+	shaped, encoded      bool
 }
 
 // text reports whether the value is compared as a text with wildcards.

@@ -123,7 +123,7 @@ func (m *Matcher) step(f fed, c *correlation, now seen, in *Input, cat category)
 	}
 	root := f.root
 	if root == (rootZero) || c.group == byActor {
-		root = groupRoot(c.group, in)
+		root = m.groupRoot(c.group, in)
 	}
 	if !m.appendGroup(c, f.part, root) {
 		return
@@ -204,7 +204,7 @@ func (m *Matcher) ordered(st *state, f fed, c *correlation, now seen, in *Input,
 	if f.part == 0 {
 		r := f.root
 		if r == rootZero || c.group == byActor {
-			r = chainRoot(c.group, in)
+			r = m.chainRoot(c.group, in)
 		}
 		if !m.appendGroup(c, 0, r) {
 			return
@@ -220,7 +220,7 @@ func (m *Matcher) ordered(st *state, f fed, c *correlation, now seen, in *Input,
 	if len(st.groups) == 0 {
 		return
 	}
-	m.roots = appendRoots(m.roots[:0], c.group, in)
+	m.roots = m.appendRoots(m.roots[:0], c.group, in)
 	for _, root := range m.roots {
 		if !m.appendGroup(c, f.part, root) {
 			return
@@ -282,17 +282,17 @@ var rootZero root
 func rootOf(a event.Actor) root { return root{a.PID, a.Start} }
 
 // chainRoot returns the process whose group the first event of a chain begins.
-func chainRoot(g grouping, in *Input) root {
+func (m *Matcher) chainRoot(g grouping, in *Input) root {
 	if g == byActor || g == byLineage {
 		return rootOf(in.Event.Actor)
 	}
-	return groupRoot(g, in)
+	return m.groupRoot(g, in)
 }
 
 // appendRoots appends the processes whose chains the event may continue: for
 // byLineage its own and all that it descends from, nearest first.
-func appendRoots(list []root, g grouping, in *Input) []root {
-	list = append(list, chainRoot(g, in))
+func (m *Matcher) appendRoots(list []root, g grouping, in *Input) []root {
+	list = append(list, m.chainRoot(g, in))
 	if g != byLineage || in.Node == nil {
 		return list
 	}
@@ -307,7 +307,7 @@ func appendRoots(list []root, g grouping, in *Input) []root {
 }
 
 // groupRoot returns the process whose events are counted together.
-func groupRoot(g grouping, in *Input) root {
+func (m *Matcher) groupRoot(g grouping, in *Input) root {
 	switch {
 	case g == byRecording:
 		return root{}
@@ -318,14 +318,14 @@ func groupRoot(g grouping, in *Input) root {
 	// actor and is part of the same lifecycle script.
 	n := in.Node
 	top := n
-	script, st := scriptRoot(n), n.Step
+	script, st := m.view.lifecycle(n).Node, n.Step
 	i := 0
-	for m := n; m != nil && i < maxLineage; m = m.Parent {
+	for a := n; a != nil && i < maxLineage; a = a.Parent {
 		i++
-		if m.Via == event.ViaMonitor || m.Step != st || scriptRoot(m) != script {
+		if a.Via == event.ViaMonitor || a.Step != st || m.view.lifecycle(a).Node != script {
 			break
 		}
-		top = m
+		top = a
 	}
 	return rootOf(top.Actor)
 }

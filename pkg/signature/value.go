@@ -50,6 +50,13 @@ func either(list []matcher) matcher {
 	return out
 }
 
+func (it *item) cost() int {
+	if it.mods.shape == matching {
+		return max(1, it.field.cost())
+	}
+	return it.field.cost()
+}
+
 func (it *item) needs() need {
 	if it.mods.neq {
 		return nil
@@ -150,6 +157,7 @@ func (x existsExpr) compile() test {
 	return func(v *view) bool { return (v.get(f, false) != "") == want }
 }
 func (x existsExpr) needs() need { return nil }
+func (x existsExpr) cost() int   { return x.field.cost() }
 
 // cidrExpr asks whether an address lies in one of some networks.
 type cidrExpr struct {
@@ -183,6 +191,7 @@ func (x cidrExpr) compile() test {
 	return func(v *view) bool { return inside(v.end(source).Addr()) != x.neq }
 }
 func (x cidrExpr) needs() need { return nil }
+func (x cidrExpr) cost() int   { return 0 }
 
 // parseNetwork reads a network, or one address.
 func parseNetwork(s string) (netip.Prefix, error) {
@@ -240,6 +249,7 @@ func (x refExpr) compile() test {
 	}
 }
 func (x refExpr) needs() need { return nil }
+func (x refExpr) cost() int   { return x.field.cost() }
 
 // keywordExpr looks for texts in all fields that describe the event.
 type keywordExpr struct {
@@ -267,6 +277,8 @@ func (x keywordExpr) compile() test {
 		return all
 	}
 }
+
+func (x keywordExpr) cost() int { return 2 }
 
 func (x keywordExpr) needs() need {
 	var all need
