@@ -22,6 +22,9 @@ type Checked struct {
 	wrong bool
 }
 
+// Usable reports whether the rule can be used.
+func (c *Checked) Usable() bool { return !c.wrong && !c.Unreadable }
+
 // Correlation reports whether it is a rule over others.
 func (c *Checked) Correlation() bool {
 	return !c.Unreadable && c.Product == "" && c.Category == "" && c.Service == ""

@@ -127,7 +127,7 @@ func (l *loader) correlation(r Rule, n *yaml.Node, at map[string]document.Pair) 
 		l.FailNear(have["type"], document.Nearest(have["type"].Value, kindNames), "the type is not supported; there are %s", strings.Join(kindNames, ", "))
 		return nil
 	}
-	c.kind = kind(i)
+	c.kind, c.source = kind(i), kindNames[i]
 	c.rules = l.Strings(have["rules"])
 	if have["aliases"] != nil {
 		for _, e := range l.Any(have["aliases"]) {

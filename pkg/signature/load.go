@@ -91,6 +91,11 @@ func LoadWith(fsys fs.FS, o Options) (*Pack, error) {
 	return l.finish()
 }
 
+// LoadFile is LoadWith for one file. name stands in errors.
+func LoadFile(name string, data []byte, o Options) (*Pack, error) {
+	return read("files", "", []file{{name, string(data)}}, o).finish()
+}
+
 // readAll reads the rules of a file system.
 func readAll(fsys fs.FS, o Options) (*loader, error) {
 	var files []file
@@ -409,7 +414,7 @@ func (l *loader) logsource(r *compiled, n *yaml.Node) bool {
 			return false
 		}
 		c.Supported = true
-		r.category = sourceCategory(i)
+		r.category, r.source = sourceCategory(i), known[i]
 		return true
 	}
 	return false

@@ -47,6 +47,7 @@ type Rule struct {
 
 	uuid   string
 	origin place
+	source string
 	index  int // in the pack's order
 }
 
@@ -64,6 +65,10 @@ type Input struct {
 
 // Place returns where the rule stands, as file:line.
 func (r *Rule) Place() string { return fmt.Sprintf("%s:%d", r.origin.file, r.origin.line) }
+
+// Source returns what events the rule looks at: a category, or the type of a
+// correlation.
+func (r *Rule) Source() string { return r.source }
 
 // Hit is one match of a rule.
 type Hit struct {
