@@ -130,7 +130,9 @@ func (p *Pack) Rules() []*Rule {
 		}
 	}
 	for _, c := range p.correlations {
-		list = append(list, &c.Rule)
+		if !c.silent {
+			list = append(list, &c.Rule)
+		}
 	}
 	return list
 }
