@@ -172,7 +172,7 @@ func TestWhatTheEngineDoesNotKnowIsAnErrorWithItsPlace(t *testing.T) {
 		{ruleText("network_connection", "    s:\n      Image|cidr: 1.2.3.0/24\n    condition: s"), `cidr is for addresses, and Image is none`},
 		{ruleText("process_creation", "    s:\n      Image|exists: yes please\n    condition: s"), `exists takes true or false`},
 		{ruleText("process_creation", "    s:\n      Image|contains|endswith: x\n    condition: s"), `only one of contains`},
-		{ruleText("process_creation", "    s:\n      Image|contains|all: x\n    condition: s"), `all is for a list of two or more`},
+		{ruleText("process_creation", "    s:\n      Image|contains|all: x\n    condition: s"), `all is for a list`},
 		{ruleText("process_creation", "    s:\n      Image|contains: ''\n    condition: s"), `an empty text is in every text`},
 		{ruleText("process_creation", "    s:\n      Image: []\n    condition: s"), `an empty list matches nothing`},
 		{ruleText("process_creation", "    s: {Image: x}\n    condition: s and t"), `r000.yml:9:22: there is no selection "t"`},

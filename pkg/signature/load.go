@@ -245,7 +245,7 @@ func (l *loader) document(n *yaml.Node) {
 		}
 		if message, ok := foreignKeys[e.Key]; ok {
 			l.Fail(e.At, "%s", message)
-		} else if near := document.Nearest(e.Key, ruleKeys); near != "" {
+		} else if near := document.Slip(e.Key, ruleKeys); near != "" {
 			l.FailNear(e.At, near, "unknown key")
 		}
 	}
@@ -599,8 +599,8 @@ func (l *loader) item(cat category, e document.Pair) expr {
 		l.Fail(e.Value, "an empty list matches nothing")
 	case len(values) > maxValues:
 		l.Fail(e.Value, "more than %d values", maxValues)
-	case m.all && len(values) < 2:
-		l.Fail(e.At, "all is for a list of two or more")
+	case m.all && e.Value.Kind != yaml.SequenceNode:
+		l.Fail(e.At, "all is for a list")
 	case words[0] == "":
 		return l.keywords(cat, m, e.At, values)
 	case m.ref:
