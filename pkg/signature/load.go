@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -166,6 +167,9 @@ func read(name, version string, files []file, o Options) *loader {
 // finish compiles what was read.
 func (l *loader) finish() (*Pack, error) {
 	p := l.pack
+	slices.SortStableFunc(l.errs, func(a, b Error) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 	if len(l.errs) > 0 {
 		if !p.lenient {
 			return nil, l.errs

@@ -59,7 +59,7 @@ type Pair struct {
 func Parse(file string, data []byte) (*Source, []*yaml.Node) {
 	s := &Source{File: file}
 	if len(data) > MaxBytes {
-		s.add(Error{Line: 1, Column: 1, Message: fmt.Sprintf("the file has %d bytes; %d are read at most", len(data), MaxBytes)})
+		s.add(Error{Line: 1, Column: 1, Message: fmt.Sprintf("the file is longer than %d bytes, which are read at most", MaxBytes)})
 		return s, nil
 	}
 	if i := invalidUTF8(data); i >= 0 {
