@@ -314,10 +314,18 @@ func ownProgram(n *process.Node) *process.Node {
 	return nil
 }
 
-// parent returns the image that started n's program.
-func parent(n *process.Node) *process.Node {
-	if p := ownProgram(n); p != nil {
-		return ownProgram(p.Parent)
+// parent returns the program of the process that started n's. The images that
+// n's process ran before are no parents: sh in "sh -c x", where it becomes x.
+func parent(n *process.Node) *process.Node { return ownProgram(parentProcess(n)) }
+
+// parentProcess returns the image that forked n's process.
+func parentProcess(n *process.Node) *process.Node {
+	p := n
+	for i := 0; p != nil && i < maxLineage; i++ {
+		if p.Actor.PID != n.Actor.PID || p.Actor.Start != n.Actor.Start {
+			return p
+		}
+		p = p.Parent
 	}
 	return nil
 }
@@ -520,13 +528,11 @@ func (v *view) account(n *process.Node) string {
 
 // parentID returns the process id of the process that started n's.
 func (v *view) parentID(n *process.Node) string {
-	for i := 0; n != nil && n.Parent != nil && i < maxLineage; i++ {
-		if p := n.Parent.Actor; p.PID != n.Actor.PID || p.Start != n.Actor.Start {
-			return v.number(uint64(p.PID))
-		}
-		n = n.Parent
+	p := parentProcess(n)
+	if p == nil {
+		return ""
 	}
-	return ""
+	return v.number(uint64(p.Actor.PID))
 }
 
 // operation says what was done to a file or another process.
