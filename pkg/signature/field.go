@@ -209,7 +209,7 @@ type view struct {
 	in  *Input
 	cat category
 	// scripts are the package managers' scripts of images.
-	scripts map[*process.Node]process.Script
+	scripts *process.Scripts
 
 	have, haveLow [fieldCount]bool
 	value, low    [fieldCount]string

@@ -1,7 +1,6 @@
 package signature
 
 import (
-	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
 )
 
@@ -29,40 +28,9 @@ func appendLineage(list []string, n *process.Node) []string {
 	return list
 }
 
-// maxScripts bounds the images whose script is remembered. When there are more
-// all are forgotten, and found again.
-const maxScripts = 4096
-
 // lifecycle returns the package manager's script that n runs under, the zero
 // value where there is none.
-func (v *view) lifecycle(n *process.Node) process.Script {
-	if n == nil {
-		return process.Script{}
-	}
-	s, ok := v.scripts[n]
-	if ok {
-		return s
-	}
-	if s, ok = n.Lifecycle(); !ok {
-		s = process.Script{}
-	}
-	if len(v.scripts) >= maxScripts {
-		clear(v.scripts)
-	}
-	v.scripts[n] = s
-	return s
-}
-
-// moved forgets what was found of lineages when an event comes late that
-// tells another one.
-func (v *view) moved(in *Input) {
-	switch in.Event.Kind {
-	case event.Fork, event.Exec, event.Existing:
-		if _, ok := v.scripts[in.Node]; ok {
-			clear(v.scripts)
-		}
-	}
-}
+func (v *view) lifecycle(n *process.Node) process.Script { return v.scripts.Of(n) }
 
 // script returns what a field says of the package manager's script that the
 // event's image runs under.

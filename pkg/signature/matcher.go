@@ -69,7 +69,7 @@ func (m *Matcher) first(in *Input) bool {
 // Matcher returns a matcher without any state.
 func (p *Pack) Matcher() *Matcher {
 	m := &Matcher{pack: p, stamp: make([]uint64, len(p.rules)), states: make([]state, len(p.correlations)), told: map[connection]struct{}{}}
-	m.view.scripts = map[*process.Node]process.Script{}
+	m.view.scripts = process.NewScripts()
 	for i, c := range p.correlations {
 		m.states[i] = newState()
 		if c.limits.late() {
@@ -85,7 +85,7 @@ func (p *Pack) Matcher() *Matcher {
 // which are the caller's.
 func (m *Matcher) Apply(in *Input) []Hit {
 	m.hits = m.hits[:0]
-	m.view.moved(in)
+	m.view.scripts.Moved(in.Event, in.Node)
 	for _, i := range m.late {
 		m.expire(&m.states[i], m.pack.correlations[i], in.Event.Time)
 	}
@@ -117,7 +117,13 @@ func (m *Matcher) category(in *Input, cat category) {
 	m.candidates = m.candidates[:0]
 	m.consider(x.always)
 	for _, f := range x.keyFields {
-		m.consider(x.byKey[f][keyed[f](v.get(f, true))])
+		if !fields[f].many {
+			m.consider(x.byKey[f][keyed[f](v.get(f, true))])
+			continue
+		}
+		for _, s := range v.getAll(f, true) {
+			m.consider(x.byKey[f][s])
+		}
 	}
 	for _, f := range x.textFields {
 		x.byText[f].find(m, v.get(f, true))

@@ -99,6 +99,8 @@ func (b *brief) fill(in *Input, e *event.Event, seq uint64) {
 	*in = Input{Event: e, Node: b.node, Fact: b.fact}
 	*e = event.Event{Seq: seq, Time: b.time, Kind: b.kind, Actor: b.node.Actor, Dst: b.dst, Access: b.access, QType: b.qtype, Sock: seq}
 	switch b.kind {
+	case event.Fork:
+		e.Actor, e.Parent = event.Actor{PID: 1 << 21, Start: int64(seq)}, e.Actor
 	case event.Exec:
 		e.Exe, e.Argv, e.Cwd, e.UID = b.node.Exe, b.node.Argv, b.node.Cwd, b.node.UID
 	case event.DNS:
