@@ -210,3 +210,30 @@ func BenchmarkAMillionEventsAgainst200Rules(b *testing.B) {
 		b.Fatal("no rule was hit; the events are not those that the rules are for")
 	}
 }
+
+func TestMixedEventsThatNoRuleMatchesAllocateNothing(t *testing.T) {
+	m := load(t, twoHundredRules()...).Matcher()
+	list := mixedEvents(20_000)
+	var in Input
+	var e event.Event
+	var misses []int
+	for i := range list {
+		list[i].fill(&in, &e, uint64(i))
+		m.matched = m.matched[:0]
+		if len(m.Apply(&in)) == 0 && len(m.matched) == 0 {
+			misses = append(misses, i)
+		}
+	}
+	if len(misses) < 19_000 || len(misses) == len(list) {
+		t.Fatalf("%d of %d events match nothing; the events are not those that the rules are for", len(misses), len(list))
+	}
+	all := func() {
+		for _, i := range misses {
+			list[i].fill(&in, &e, uint64(i))
+			m.Apply(&in)
+		}
+	}
+	if n := testing.AllocsPerRun(3, all); n != 0 {
+		t.Fatalf("%v allocations in %d events", n, len(misses))
+	}
+}
