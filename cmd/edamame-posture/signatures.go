@@ -74,6 +74,9 @@ func wrapRules(p *signature.Pack, err error) (*signature.Pack, error) {
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
+	if len(p.Rules()) == 0 && len(p.Skipped()) == 0 {
+		return nil, exit(exitNothing, errors.New("there is no rule (*.yml)"))
+	}
 	return p, nil
 }
 
@@ -97,7 +100,8 @@ func signaturesListCommand() *cobra.Command {
 by which a verdict tells them, the level, what events they look at, the ATT&CK
 techniques and the title. A rule that only feeds others is not listed.
 
-Exit code: 0 listed, 1 listed and with --lenient something was left out, 2 unreadable.`,
+Exit code: 0 listed, 1 listed and with --lenient something was left out, 2
+unreadable, 5 there is no rule.`,
 		Example: "  edamame-posture signatures list\n  edamame-posture signatures list --rules my-rules --lenient --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -309,7 +313,8 @@ func signaturesTestCommand() *cobra.Command {
 events match, with the lines of the log. A rule that only feeds a correlation is
 told too. The run is a folder that run --out wrote, or a log.
 
-Exit code: 0 something matched, 1 nothing did, 2 unreadable, 5 there is no evidence.`,
+Exit code: 0 something matched, 1 nothing did, 2 unreadable, 5 there is no
+evidence or no rule.`,
 		Example: "  edamame-posture signatures test my-rule.yml --evidence .posture\n  zstdcat .posture/evidence/*.jsonl.zst | sed -n 17p",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

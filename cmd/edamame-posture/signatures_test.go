@@ -62,6 +62,9 @@ func TestSignaturesListReadsAFolderLenientlyWhereItIsAsked(t *testing.T) {
 	if code, out := command(t, "signatures", "list", "--rules", filepath.Join(dir, "gone")); code != exitUsage {
 		t.Errorf("%d %s", code, out)
 	}
+	if code, out := command(t, "signatures", "list", "--rules", t.TempDir()); code != exitNothing {
+		t.Errorf("%d %s", code, out)
+	}
 }
 
 func TestSignaturesCheckCountsByReason(t *testing.T) {

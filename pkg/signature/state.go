@@ -15,7 +15,7 @@ import (
 // forgotten for nothing; what is pushed out before is counted.
 const (
 	maxGroups = 4096
-	maxKept   = 1 << 16 // events of all groups
+	maxKept   = 1 << 14 // events of all groups
 	maxValue  = 64      // bytes of a value; a longer one is remembered by its hash
 )
 
