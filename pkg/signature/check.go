@@ -38,11 +38,16 @@ func Check(fsys fs.FS, o Options) ([]Checked, error) {
 	if err != nil {
 		return nil, err
 	}
+	byFile := map[string][]*Checked{}
+	for i := range l.found {
+		c := &l.found[i]
+		byFile[c.File] = append(byFile[c.File], c)
+	}
 	for _, e := range l.errs {
 		// The rule is the last one that begins before the error.
 		var at *Checked
-		for i := range l.found {
-			if c := &l.found[i]; c.File == e.File && (at == nil || c.Line <= e.Line) {
+		for _, c := range byFile[e.File] {
+			if at == nil || c.Line <= e.Line {
 				at = c
 			}
 		}

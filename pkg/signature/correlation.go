@@ -2,6 +2,7 @@ package signature
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -287,10 +288,11 @@ type resolver struct {
 	*loader
 	rules        map[string]*compiled
 	correlations map[string]*pendingCorrelation
+	looked       int
 }
 
 func (l *loader) resolve() {
-	r := resolver{l, map[string]*compiled{}, map[string]*pendingCorrelation{}}
+	r := resolver{loader: l, rules: map[string]*compiled{}, correlations: map[string]*pendingCorrelation{}}
 	for _, c := range l.pack.rules {
 		r.rules[c.ID] = c
 	}
@@ -300,6 +302,17 @@ func (l *loader) resolve() {
 	for _, c := range l.pending {
 		r.add(c)
 	}
+}
+
+// maxNearest bounds how often a name that may have been meant is looked for:
+// each time all names are compared.
+const maxNearest = 20
+
+func (r *resolver) nearest(name string) string {
+	if r.looked++; r.looked > maxNearest {
+		return ""
+	}
+	return document.Nearest(name, slices.Sorted(maps.Keys(r.names)))
 }
 
 // fail notes an error of a correlation, which is not used then.
@@ -340,12 +353,7 @@ func (r *resolver) add(c *pendingCorrelation) bool {
 			if _, seen := r.seen[n.Value]; seen {
 				return r.fail(c, n, "", "the rule that is named is wrong itself")
 			}
-			names := make([]string, 0, len(r.names))
-			for name := range r.names {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-			return r.fail(c, n, document.Nearest(n.Value, names), "no rule has this name or id")
+			return r.fail(c, n, r.nearest(n.Value), "no rule has this name or id")
 		}
 	}
 	if !r.fields(c) {

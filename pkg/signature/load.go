@@ -418,13 +418,11 @@ func (l *loader) logsource(r *compiled, n *yaml.Node) bool {
 			return false
 		}
 		c.Supported = true
-		r.category, r.source = sourceCategory(i), known[i]
+		r.category, r.source = category(i), known[i]
 		return true
 	}
 	return false
 }
-
-func sourceCategory(i int) category { return category(i) }
 
 // detection reads the selections and the condition.
 func (l *loader) detection(r *compiled, n *yaml.Node) expr {
