@@ -3,6 +3,8 @@ package signature
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -249,6 +251,19 @@ func FuzzLenient(f *testing.F) {
 	f.Add(execRule(1, "/a")+"---\n"+execRule(1, "/b"), "x")
 	f.Add(correlated("{type: temporal, rules: [a, joined], group-by: [User], timespan: 1m}"), "%a%")
 	f.Add(ruleText("dns_query", "    s:\n      - QueryName|re|i: 'k(a|b)+c{3}'\n      - evil\n    condition: not s"), "")
+	for _, dir := range []string{"spec", "refused"} {
+		files, err := filepath.Glob("testdata/" + dir + "/*.yml")
+		if err != nil || len(files) == 0 {
+			f.Fatalf("%d files, %v", len(files), err)
+		}
+		for _, name := range files {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(data), "value")
+		}
+	}
 	inputs := []*Input{ran("/usr/bin/curl", "-s", "x"), connects(ran("/x"), "a.test", "192.0.2.1:443"), opens(ran("/x"), nil, "/etc/passwd")}
 	f.Fuzz(func(t *testing.T, data, value string) {
 		o := Options{Lenient: true, Placeholders: map[string][]string{"x": {value}}}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -283,23 +285,42 @@ func (v *view) values(f field, lower bool) []string {
 	return v.one[f][:]
 }
 
-// lower returns s with A to Z in lower case. Sigma compares without case; for
-// letters beyond ASCII this engine does not.
+// lower returns s in lower case, as [lowerText] does.
 func (v *view) lower(s string) string {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= 'A' && c <= 'Z' {
+		if c := s[i]; c >= 'A' && c <= 'Z' || c >= utf8.RuneSelf {
 			from := len(v.text)
-			v.text = append(v.text, s...)
-			b := v.text[from:]
-			for ; i < len(b); i++ {
-				if c := b[i]; c >= 'A' && c <= 'Z' {
-					b[i] = c + 'a' - 'A'
-				}
-			}
+			v.text = appendLower(append(v.text, s[:i]...), s[i:])
 			return v.made(from)
 		}
 	}
 	return s
+}
+
+// lowerText returns s in lower case, letter by letter: Sigma compares without
+// case.
+func lowerText(s string) string { return string(appendLower(nil, s)) }
+
+func appendLower(b []byte, s string) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b = append(b, c)
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError {
+			b = append(b, s[i:i+n]...)
+		} else {
+			b = utf8.AppendRune(b, unicode.ToLower(r))
+		}
+		i += n
+	}
+	return b
 }
 
 // ownProgram returns the nearest image, n or before it, whose program is known: an

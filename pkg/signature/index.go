@@ -103,7 +103,7 @@ func atomsOf(f field, list []piece) []atom {
 		return nil
 	}
 	last := list[len(list)-1]
-	text := lowerASCII(last.text)
+	text := lowerText(last.text)
 	exact := len(list) == 1 && last.wild == 0
 	if last.wild == 0 && keyed[f] != nil {
 		k := keyed[f](text)
@@ -120,7 +120,7 @@ func atomsOf(f field, list []piece) []atom {
 			longest = p.text
 		}
 	}
-	return textAtoms(f, lowerASCII(longest))
+	return textAtoms(f, lowerText(longest))
 }
 
 func textAtoms(f field, s string) []atom {
@@ -163,7 +163,7 @@ func regexpTexts(re *syntax.Regexp) []string {
 				part = ""
 				continue
 			}
-			if part += lowerASCII(string(r)); len(part) > len(best) {
+			if part += lowerText(string(r)); len(part) > len(best) {
 				best = part
 			}
 		}

@@ -379,7 +379,7 @@ func newText(f field, m modifiers, list []piece) matcher {
 		// Base64 has case of its own; it is compared without case all the
 		// same, unless cased stands too.
 		for i := range list {
-			list[i].text = lowerASCII(list[i].text)
+			list[i].text = lowerText(list[i].text)
 		}
 	}
 	out := matcher{match: textTest(list), atoms: atoms}
@@ -404,16 +404,6 @@ func newRegexp(f field, m modifiers, value string) (matcher, error) {
 		return matcher{}, fmt.Errorf("not a regular expression of Go (RE2): %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
 	return matcher{match: re.MatchString, atoms: regexpAtoms(f, value)}, nil
-}
-
-func lowerASCII(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
 }
 
 func comparison(op shape, want uint64) func(string) bool {
