@@ -35,13 +35,14 @@ func replayDir(path string, in *intent.Resolved) (*judge.Judge, *intent.Resolved
 	}
 	if !info.IsDir() {
 		j, err := replayLog(path, in)
-		return j, in, err
-	}
-	at := filepath.Join(path, evidenceDir)
-	if _, err := os.Stat(at); errors.Is(err, os.ErrNotExist) {
-		if at = path; !looksLikeEvidence(at) {
-			return nil, nil, fmt.Errorf("%w in %s: want the folder that run --out wrote", errNoEvidence, path)
+		if err != nil {
+			return nil, nil, err
 		}
+		return j, in, nil
+	}
+	at, err := evidenceIn(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	e, err := openAny(at)
 	if err != nil {
@@ -76,9 +77,55 @@ func replayLog(path string, in *intent.Resolved) (*judge.Judge, error) {
 	if err != nil {
 		return nil, err
 	}
+	j := judge.New(in, pack)
+	err = readLog(path, func(_ uint64, ev *event.Event) { j.Apply(ev) })
+	return j, err
+}
+
+// eachStored gives every event of a stored run with its line, from 1: of a
+// folder of results or evidence, or of a log in a file of its own.
+func eachStored(path string, f func(line uint64, ev *event.Event)) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return readLog(path, f)
+	}
+	at, err := evidenceIn(path)
+	if err != nil {
+		return err
+	}
+	e, err := openAny(at)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	line := uint64(0)
+	return e.Each(func(_ []byte, ev *event.Event) error {
+		line++
+		f(line, ev)
+		return nil
+	})
+}
+
+// evidenceIn returns the folder of evidence that a folder of results holds, or
+// is itself.
+func evidenceIn(path string) (string, error) {
+	at := filepath.Join(path, evidenceDir)
+	if _, err := os.Stat(at); errors.Is(err, os.ErrNotExist) {
+		if at = path; !looksLikeEvidence(at) {
+			return "", fmt.Errorf("%w in %s: want the folder that run --out wrote", errNoEvidence, path)
+		}
+	}
+	return at, nil
+}
+
+// readLog gives every event of a log in a file of its own.
+func readLog(path string, each func(line uint64, ev *event.Event)) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	head := bufio.NewReader(f)
@@ -86,7 +133,7 @@ func replayLog(path string, in *intent.Resolved) (*judge.Judge, error) {
 	if magic, err := head.Peek(4); err == nil && bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
 		d, err := zstd.NewReader(head, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer d.Close()
 		r = d
@@ -94,23 +141,22 @@ func replayLog(path string, in *intent.Resolved) (*judge.Judge, error) {
 	limited := &io.LimitedReader{R: r, N: maxStored + 1}
 	lines := bufio.NewScanner(limited)
 	lines.Buffer(nil, maxStoredLine)
-	j := judge.New(in, pack)
 	var ev event.Event
-	n := 0
+	n := uint64(0)
 	for lines.Scan() {
 		n++
 		if err := event.Decode(lines.Bytes(), &ev); err != nil {
-			return nil, fmt.Errorf("%s:%d: not a line of a log: %w", path, n, err)
+			return fmt.Errorf("%s:%d: not a line of a log: %w", path, n, err)
 		}
-		j.Apply(&ev)
+		each(n, &ev)
 	}
 	switch err := lines.Err(); {
 	case err != nil:
-		return nil, fmt.Errorf("%s:%d: %w", path, n+1, err)
+		return fmt.Errorf("%s:%d: %w", path, n+1, err)
 	case limited.N == 0:
-		return nil, fmt.Errorf("%s is longer than %d bytes, more than a stored log can have", path, maxStored)
+		return fmt.Errorf("%s is longer than %d bytes, more than a stored log can have", path, maxStored)
 	case n == 0:
-		return nil, fmt.Errorf("%s is empty: want a log or a folder of results", path)
+		return fmt.Errorf("%s is empty: want a log or a folder of results", path)
 	}
-	return j, nil
+	return nil
 }

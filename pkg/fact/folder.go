@@ -127,10 +127,10 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 	case event.Open:
 		return f.open(ev, n)
 	case event.Rename:
-		f.written.mark(ev.File, ev.NewPath.String())
+		f.written.mark(ev.File, ev.NewPath.String(), n)
 		return f.file(Write, ev, n, ev.NewPath)
 	case event.Link:
-		f.written.mark(ev.File, ev.NewPath.String())
+		f.written.mark(ev.File, ev.NewPath.String(), n)
 		return f.file(Write, ev, n, ev.NewPath)
 	case event.Chmod:
 		fact := f.file(Write, ev, n, ev.Path)
@@ -304,7 +304,8 @@ func (f *Folder) exec(ev *event.Event, n *process.Node) *Fact {
 	if ev.Image&event.Script != 0 {
 		id = event.FileID{} // that of the interpreter
 	}
-	fresh := ev.Image&event.Memfd != 0 || f.written.fresh(id, name.String(), f.path.place)
+	n.Origin = f.written.origin(id, name.String(), f.path.place) | placeOrigins[f.path.place]
+	fresh := ev.Image&event.Memfd != 0 || n.Origin&process.Written != 0
 	f.begin(Exec, l)
 	if fresh {
 		f.key = append(f.key, 1)
@@ -353,7 +354,7 @@ func (f *Folder) open(ev *event.Event, n *process.Node) *Fact {
 	}
 	var fact *Fact
 	if ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
-		f.written.mark(ev.File, ev.Path.String())
+		f.written.mark(ev.File, ev.Path.String(), n)
 		fact = f.file(Write, ev, n, ev.Path)
 	}
 	if ev.Access&event.Read != 0 && !ev.Class.IsZero() {

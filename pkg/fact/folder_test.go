@@ -431,6 +431,32 @@ func TestAProgramThatWasWrittenInTheJobIsFresh(t *testing.T) {
 	}
 }
 
+func TestTheOriginOfAProgramStandsAtItsImage(t *testing.T) {
+	l := facttest.New("make")
+	npm := l.Run(l.Root, "/usr/bin/node", "node", "/usr/bin/npm", "ci")
+	l.Write(npm, facttest.Root+"/node_modules/x/bin/tool")
+	l.Write(npm, facttest.Root+"/node_modules/x/bin/other")
+	script := l.Run(npm, "/usr/bin/node", "node", "install.js")
+	l.Write(script, facttest.Root+"/node_modules/x/bin/other")
+	l.Write(npm, facttest.Root+"/node_modules/x/bin/other")
+	l.Write(script, "/tmp/.drop")
+	want := map[event.Actor]process.Origin{
+		npm: process.InSystem,
+		l.Run(l.Root, facttest.Root+"/node_modules/x/bin/tool", "tool"):   process.Written | process.Managed | process.InWorkspace,
+		l.Run(l.Root, facttest.Root+"/node_modules/x/bin/other", "other"): process.Written | process.InWorkspace,
+		l.Run(script, "/tmp/.drop", "drop"):                               process.Written | process.InTemp,
+	}
+	m := newMachine(0)
+	for i := range l.Events {
+		m.apply(&l.Events[i])
+	}
+	for a, origin := range want {
+		if got := m.tree.Get(a).Origin; got != origin {
+			t.Errorf("%s: origin %b, want %b", m.tree.Get(a).Name(), got, origin)
+		}
+	}
+}
+
 func TestManyFilesOfOneFolderComeToOneFact(t *testing.T) {
 	l := facttest.New("git", "checkout")
 	for i := range 300 {

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
 )
 
 // maxWritten bounds the files that are remembered as written: 4 MiB of hashes.
@@ -13,24 +14,23 @@ const maxWritten = 1 << 18
 // by path, so that running one of them can be told. Two files may share a
 // hash; then an old file reads as new, never a new one as old.
 type written struct {
-	set  map[uint64]struct{}
+	// set tells whether only package managers wrote the file.
+	set  map[uint64]bool
 	full bool
 }
 
-func (w *written) add(h uint64) {
-	if len(w.set) >= maxWritten {
+func (w *written) add(h uint64, managed bool) {
+	before, ok := w.set[h]
+	switch {
+	case ok && (managed || !before):
+		return
+	case !ok && len(w.set) >= maxWritten:
 		w.full = true
 		return
+	case w.set == nil:
+		w.set = make(map[uint64]bool)
 	}
-	if w.set == nil {
-		w.set = make(map[uint64]struct{})
-	}
-	w.set[h] = struct{}{}
-}
-
-func (w *written) has(h uint64) bool {
-	_, ok := w.set[h]
-	return ok
+	w.set[h] = managed
 }
 
 func inodeHash(id event.FileID) uint64 {
@@ -60,22 +60,51 @@ func hashBytes(h uint64, s []byte) uint64 {
 
 func pathHash(p string) uint64 { return hashString(fnvOffset, p) }
 
-// mark remembers that the file was written.
-func (w *written) mark(id event.FileID, path string) {
+// mark remembers that n wrote the file.
+func (w *written) mark(id event.FileID, path string, n *process.Node) {
+	managed := n != nil && packageManagers[n.Program().String()]
 	if id != (event.FileID{}) {
-		w.add(inodeHash(id))
+		w.add(inodeHash(id), managed)
 	}
 	if path != "" {
-		w.add(pathHash(path))
+		w.add(pathHash(path), managed)
 	}
 }
 
-// fresh reports whether a file that is executed was written in this recording.
-// When more files were written than are remembered, every program outside the
-// system's folders is held to be one.
-func (w *written) fresh(id event.FileID, path string, place Place) bool {
-	if id != (event.FileID{}) && w.has(inodeHash(id)) || path != "" && w.has(pathHash(path)) {
-		return true
+// packageManagers are the programs that write the programs of packages. A
+// script of a package is a program of its own.
+var packageManagers = map[string]bool{
+	"npm": true, "npx": true, "yarn": true, "yarnpkg": true, "pnpm": true, "pnpx": true, "bun": true, "bunx": true,
+	"pip": true, "pip2": true, "pip3": true, "uv": true, "uvx": true, "poetry": true, "pdm": true, "pipx": true, "pipenv": true,
+	"conda": true, "mamba": true, "micromamba": true, "gem": true, "bundle": true, "bundler": true, "cargo": true, "rustup": true,
+	"composer": true, "apt": true, "apt-get": true, "dpkg": true, "dpkg-deb": true, "rpm": true, "dnf": true, "yum": true,
+	"apk": true, "pacman": true, "brew": true, "snap": true,
+}
+
+// origin tells whether a file that is executed was written in this recording,
+// and by whom. When more files were written than are remembered, every program
+// outside the system's folders is held to be one.
+func (w *written) origin(id event.FileID, path string, place Place) process.Origin {
+	known, managed := false, true
+	if id != (event.FileID{}) {
+		if m, ok := w.set[inodeHash(id)]; ok {
+			known, managed = true, managed && m
+		}
 	}
-	return w.full && place != System
+	if path != "" {
+		if m, ok := w.set[pathHash(path)]; ok {
+			known, managed = true, managed && m
+		}
+	}
+	switch {
+	case known && managed:
+		return process.Written | process.Managed
+	case known, w.full && place != System:
+		return process.Written
+	}
+	return 0
+}
+
+var placeOrigins = [...]process.Origin{
+	Workspace: process.InWorkspace, Temp: process.InTemp, Cache: process.InCache, Home: process.InHome, System: process.InSystem,
 }

@@ -191,8 +191,9 @@ func (c *coverage) findings() int {
 }
 
 // verdict says what was seen. The gaps of what the log as a whole lacks stand
-// at its last event.
-func (c *coverage) verdict(last int64) Coverage {
+// at its last event. forgotten is how many groups of events rules had no room
+// to remember.
+func (c *coverage) verdict(last int64, forgotten uint64) Coverage {
 	v := Coverage{
 		State: "complete", Sensor: "none", Witness: "none", Events: c.events, Lost: c.lost,
 		Gaps: append([]Gap{}, c.gaps...), Unseen: append([]string{}, c.unseen...),
@@ -229,6 +230,9 @@ func (c *coverage) verdict(last int64) Coverage {
 	lacks(v.Sensor == "none", "no sensor was up")
 	lacks(v.Sensor == "netlink", "only netlink was up: it sees no files and no names, and argument lists of short programs are lost")
 	lacks(c.canaries == 0 && c.missed == 0, "no canary was made: nothing shows that the sensor still saw")
+	if forgotten > 0 {
+		v.Gaps = append(v.Gaps, Gap{What: fmt.Sprintf("rules over several events forgot %d groups of events, since they had too many to remember", forgotten), From: last, To: last, Leaf: leaf})
+	}
 	if len(v.Gaps) > 0 || v.Lost > 0 || v.Witness == "disagree" {
 		v.State = "partial"
 	}

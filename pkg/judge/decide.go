@@ -34,7 +34,7 @@ func (j *Judge) Verdict() *Verdict {
 func (j *Judge) weigh() (*Verdict, []item) {
 	v := &Verdict{
 		Version: 1, Run: j.run.describe(), Inputs: j.inputs(),
-		Coverage: j.coverage.verdict(j.run.last), Findings: j.list(),
+		Coverage: j.coverage.verdict(j.run.last, j.forgotten()), Findings: j.list(),
 		Undeclared: []Fact{}, Forbidden: []Fact{},
 	}
 	var items []item

@@ -26,6 +26,10 @@ import (
 //
 // It is not safe for use by several goroutines at once.
 type Judge struct {
+	// OnHit, where it is set, is told of each match of a rule, which is folded
+	// into a finding then. Both are valid until it returns.
+	OnHit func(ev *event.Event, h *signature.Hit)
+
 	in   *intent.Resolved
 	pack *signature.Pack
 
@@ -104,7 +108,18 @@ func (j *Judge) Apply(ev *event.Event) {
 	}
 	for _, h := range j.matcher.Apply(&j.input) {
 		j.hit(&h)
+		if j.OnHit != nil {
+			j.OnHit(ev, &h)
+		}
 	}
+}
+
+// forgotten returns how many groups of events the rules had no room for.
+func (j *Judge) forgotten() uint64 {
+	if j.matcher == nil {
+		return 0
+	}
+	return j.matcher.Evicted()
 }
 
 // resolver takes notice of a resolver that the machine is, or seems to be,

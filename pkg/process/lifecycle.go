@@ -3,6 +3,7 @@ package process
 import (
 	"strings"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -46,6 +47,68 @@ func (n *Node) Lifecycle() (Script, bool) {
 		at = above
 	}
 	return build, build.Node != nil
+}
+
+// maxScripts bounds the images that a [Scripts] remembers. When there are more
+// all are forgotten, and found again.
+const maxScripts = 1 << 13
+
+// Scripts finds what [Node.Lifecycle] does for many images of one tree, and
+// remembers it for each program of a lineage.
+type Scripts struct {
+	of    map[*Node]Script
+	climb []*Node
+}
+
+// NewScripts returns one that remembers nothing yet.
+func NewScripts() *Scripts {
+	return &Scripts{of: make(map[*Node]Script)}
+}
+
+// Of returns the script that the image runs under, the zero value where there
+// is none.
+func (s *Scripts) Of(n *Node) Script {
+	at := n.runs()
+	s.climb = s.climb[:0]
+	var outer Script
+	for at != nil {
+		have, ok := s.of[at]
+		if ok {
+			outer = have
+			break
+		}
+		s.climb = append(s.climb, at)
+		at = at.above()
+	}
+	for i := len(s.climb) - 1; i >= 0; i-- {
+		m := s.climb[i]
+		own, ok := scriptOf(m, at)
+		switch {
+		case ok && !own.Manager.Is("node-gyp"), ok && (outer.Node == nil || outer.Manager.Is("node-gyp")):
+			outer = own
+		}
+		if len(s.of) >= maxScripts {
+			clear(s.of)
+		}
+		s.of[m] = outer
+		at = m
+	}
+	return outer
+}
+
+// Moved takes notice of an event that the tree was given, of the image n: one
+// that comes late may tell another lineage than was known.
+func (s *Scripts) Moved(ev *event.Event, n *Node) {
+	switch ev.Kind {
+	case event.Fork, event.Exec:
+		if n == nil {
+			return
+		}
+		// What came from it was there before it.
+		if _, known := s.of[n]; known || n.child != nil || ev.Kind == event.Fork && n.Actor.Image > 0 {
+			clear(s.of)
+		}
+	}
 }
 
 // above returns the nearest ancestor with a program of its own.

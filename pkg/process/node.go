@@ -35,6 +35,9 @@ type Node struct {
 	File                       event.FileID
 	Image                      event.Image
 	Via                        event.Via
+	// Origin says where the file that was executed came from; it is 0 until
+	// the one who folds the log has found out.
+	Origin Origin
 
 	// Born is when the image began, Ended when its process exited or executed
 	// another, in boot time; Ended is 0 while it runs.
@@ -58,6 +61,21 @@ type Node struct {
 	prev, next                 *Node // neighbours among the ended
 	flags                      nodeFlags
 }
+
+// Origin says what the log tells of a program's file: where it lies, and
+// whether it was written in this recording.
+type Origin uint8
+
+// Bits of Origin.
+const (
+	Written     Origin = 1 << iota // in this recording
+	Managed                        // Written by programs with the name of a package manager, and by no others
+	InWorkspace                    // below the working directory of the recording's root
+	InTemp                         // in a folder for temporary files
+	InCache                        // below the user's cache folders
+	InHome                         // elsewhere in the user's home
+	InSystem                       // in /usr, /bin, /lib, /opt and the like
+)
 
 type nodeFlags uint8
 

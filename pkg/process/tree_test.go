@@ -164,7 +164,52 @@ func TestScriptsOfPackages(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
+			// Found from the nearest on, and from the farthest on.
+			for _, from := range []int{0, len(tt.chain) - 1} {
+				scripts := NewScripts()
+				for i := range tt.chain {
+					a := actor(uint32(10+max(from, i)-min(from, i)), 1)
+					m := l.tree.Get(a)
+					want, _ := m.Lifecycle()
+					for range 2 {
+						if got := scripts.Of(m); got != want {
+							t.Errorf("%s: %+v, want %+v", m.Name(), got, want)
+						}
+					}
+				}
+			}
 		})
+	}
+}
+
+func TestScriptsAreFoundAnewWhenALateEventTellsAnotherLineage(t *testing.T) {
+	l := newLog(t, 100)
+	scripts := NewScripts()
+	apply := func(ev event.Event) *Node {
+		n := l.apply(ev)
+		scripts.Moved(&ev, n)
+		return n
+	}
+	child := apply(event.Event{Kind: event.Exec, Actor: actor(30, 1), Exe: text(t, "/usr/bin/curl"), Argv: texts(t, "curl")})
+	if s := scripts.Of(child); s.Node != nil {
+		t.Fatalf("%+v", s)
+	}
+	l.fork(20, actor(9, 0))
+	l.exec(actor(20, 1), "/usr/bin/dpkg", "dpkg -i")
+	l.fork(21, actor(20, 1))
+	apply(event.Event{Kind: event.Fork, Actor: actor(30, 0), Parent: actor(21, 1)})
+	if s := scripts.Of(child); s.Node != nil {
+		t.Fatalf("%+v", s)
+	}
+	apply(event.Event{Kind: event.Exec, Actor: actor(21, 1), Exe: text(t, "/bin/sh"), Argv: texts(t, "/bin/sh", "/var/lib/dpkg/info/x.postinst")})
+	if s := scripts.Of(child); !s.Manager.Is("dpkg") {
+		t.Fatalf("%+v", s)
+	}
+	for i := range uint32(2 * maxScripts) {
+		scripts.Of(&Node{Actor: event.Actor{PID: i, Start: 1, Image: 1}})
+	}
+	if len(scripts.of) > maxScripts {
+		t.Fatalf("%d images are remembered", len(scripts.of))
 	}
 }
 

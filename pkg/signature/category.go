@@ -17,12 +17,15 @@ const (
 	fileAccess
 	fileDelete
 	processAccess
+	// dnsAnswer is dns_query for rules that ask for what only an answer
+	// tells; the others look at questions, so that nothing counts twice.
+	dnsAnswer
 
 	categoryCount
 )
 
 var categoryNames = [categoryCount]string{
-	"process_creation", "network_connection", "dns_query", "file_event", "file_access", "file_delete", "process_access",
+	"process_creation", "network_connection", "dns_query", "file_event", "file_access", "file_delete", "process_access", "dns_query",
 }
 
 // categories returns the categories that an event belongs to, as a set of
@@ -31,12 +34,13 @@ func categories(e *event.Event) (set uint32) {
 	switch e.Kind {
 	case event.Exec:
 		return 1 << processCreation
-	case event.Connect, event.Send, event.TLS, event.HTTP, event.Flow:
+	case event.Connect, event.Accept, event.Send, event.TLS, event.HTTP, event.Flow:
 		return 1 << networkConnection
 	case event.DNS:
-		if !e.OK {
-			return 1 << dnsQuery
+		if e.OK {
+			return 1 << dnsAnswer
 		}
+		return 1 << dnsQuery
 	case event.Rename, event.Link, event.Mkdir:
 		return 1 << fileEvent
 	case event.Unlink:

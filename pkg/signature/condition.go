@@ -161,7 +161,7 @@ func (p *conditionParser) atom() (expr, error) {
 	if p.at+1 < len(p.tokens) && strings.EqualFold(p.tokens[p.at+1].text, "of") {
 		all := strings.EqualFold(t, "all")
 		if !all && t != "1" && !strings.EqualFold(t, "any") {
-			return nil, p.fail(`want "1 of" or "all of"`)
+			return nil, p.fail(`not supported: Sigma has "1 of" and "all of" only`)
 		}
 		p.at += 2
 		return p.of(all)

@@ -1,21 +1,22 @@
 package signature
 
 import (
+	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"gopkg.in/yaml.v3"
 )
 
-// Bounds of the state of one correlation. What is pushed out is counted.
+// Bounds of a correlation.
 const (
-	maxGroups = 4096
-	maxCount  = 256 // events or values that a condition can ask for
-	maxParts  = 8   // rules of one temporal_ordered
+	maxCount = 1000 // events or values that a condition can ask for
+	maxParts = 16   // rules of one temporal or temporal_ordered
+	maxRefs  = 500  // rules of one count
 )
 
 // kind is how a correlation joins events.
@@ -24,155 +25,248 @@ type kind uint8
 const (
 	eventCount kind = iota
 	valueCount
+	temporal
 	temporalOrdered
 )
 
-var kindNames = []string{"event_count", "value_count", "temporal_ordered"}
+var kindNames = []string{"event_count", "value_count", "temporal", "temporal_ordered"}
 
-// grouping says which events belong together.
+// laterKinds are kinds of the specification that are not here.
+var laterKinds = []string{"value_sum", "value_avg", "value_percentile", "value_median"}
+
+// grouping says whose events belong together.
 type grouping uint8
 
 const (
-	// byActor: one process, whatever programs it runs.
-	byActor grouping = iota
-	// byLineage: a process and all that it started. The first event's process
-	// is the root for temporal_ordered; for counts it is the lifecycle script
-	// or the step that the process belongs to.
+	// byRecording: everybody's.
+	byRecording grouping = iota
+	// byActor: one process's, whatever programs it runs.
+	byActor
+	// byLineage: for temporal_ordered a process's and those of all that it
+	// started; the first event's process is the root. Else as bySubtree.
 	byLineage
+	// bySubtree: those of the package manager's script that the process
+	// belongs to, or where there is none of its step.
+	bySubtree
 )
 
+// groupings are the words for them in group-by.
+var groupings = map[string]grouping{"Actor": byActor, "Lineage": byLineage, "Subtree": bySubtree}
+
 // correlation is a rule over several events (Sigma correlation rules
-// specification 2).
+// specification 2.1).
 type correlation struct {
 	Rule
 	kind     kind
 	group    grouping
-	by       []field // further fields that must be equal
-	timespan int64   // nanoseconds
-	count    int
-	field    field // of valueCount
+	by       [][]field // for each part, further fields that must be equal
+	timespan int64     // nanoseconds
+	limits   limits
+	values   []field // of valueCount
 	parts    int
+	silent   bool // only feeds correlations
+	feeds    []feed
 }
+
+// counts reports whether it counts single events.
+func (c *correlation) counts() bool { return c.kind == eventCount || c.kind == valueCount }
+
+// limits is the condition of a correlation.
+type limits struct {
+	least, most int // most is 0 where there is no upper end
+	not         int // neq, or 0
+}
+
+func (l *limits) hold(n int) bool {
+	return n >= l.least && (l.most == 0 || n <= l.most) && (l.not == 0 || n != l.not)
+}
+
+// late reports whether what holds can cease to hold, so that the end of the
+// timespan decides.
+func (l *limits) late() bool { return l.most > 0 || l.not > 0 }
+
+// enough is how many events or values need to be remembered to decide.
+func (l *limits) enough() int { return max(l.least, l.most+1, l.not+1) }
 
 type pendingCorrelation struct {
 	*correlation
+	at       *yaml.Node
 	rules    []*yaml.Node
+	groups   []*yaml.Node
+	aliases  map[string]*yaml.Node // alias -> mapping of rule to field
+	used     map[string]bool
 	generate bool
 	file     string
+	found    int
+	state    uint8 // of ordering: 1 being looked at, 2 done, 3 wrong
+	in       uint32
 }
 
 // correlation reads a correlation; resolve joins it to its rules.
-func (l *loader) correlation(r Rule, n *yaml.Node) {
-	c := pendingCorrelation{correlation: &correlation{Rule: r}, file: l.File}
-	have := map[string]bool{}
-	var condition *yaml.Node
-	grouped := false
-	for _, e := range l.Mapping(n, "type", "rules", "group-by", "timespan", "condition", "generate") {
-		have[e.Key] = true
-		switch e.Key {
-		case "type":
-			i := slices.Index(kindNames, e.Value.Value)
-			if i < 0 {
-				l.FailNear(e.Value, document.Nearest(e.Value.Value, kindNames), "the type is not supported; there are %s", strings.Join(kindNames, ", "))
-				return
-			}
-			c.kind = kind(i)
-		case "rules":
-			c.rules = l.Strings(e.Value)
-		case "group-by":
-			for _, g := range l.Strings(e.Value) {
-				switch g.Value {
-				case "Actor":
-					c.group, grouped = byActor, true
-				case "Lineage":
-					c.group, grouped = byLineage, true
-				default:
-					f, ok := findField(g.Value)
-					if !ok || fields[f].many {
-						l.FailNear(g, document.Nearest(g.Value, append(fieldNames(), "Actor", "Lineage")), "not a field to group by")
-						return
-					}
-					c.by = append(c.by, f)
-				}
-			}
-		case "timespan":
-			var ok bool
-			if c.timespan, ok = parseTimespan(e.Value.Value); !ok {
-				l.Fail(e.Value, "want a number and s, m, h or d, such as 120s")
-			}
-		case "condition":
-			condition = e.Value
-		case "generate":
-			c.generate = e.Value.Value == "true"
-			if e.Value.Tag != "!!bool" {
-				l.Fail(e.Value, "want true or false")
-			}
-		}
+func (l *loader) correlation(r Rule, n *yaml.Node, at map[string]document.Pair) *pendingCorrelation {
+	c := &pendingCorrelation{correlation: &correlation{Rule: r}, at: n, file: l.File, aliases: map[string]*yaml.Node{}, used: map[string]bool{}}
+	have := map[string]*yaml.Node{}
+	for _, e := range l.Mapping(n, "type", "rules", "group-by", "timespan", "condition", "generate", "aliases") {
+		have[e.Key] = e.Value
+	}
+	// The specification's schema has generate beside correlation.
+	if e, ok := at["generate"]; ok && have["generate"] == nil {
+		have["generate"] = e.Value
 	}
 	for _, key := range []string{"type", "rules", "group-by", "timespan"} {
-		if !have[key] {
+		if have[key] == nil {
 			l.Fail(n, "%q is missing", key)
-			return
+			return nil
 		}
 	}
-	if !grouped {
-		l.Fail(n, "group-by needs Actor or Lineage, so that what two strangers did is not joined")
-		return
+	i := slices.Index(kindNames, have["type"].Value)
+	switch {
+	case slices.Contains(laterKinds, have["type"].Value):
+		l.Fail(have["type"], "the type is not supported: numbers are not added up here; there are %s", strings.Join(kindNames, ", "))
+		return nil
+	case i < 0:
+		l.FailNear(have["type"], document.Nearest(have["type"].Value, kindNames), "the type is not supported; there are %s", strings.Join(kindNames, ", "))
+		return nil
+	}
+	c.kind, c.source = kind(i), kindNames[i]
+	c.rules = l.Strings(have["rules"])
+	if have["aliases"] != nil {
+		for _, e := range l.Any(have["aliases"]) {
+			c.aliases[e.Key] = e.Value
+		}
+	}
+	l.groupBy(c, have["group-by"])
+	var ok bool
+	if c.timespan, ok = parseTimespan(have["timespan"].Value); !ok {
+		l.Fail(have["timespan"], "want a number and s, m, h or d, such as 120s")
+	}
+	if g := have["generate"]; g != nil {
+		c.generate = g.Value == "true"
+		if g.Tag != "!!bool" {
+			l.Fail(g, "want true or false")
+		}
 	}
 	c.parts = len(c.rules)
-	switch c.kind {
-	case temporalOrdered:
-		if c.parts < 2 || c.parts > maxParts {
-			l.Fail(n, "temporal_ordered takes 2 to %d rules", maxParts)
-			return
-		}
-		if condition != nil {
-			l.Fail(condition, "temporal_ordered has no condition")
-		}
-	default:
-		if c.parts < 1 {
-			l.Fail(n, "rules names none")
-			return
-		}
-		if condition == nil {
-			l.Fail(n, `"condition" is missing`)
-			return
-		}
-		l.correlationCondition(&c, condition)
+	most := maxRefs
+	if !c.counts() {
+		most = maxParts
 	}
-	l.pending = append(l.pending, c)
+	if c.parts < 1 || c.parts > most {
+		l.Fail(have["rules"], "%s takes 1 to %d rules", kindNames[c.kind], most)
+		return nil
+	}
+	if !c.counts() && c.parts < 2 {
+		l.Fail(have["rules"], "%s takes 2 to %d rules", kindNames[c.kind], most)
+		return nil
+	}
+	for i, m := range c.rules {
+		if slices.ContainsFunc(c.rules[:i], func(o *yaml.Node) bool { return o.Value == m.Value }) {
+			l.Fail(m, "the rule stands twice")
+		}
+	}
+	c.limits.least = c.parts
+	if condition := have["condition"]; condition != nil {
+		l.correlationCondition(c, condition)
+	} else if c.counts() {
+		l.Fail(n, `"condition" is missing`)
+	}
+	return c
+}
+
+// groupBy reads what must be equal. Fields are looked at when the rules are
+// known.
+func (l *loader) groupBy(c *pendingCorrelation, n *yaml.Node) {
+	words := append(fieldNames(), "Actor", "Subtree")
+	for _, g := range l.Strings(n) {
+		if w, ok := groupings[g.Value]; ok && c.aliases[g.Value] == nil {
+			if c.group != byRecording {
+				l.Fail(g, "only one of Actor, Lineage and Subtree can stand")
+			}
+			c.group = w
+			continue
+		}
+		f, _, ok := findField(g.Value)
+		switch {
+		case c.aliases[g.Value] != nil:
+			c.used[g.Value] = true
+		case !ok:
+			l.FailNear(g, document.Nearest(g.Value, words), "not a field to group by, and no alias")
+			continue
+		case fields[f].many:
+			l.Fail(g, "not a field to group by: it has several values")
+			continue
+		}
+		c.groups = append(c.groups, g)
+	}
+	for name, m := range c.aliases {
+		if !c.used[name] {
+			l.Fail(m, "group-by never names the alias %s", name)
+		}
+	}
 }
 
 func (l *loader) correlationCondition(c *pendingCorrelation, n *yaml.Node) {
-	hasField := false
+	hasField, bounded := false, false
+	c.limits = limits{least: 1}
 	for _, e := range l.Mapping(n, "gte", "gt", "lt", "lte", "eq", "neq", "field") {
+		if e.Key == "field" {
+			hasField = true
+			l.countedFields(c, e)
+			continue
+		}
+		v, err := strconv.Atoi(e.Value.Value)
+		if err != nil || v < 0 || v > maxCount {
+			l.Fail(e.Value, "want a number up to %d", maxCount)
+			return
+		}
+		bounded = true
+		b := &c.limits
 		switch e.Key {
-		case "gte", "gt":
-			v, err := strconv.Atoi(e.Value.Value)
-			if e.Key == "gt" {
-				v++
-			}
-			if err != nil || v < 1 || v > maxCount {
-				l.Fail(e.Value, "want a number up to %d", maxCount)
-				continue
-			}
-			c.count = v
-		case "field":
-			f, ok := findField(e.Value.Value)
-			if !ok || fields[f].many {
-				l.FailNear(e.Value, document.Nearest(e.Value.Value, fieldNames()), "not a field whose values can be counted")
-				continue
-			}
-			c.field, hasField = f, true
-		default:
-			l.Fail(e.At, "not supported: whether it holds is known only when the timespan is over; want gt or gte")
+		case "gt":
+			b.least = max(b.least, v+1)
+		case "gte":
+			b.least = max(b.least, v)
+		case "lt":
+			b.most = v - 1
+		case "lte":
+			b.most = v
+		case "eq":
+			b.least, b.most = v, v
+		case "neq":
+			b.not = v
+		}
+		if e.Key == "lt" && v < 2 || (e.Key == "lte" || e.Key == "eq") && v < 1 {
+			l.Fail(e.Value, "no count of events that were seen is below 1")
+			return
 		}
 	}
-	if c.count == 0 {
-		l.Fail(n, "gte or gt is missing")
-	}
-	if c.kind == valueCount && !hasField {
+	switch b := &c.limits; {
+	case !bounded:
+		l.Fail(n, "gt, gte, lt, lte, eq or neq is missing")
+	case b.most > 0 && b.least > b.most:
+		l.Fail(n, "no number is at least %d and at most %d", b.least, b.most)
+	case c.kind == valueCount && !hasField:
 		l.Fail(n, `"field" is missing`)
+	case c.counts():
+	case b.late() || b.least > c.parts:
+		l.Fail(n, "want gte or gt with at most %d, the number of rules", c.parts)
+	case c.kind == temporalOrdered && b.least < c.parts:
+		l.Fail(n, "not supported: temporal_ordered needs all %d rules; leave the condition out", c.parts)
+	}
+}
+
+func (l *loader) countedFields(c *pendingCorrelation, e document.Pair) {
+	if c.kind != valueCount {
+		l.Fail(e.At, "field is for value_count")
+		return
+	}
+	for _, n := range l.Strings(e.Value) {
+		f, _, ok := findField(n.Value)
+		if !ok || fields[f].many {
+			l.FailNear(n, document.Nearest(n.Value, fieldNames()), "not a field whose values can be counted")
+			continue
+		}
+		c.values = append(c.values, f)
 	}
 }
 
@@ -189,241 +283,155 @@ func parseTimespan(s string) (int64, bool) {
 	return int64(n) * unit, true
 }
 
-// resolve joins correlations to the rules that they name.
+// resolver joins correlations to the rules that they name.
+type resolver struct {
+	*loader
+	rules        map[string]*compiled
+	correlations map[string]*pendingCorrelation
+	looked       int
+}
+
 func (l *loader) resolve() {
-	byID := map[string]*compiled{}
-	for _, r := range l.pack.rules {
-		byID[r.ID] = r
+	r := resolver{loader: l, rules: map[string]*compiled{}, correlations: map[string]*pendingCorrelation{}}
+	for _, c := range l.pack.rules {
+		r.rules[c.ID] = c
 	}
 	for _, c := range l.pending {
-		for part, n := range c.rules {
-			r := byID[l.names[n.Value]]
-			if r == nil {
-				names := make([]string, 0, len(byID))
-				for name := range byID {
-					names = append(names, name)
-				}
-				slices.Sort(names)
-				l.errs = append(l.errs, Error{File: c.file, Line: n.Line, Column: n.Column, Text: n.Value,
-					Message: "no rule has this name or id", Nearest: document.Nearest(n.Value, names)})
-				continue
-			}
-			if c.kind == valueCount && fields[c.field].in&(1<<r.category) == 0 {
-				l.errs = append(l.errs, Error{File: c.file, Line: n.Line, Column: n.Column, Text: n.Value,
-					Message: "the counted field " + fields[c.field].name + " has no value in " + categoryNames[r.category]})
-			}
-			r.feeds = append(r.feeds, feed{len(l.pack.correlations), part})
-			if !c.generate {
-				r.silent = true
-			}
-		}
-		l.pack.correlations = append(l.pack.correlations, c.correlation)
+		r.correlations[c.ID] = c
+	}
+	for _, c := range l.pending {
+		r.add(c)
 	}
 }
 
-// state is what a correlation remembers.
-type state struct {
-	groups map[string]*group
-	// order holds the groups' keys, oldest first, for pushing out.
-	order   []string
-	evicted uint64
-}
+// maxNearest bounds how often a name that may have been meant is looked for:
+// each time all names are compared.
+const maxNearest = 20
 
-// group is what was seen of one group.
-type group struct {
-	key string
-	// chains has for each part of temporal_ordered the latest chain of events
-	// that ends with it.
-	chains [][]seen
-	// events are those within the timespan, oldest first; for valueCount the
-	// last one of each value.
-	events []seen
-}
-
-type seen struct {
-	time  int64
-	leaf  uint64
-	value string
-}
-
-func newState(*correlation) state { return state{groups: map[string]*group{}} }
-
-// Evicted returns how many groups were forgotten because a correlation had too
-// many at once; each may have cost a hit.
-func (m *Matcher) Evicted() uint64 {
-	var n uint64
-	for i := range m.states {
-		n += m.states[i].evicted
+func (r *resolver) nearest(name string) string {
+	if r.looked++; r.looked > maxNearest {
+		return ""
 	}
-	return n
+	return document.Nearest(name, slices.Sorted(maps.Keys(r.names)))
 }
 
-// correlate gives the rules that matched to the correlations they feed.
-func (m *Matcher) correlate(in *Input, cat category) {
-	for ci, c := range m.pack.correlations {
-		// Parts from the last to the first, so that one event does not count
-		// as two in a row.
-		for part := c.parts - 1; part >= 0; part-- {
-			for _, ri := range m.matched {
-				if slices.Contains(m.pack.rules[ri].feeds, feed{ci, part}) {
-					m.step(ci, c, part, in, cat)
-				}
+// fail notes an error of a correlation, which is not used then.
+func (r *resolver) fail(c *pendingCorrelation, n *yaml.Node, nearest, format string, args ...any) bool {
+	c.state = 3
+	text := ""
+	if n.Kind == yaml.ScalarNode {
+		text = n.Value
+	}
+	e := Error{File: c.file, Line: n.Line, Column: n.Column, Text: text, Message: fmt.Sprintf(format, args...), Nearest: nearest}
+	r.errs = append(r.errs, e)
+	r.found[c.found].wrong = true
+	return false
+}
+
+// add puts a correlation into the pack, after those that it names, and reports
+// whether it could.
+func (r *resolver) add(c *pendingCorrelation) bool {
+	if c.state != 0 {
+		return c.state == 2
+	}
+	c.state = 1
+	for _, n := range c.rules {
+		id := r.names[n.Value]
+		part := r.correlations[id]
+		switch {
+		case part != nil && part.state == 1:
+			return r.fail(c, n, "", "the correlation is a part of itself")
+		case part != nil && !r.add(part):
+			return r.fail(c, n, "", "the rule that is named is wrong itself")
+		case part != nil && part.limits.late():
+			return r.fail(c, n, "", "not supported: what is known only when a timespan is over can be no part of another correlation")
+		case part != nil:
+			c.in |= part.in
+		case r.rules[id] != nil:
+			c.in |= 1 << r.rules[id].category
+		default:
+			if _, seen := r.seen[n.Value]; seen {
+				return r.fail(c, n, "", "the rule that is named is wrong itself")
 			}
+			return r.fail(c, n, r.nearest(n.Value), "no rule has this name or id")
 		}
 	}
-}
-
-func (m *Matcher) step(ci int, c *correlation, part int, in *Input, cat category) {
-	if c.kind == temporalOrdered {
-		m.ordered(ci, c, part, in, cat)
-		return
+	if !r.fields(c) {
+		return false
 	}
-	st := &m.states[ci]
-	g := st.get(m.groupKey(c, groupRoot(c, in)))
-	e := in.Event
-	now := seen{time: e.Time, leaf: e.Seq}
-	g.events = slices.DeleteFunc(g.events, func(s seen) bool { return e.Time-s.time > c.timespan })
-	if c.kind == valueCount {
-		value := m.view.get(c.field, true)
-		if value == "" {
-			return
-		}
-		g.events = slices.DeleteFunc(g.events, func(s seen) bool { return s.value == value })
-		now.value = strings.Clone(value)
-	}
-	g.events = append(g.events, now)
-	if len(g.events) >= c.count {
-		m.hit(c, in, cat, g.events)
-		// The next hit needs as many events again.
-		g.events = g.events[:0]
-	}
-}
-
-// ordered is temporal_ordered. An event begins a chain, or makes the chain of
-// the part before it longer.
-func (m *Matcher) ordered(ci int, c *correlation, part int, in *Input, cat category) {
-	st := &m.states[ci]
-	e := in.Event
-	now := seen{time: e.Time, leaf: e.Seq}
-	if part == 0 {
-		g := st.get(m.groupKey(c, actorRoot(in)))
-		if g.chains == nil {
-			g.chains = make([][]seen, c.parts-1)
-		}
-		g.chains[0] = append(g.chains[0][:0], now)
-		return
-	}
-	if len(st.groups) == 0 {
-		return
-	}
-	m.roots = appendRoots(m.roots[:0], c, in)
-	for _, root := range m.roots {
-		m.key = m.appendGroup(m.key[:0], c, root)
-		g := st.groups[string(m.key)]
-		if g == nil || g.chains == nil || len(g.chains[part-1]) == 0 {
+	c.state = 2
+	for part, n := range c.rules {
+		f := feed{len(r.pack.correlations), part}
+		id := r.names[n.Value]
+		if p := r.correlations[id]; p != nil {
+			p.feeds = append(p.feeds, f)
+			p.silent = p.silent || !c.generate && !r.opts.Parts
 			continue
 		}
-		before := g.chains[part-1]
-		if e.Time-before[0].time > c.timespan {
-			continue
+		rule := r.rules[id]
+		rule.feeds = append(rule.feeds, f)
+		rule.silent = rule.silent || !c.generate && !r.opts.Parts
+	}
+	r.pack.correlations = append(r.pack.correlations, c.correlation)
+	return true
+}
+
+// fields finds the fields that each part is grouped by.
+func (r *resolver) fields(c *pendingCorrelation) bool {
+	for _, rule := range c.rules {
+		id := r.names[rule.Value]
+		in := uint32(0)
+		if p := r.correlations[id]; p != nil {
+			in = p.in
+		} else {
+			in = 1 << r.rules[id].category
 		}
-		chain := append(slices.Clone(before), now)
-		if part == c.parts-1 {
-			m.hit(c, in, cat, chain)
-			return
+		var by []field
+		for _, g := range c.groups {
+			n := g
+			if m := c.aliases[g.Value]; m != nil {
+				if n = r.alias(m, id); n == nil {
+					return r.fail(c, m, "", "the alias %s has no field for the rule %s", g.Value, rule.Value)
+				}
+			}
+			f, fin, ok := findField(n.Value)
+			switch {
+			case !ok || fields[f].many:
+				return r.fail(c, n, document.Nearest(n.Value, fieldNames()), "not a field to group by")
+			case fin&in != in:
+				return r.fail(c, n, "", "the field has no value in the events of the rule %s, so they would never be joined; an alias can name another", rule.Value)
+			}
+			by = append(by, f)
 		}
-		g.chains[part] = chain
-		return
-	}
-}
-
-func (m *Matcher) hit(c *correlation, in *Input, cat category, events []seen) {
-	leaves := make([]uint64, 0, 16)
-	for i, s := range events {
-		if i < 15 || i == len(events)-1 {
-			leaves = append(leaves, s.leaf)
+		for _, f := range c.values {
+			if fields[f].in&in != in {
+				return r.fail(c, rule, "", "the counted field %s has no value in %s", fields[f].name, categoriesText(in))
+			}
 		}
+		c.by = append(c.by, by)
 	}
-	m.hits = append(m.hits, Hit{Rule: &c.Rule, Node: in.Node, Object: object(in, cat), Leaves: leaves,
-		First: events[0].time, Last: in.Event.Time})
+	return true
 }
 
-// root names a process: its images share it.
-type root struct {
-	pid   uint32
-	start int64
-}
-
-func rootOf(a event.Actor) root { return root{a.PID, a.Start} }
-
-func actorRoot(in *Input) root { return rootOf(in.Event.Actor) }
-
-// appendRoots appends the processes whose chains the event may continue: its
-// own, and for byLineage all that it descends from, nearest first.
-func appendRoots(list []root, c *correlation, in *Input) []root {
-	list = append(list, actorRoot(in))
-	if c.group == byActor || in.Node == nil {
-		return list
+// alias returns the field that an alias has for the rule with an id.
+func (r *resolver) alias(m *yaml.Node, id string) *yaml.Node {
+	if m.Kind != yaml.MappingNode {
+		return nil
 	}
-	i := 0
-	for n := in.Node.Parent; n != nil && i < maxLineage; n = n.Parent {
-		i++
-		if r := rootOf(n.Actor); r != list[len(list)-1] {
-			list = append(list, r)
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if r.names[m.Content[i].Value] == id && m.Content[i+1].Kind == yaml.ScalarNode {
+			return m.Content[i+1]
 		}
 	}
-	return list
+	return nil
 }
 
-// groupRoot returns the process whose events are counted together.
-func groupRoot(c *correlation, in *Input) root {
-	if c.group == byActor || in.Node == nil {
-		return actorRoot(in)
-	}
-	// The outermost image inside the recording that has the same step as the
-	// actor and is part of the same lifecycle script.
-	n := in.Node
-	top := n
-	script, st := scriptRoot(n), n.Step
-	i := 0
-	for m := n; m != nil && i < maxLineage; m = m.Parent {
-		i++
-		if m.Via == event.ViaMonitor || m.Step != st || scriptRoot(m) != script {
-			break
+func categoriesText(in uint32) string {
+	var list []string
+	for i, name := range categoryNames {
+		if in&(1<<i) != 0 && !slices.Contains(list, name) {
+			list = append(list, name)
 		}
-		top = m
 	}
-	return rootOf(top.Actor)
-}
-
-func (m *Matcher) groupKey(c *correlation, r root) string { return string(m.appendGroup(nil, c, r)) }
-
-// appendGroup appends the key of a group: its process, and the fields that
-// must be equal.
-func (m *Matcher) appendGroup(b []byte, c *correlation, r root) []byte {
-	b = strconv.AppendUint(b, uint64(r.pid), 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, r.start, 10)
-	for _, f := range c.by {
-		b = append(b, 0)
-		b = append(b, m.view.get(f, true)...)
-	}
-	return b
-}
-
-// get returns a group, and makes it where there is none. The oldest is
-// pushed out when there are too many.
-func (s *state) get(k string) *group {
-	if g := s.groups[k]; g != nil {
-		return g
-	}
-	if len(s.groups) >= maxGroups {
-		delete(s.groups, s.order[0])
-		s.order = s.order[1:]
-		s.evicted++
-	}
-	g := &group{key: k}
-	s.groups[k] = g
-	s.order = append(s.order, k)
-	return g
+	return strings.Join(list, ", ")
 }

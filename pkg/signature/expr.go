@@ -1,6 +1,9 @@
 package signature
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // expr is a condition that was read. It is kept as a tree until it is
 // compiled, so that the literals which a rule cannot match without can be found
@@ -8,9 +11,10 @@ import "slices"
 type expr interface {
 	// compile returns the closure that decides it.
 	compile() test
-	// keys returns index keys of which an event must hold one for the
-	// expression to be true, or false where there are none to rely on.
-	keys() ([]key, bool)
+	// cost says how dear it is to decide, from 0.
+	cost() int
+	// needs returns what an event must have for the expression to be true.
+	needs() need
 }
 
 // test decides something of an event.
@@ -23,7 +27,7 @@ type (
 )
 
 func (x andExpr) compile() test {
-	list := compileAll(x)
+	list := compileAll(inOrder(x))
 	switch len(list) {
 	case 1:
 		return list[0]
@@ -42,7 +46,7 @@ func (x andExpr) compile() test {
 }
 
 func (x orExpr) compile() test {
-	list := compileAll(x)
+	list := compileAll(inOrder(x))
 	switch len(list) {
 	case 1:
 		return list[0]
@@ -65,103 +69,41 @@ func (x notExpr) compile() test {
 	return func(v *view) bool { return !t(v) }
 }
 
+// inOrder returns the parts with those first that cost least: what they say
+// does not depend on the order.
+func inOrder(list []expr) []expr {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b expr) int { return cmp.Compare(a.cost(), b.cost()) })
+	return list
+}
+
+func (x andExpr) cost() int { return dearest(x) }
+func (x orExpr) cost() int  { return dearest(x) }
+func (x notExpr) cost() int { return x.of.cost() }
+
+func dearest(list []expr) int {
+	most := 0
+	for _, x := range list {
+		most = max(most, x.cost())
+	}
+	return most
+}
+
+// cost of asking for a field.
+func (f field) cost() int {
+	switch {
+	case fields[f].dear:
+		return 3
+	case fields[f].many:
+		return 2
+	}
+	return 0
+}
+
 func compileAll(list []expr) []test {
 	tests := make([]test, len(list))
 	for i, x := range list {
 		tests[i] = x.compile()
 	}
 	return tests
-}
-
-// keys of an and are those of the part that has fewest.
-func (x andExpr) keys() ([]key, bool) {
-	var best []key
-	found := false
-	for _, part := range x {
-		if k, ok := part.keys(); ok && (!found || len(k) < len(best)) {
-			best, found = k, true
-		}
-	}
-	return best, found
-}
-
-// keys of an or are those of all parts together, if every part has some.
-func (x orExpr) keys() ([]key, bool) {
-	var all []key
-	for _, part := range x {
-		k, ok := part.keys()
-		if !ok {
-			return nil, false
-		}
-		all = append(all, k...)
-	}
-	return all, true
-}
-
-func (x notExpr) keys() ([]key, bool) { return nil, false }
-
-// key is a literal of a field: the base name of a path, the last two labels
-// of a host name, a whole value.
-type key struct {
-	field field
-	text  string
-}
-
-// keyed are the fields that an index is made of, and how the key is cut out of
-// a value in lower case.
-var keyed = [fieldCount]func(string) string{
-	image: baseName, parentImage: baseName, targetImage: baseName, targetFilename: baseName,
-	destinationHostname: lastLabels, queryName: lastLabels, credentialClass: whole, lifecycle: whole,
-}
-
-func whole(s string) string { return s }
-
-func baseName(s string) string {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '/' {
-			return s[i+1:]
-		}
-	}
-	return s
-}
-
-// lastLabels returns the last two labels of a name, with the dot between.
-func lastLabels(s string) string {
-	dots := 0
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '.' {
-			if dots++; dots == 2 {
-				return s[i+1:]
-			}
-		}
-	}
-	return s
-}
-
-// index finds the rules that an event of one category may match.
-type index struct {
-	// fields are those that some rule is filed under.
-	fields []field
-	byKey  map[key][]int
-	// always holds the rules without a key.
-	always []int
-}
-
-func (x *index) add(rule int, e expr) {
-	keys, ok := e.keys()
-	if !ok {
-		x.always = append(x.always, rule)
-		return
-	}
-	if x.byKey == nil {
-		x.byKey = make(map[key][]int)
-	}
-	for _, k := range keys {
-		if !slices.Contains(x.fields, k.field) {
-			x.fields = append(x.fields, k.field)
-		}
-		if list := x.byKey[k]; len(list) == 0 || list[len(list)-1] != rule {
-			x.byKey[k] = append(list, rule)
-		}
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -21,20 +23,34 @@ const (
 	parentCommandLine
 	currentDirectory
 	user
+	parentUser
+	processID
+	parentProcessID
 	destinationHostname
 	destinationHow
 	destinationIP
 	destinationPort
+	destinationIsIPv6
+	sourceIP
+	sourcePort
 	protocol
 	initiated
 	queryName
+	queryDomain
+	queryType
+	queryStatus
+	queryResults
 	targetFilename
 	sourceFilename
 	targetImage
+	targetUser
+	targetProcessID
 	targetVia
 	operation
 	via
+	program
 	lineage
+	jobName
 	step
 	action
 	container
@@ -43,7 +59,9 @@ const (
 	imageOrigin
 	lifecycle
 	lifecycleEvent
+	lifecyclePackage
 	lifecycleDirectory
+	environment
 	secretPattern
 	secretOption
 
@@ -60,6 +78,19 @@ type fieldInfo struct {
 	many bool
 	// numeric: the modifiers gt, gte, lt and lte are for it.
 	numeric bool
+	// address: the modifier cidr is for it.
+	address bool
+	// account: the value is root or the user's number; names of other users
+	// are not in the log.
+	account bool
+	// keyword: a text without a field is looked for in it.
+	keyword bool
+	// label: the field names whose doing it is. Where it is empty, that is a
+	// group of its own.
+	label bool
+	// dear: to find the value takes a walk up the lineage, so it is asked for
+	// last.
+	dear bool
 }
 
 const everywhere = 1<<categoryCount - 1
@@ -67,44 +98,92 @@ const everywhere = 1<<categoryCount - 1
 const (
 	onExec    = 1 << processCreation
 	onNetwork = 1 << networkConnection
-	onDNS     = 1 << dnsQuery
+	onAnswer  = 1 << dnsAnswer
+	onDNS     = 1<<dnsQuery | onAnswer
 	onFile    = 1<<fileEvent | 1<<fileAccess | 1<<fileDelete | 1<<processAccess
 	onAccess  = 1 << processAccess
 )
 
 var fields = [fieldCount]fieldInfo{
-	image:               {name: "Image", in: everywhere},
-	parentImage:         {name: "ParentImage", in: everywhere},
-	commandLine:         {name: "CommandLine", in: everywhere},
-	parentCommandLine:   {name: "ParentCommandLine", in: everywhere},
-	currentDirectory:    {name: "CurrentDirectory", in: everywhere},
-	user:                {name: "User", in: everywhere},
-	destinationHostname: {name: "DestinationHostname", in: onNetwork},
+	image:               {name: "Image", in: everywhere, keyword: true},
+	parentImage:         {name: "ParentImage", in: everywhere, keyword: true},
+	commandLine:         {name: "CommandLine", in: everywhere, keyword: true},
+	parentCommandLine:   {name: "ParentCommandLine", in: everywhere, keyword: true},
+	currentDirectory:    {name: "CurrentDirectory", in: everywhere, keyword: true},
+	user:                {name: "User", in: everywhere, account: true, keyword: true},
+	parentUser:          {name: "ParentUser", in: everywhere, account: true},
+	processID:           {name: "ProcessId", in: everywhere, numeric: true},
+	parentProcessID:     {name: "ParentProcessId", in: everywhere, numeric: true},
+	destinationHostname: {name: "DestinationHostname", in: onNetwork, keyword: true},
 	destinationHow:      {name: "DestinationHow", in: onNetwork},
-	destinationIP:       {name: "DestinationIp", in: onNetwork | onDNS},
-	destinationPort:     {name: "DestinationPort", in: onNetwork | onDNS, numeric: true},
-	protocol:            {name: "Protocol", in: onNetwork | onDNS},
+	destinationIP:       {name: "DestinationIp", in: onNetwork | onDNS, address: true, keyword: true},
+	destinationPort:     {name: "DestinationPort", in: onNetwork | onDNS, numeric: true, keyword: true},
+	destinationIsIPv6:   {name: "DestinationIsIpv6", in: onNetwork | onDNS},
+	sourceIP:            {name: "SourceIp", in: onNetwork | onDNS, address: true, keyword: true},
+	sourcePort:          {name: "SourcePort", in: onNetwork | onDNS, numeric: true, keyword: true},
+	protocol:            {name: "Protocol", in: onNetwork | onDNS, keyword: true},
 	initiated:           {name: "Initiated", in: onNetwork},
-	queryName:           {name: "QueryName", in: onDNS},
-	targetFilename:      {name: "TargetFilename", in: onFile},
-	sourceFilename:      {name: "SourceFilename", in: 1 << fileEvent},
-	targetImage:         {name: "TargetImage", in: onAccess},
+	queryName:           {name: "QueryName", in: onDNS, keyword: true},
+	queryDomain:         {name: "QueryDomain", in: onDNS},
+	queryType:           {name: "QueryType", in: onDNS},
+	queryStatus:         {name: "QueryStatus", in: onAnswer, numeric: true},
+	queryResults:        {name: "QueryResults", in: onAnswer, many: true, address: true},
+	targetFilename:      {name: "TargetFilename", in: onFile, keyword: true},
+	sourceFilename:      {name: "SourceFilename", in: 1 << fileEvent, keyword: true},
+	targetImage:         {name: "TargetImage", in: onAccess, keyword: true},
+	targetUser:          {name: "TargetUser", in: onAccess, account: true},
+	targetProcessID:     {name: "TargetProcessId", in: onAccess, numeric: true},
 	targetVia:           {name: "TargetVia", in: onAccess},
-	operation:           {name: "Operation", in: onAccess},
-	via:                 {name: "Via", in: everywhere},
-	lineage:             {name: "Lineage", in: everywhere, many: true},
-	step:                {name: "Step", in: everywhere},
-	action:              {name: "Action", in: everywhere},
-	container:           {name: "Container", in: everywhere},
-	agent:               {name: "Agent", in: everywhere},
+	operation:           {name: "Operation", in: onFile},
+	via:                 {name: "Via", in: everywhere, label: true},
+	program:             {name: "Program", in: everywhere},
+	lineage:             {name: "Lineage", dear: true, in: everywhere, many: true},
+	jobName:             {name: "Job", in: everywhere, label: true},
+	step:                {name: "Step", in: everywhere, label: true},
+	action:              {name: "Action", in: everywhere, label: true},
+	container:           {name: "Container", in: everywhere, label: true},
+	agent:               {name: "Agent", in: everywhere, label: true},
 	credentialClass:     {name: "CredentialClass", in: 1<<fileAccess | 1<<fileEvent},
 	imageOrigin:         {name: "ImageOrigin", in: everywhere, many: true},
-	lifecycle:           {name: "Lifecycle", in: everywhere},
-	lifecycleEvent:      {name: "LifecycleEvent", in: everywhere},
-	lifecycleDirectory:  {name: "LifecycleDirectory", in: everywhere},
+	lifecycle:           {name: "Lifecycle", dear: true, in: everywhere, label: true},
+	lifecycleEvent:      {name: "LifecycleEvent", dear: true, in: everywhere, label: true},
+	lifecyclePackage:    {name: "LifecyclePackage", dear: true, in: everywhere, label: true},
+	lifecycleDirectory:  {name: "LifecycleDirectory", dear: true, in: everywhere, label: true},
+	environment:         {name: "Environment", in: onExec, many: true},
 	secretPattern:       {name: "SecretPattern", in: everywhere, many: true},
 	secretOption:        {name: "SecretOption", in: onExec, many: true},
 }
+
+// otherNames are the names that Sysmon has for a field in some categories.
+var otherNames = map[string]struct {
+	field field
+	in    uint32
+}{
+	"SourceImage":       {image, onAccess},
+	"SourceCommandLine": {commandLine, onAccess},
+	"SourceUser":        {user, onAccess},
+	"SourceProcessId":   {processID, onAccess},
+}
+
+// unseenFields are fields that rules for Sysmon use and that this program's
+// sensors do not tell, and why.
+var unseenFields = map[string]string{
+	"OriginalFileName": noVersion, "Description": noVersion, "Product": noVersion, "Company": noVersion, "FileVersion": noVersion,
+	"Hashes": noHash, "md5": noHash, "sha1": noHash, "sha256": noHash, "imphash": noHash, "Hash": noHash, "Imphash": noHash,
+	"IntegrityLevel": windowsOnly, "LogonGuid": windowsOnly, "TerminalSessionId": windowsOnly, "GrantedAccess": windowsOnly, "CallTrace": windowsOnly,
+	"LogonId":     "the login session is not recorded",
+	"ProcessGuid": noGUID, "ParentProcessGuid": noGUID, "SourceProcessGUID": noGUID, "TargetProcessGUID": noGUID,
+	"UtcTime": noDate, "CreationUtcTime": noDate, "PreviousCreationUtcTime": noDate,
+	"EventID": "events have no number of Sysmon's; the category says what they are", "Contents": "what is in a file is not recorded",
+}
+
+const (
+	noVersion   = "programs of Linux hold no version resource"
+	noHash      = "files are not hashed"
+	windowsOnly = "there is no such thing on Linux"
+	noGUID      = "processes have no GUID here; ask ProcessId"
+	noDate      = "no field holds a date"
+)
 
 func fieldNames() []string {
 	list := make([]string, fieldCount)
@@ -114,13 +193,16 @@ func fieldNames() []string {
 	return list
 }
 
-func findField(name string) (field, bool) {
+// findField returns the field of a name and the categories in which it is
+// called so.
+func findField(name string) (f field, in uint32, ok bool) {
 	for f := range fields {
 		if fields[f].name == name {
-			return field(f), true
+			return field(f), fields[f].in, true
 		}
 	}
-	return 0, false
+	o, ok := otherNames[name]
+	return o.field, o.in, ok
 }
 
 // view is an input as the closures of rules see it. Values are made when they
@@ -128,10 +210,13 @@ func findField(name string) (field, bool) {
 type view struct {
 	in  *Input
 	cat category
+	// scripts are the package managers' scripts of images.
+	scripts *process.Scripts
 
 	have, haveLow [fieldCount]bool
 	value, low    [fieldCount]string
 	lists         [fieldCount][]string
+	one           [fieldCount][1]string
 	lowLists      [fieldCount][]string
 
 	// text holds what was made for this event (a joined command line, lower
@@ -191,28 +276,56 @@ func (v *view) getAll(f field, lower bool) []string {
 	return v.lowLists[f]
 }
 
-// lower returns s with A to Z in lower case. Sigma compares without case; for
-// letters beyond ASCII this engine does not.
+// values returns all values of a field of either sort.
+func (v *view) values(f field, lower bool) []string {
+	if fields[f].many {
+		return v.getAll(f, lower)
+	}
+	v.one[f][0] = v.get(f, lower)
+	return v.one[f][:]
+}
+
+// lower returns s in lower case, as [lowerText] does.
 func (v *view) lower(s string) string {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= 'A' && c <= 'Z' {
+		if c := s[i]; c >= 'A' && c <= 'Z' || c >= utf8.RuneSelf {
 			from := len(v.text)
-			v.text = append(v.text, s...)
-			b := v.text[from:]
-			for ; i < len(b); i++ {
-				if c := b[i]; c >= 'A' && c <= 'Z' {
-					b[i] = c + 'a' - 'A'
-				}
-			}
+			v.text = appendLower(append(v.text, s[:i]...), s[i:])
 			return v.made(from)
 		}
 	}
 	return s
 }
 
-// program returns the nearest image, n or before it, whose program is known: an
+// lowerText returns s in lower case, letter by letter: Sigma compares without
+// case.
+func lowerText(s string) string { return string(appendLower(nil, s)) }
+
+func appendLower(b []byte, s string) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b = append(b, c)
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError {
+			b = append(b, s[i:i+n]...)
+		} else {
+			b = utf8.AppendRune(b, unicode.ToLower(r))
+		}
+		i += n
+	}
+	return b
+}
+
+// ownProgram returns the nearest image, n or before it, whose program is known: an
 // image that was only forked runs its parent's.
-func program(n *process.Node) *process.Node {
+func ownProgram(n *process.Node) *process.Node {
 	for i := 0; n != nil && i < maxLineage; i++ {
 		if !n.Exe.IsZero() {
 			return n
@@ -222,10 +335,18 @@ func program(n *process.Node) *process.Node {
 	return nil
 }
 
-// parent returns the image that started n's program.
-func parent(n *process.Node) *process.Node {
-	if p := program(n); p != nil {
-		return program(p.Parent)
+// parent returns the program of the process that started n's. The images that
+// n's process ran before are no parents: sh in "sh -c x", where it becomes x.
+func parent(n *process.Node) *process.Node { return ownProgram(parentProcess(n)) }
+
+// parentProcess returns the image that forked n's process.
+func parentProcess(n *process.Node) *process.Node {
+	p := n
+	for i := 0; p != nil && i < maxLineage; i++ {
+		if p.Actor.PID != n.Actor.PID || p.Actor.Start != n.Actor.Start {
+			return p
+		}
+		p = p.Parent
 	}
 	return nil
 }
@@ -264,25 +385,32 @@ func (v *view) make(f field) string {
 		if e.Kind == event.Exec && !e.Exe.IsZero() {
 			return e.Exe.String()
 		}
-		return exe(program(n))
+		return exe(ownProgram(n))
 	case parentImage:
 		return exe(parent(n))
 	case commandLine:
-		return v.joinArgv(program(n))
+		return v.joinArgv(ownProgram(n))
 	case parentCommandLine:
 		return v.joinArgv(parent(n))
 	case currentDirectory:
-		if p := program(n); p != nil {
+		if p := ownProgram(n); p != nil {
 			return p.Cwd.String()
 		}
 	case user:
-		if n == nil {
+		return v.account(n)
+	case parentUser:
+		return v.account(parent(n))
+	case targetUser:
+		return v.account(v.in.Target)
+	case processID:
+		return v.number(uint64(e.Actor.PID))
+	case parentProcessID:
+		return v.parentID(n)
+	case targetProcessID:
+		if e.Target.IsZero() {
 			return ""
 		}
-		if n.UID == 0 {
-			return "root"
-		}
-		return v.number(uint64(n.UID))
+		return v.number(uint64(e.Target.PID))
 	case destinationHostname:
 		switch f := v.decided(); {
 		case f != nil:
@@ -295,18 +423,28 @@ func (v *view) make(f field) string {
 		if f := v.decided(); f != nil {
 			return f.How.String()
 		}
-	case destinationIP:
-		if !e.Dst.Addr().IsValid() {
+	case destinationIP, sourceIP:
+		a := v.end(f == sourceIP).Addr()
+		if !a.IsValid() {
 			return ""
 		}
 		from := len(v.text)
-		v.text = e.Dst.Addr().Unmap().AppendTo(v.text)
+		v.text = a.Unmap().AppendTo(v.text)
 		return v.made(from)
-	case destinationPort:
-		if e.Dst.Port() == 0 {
+	case destinationPort, sourcePort:
+		port := v.end(f == sourcePort).Port()
+		if port == 0 {
 			return ""
 		}
-		return v.number(uint64(e.Dst.Port()))
+		return v.number(uint64(port))
+	case destinationIsIPv6:
+		switch a := v.end(false).Addr(); {
+		case !a.IsValid():
+			return ""
+		case a.Unmap().Is4():
+			return "false"
+		}
+		return "true"
 	case protocol:
 		switch e.Proto {
 		case event.ProtoTCP:
@@ -321,9 +459,21 @@ func (v *view) make(f field) string {
 		}
 		return v.number(uint64(e.Proto))
 	case initiated:
+		if e.Kind == event.Accept {
+			return "false"
+		}
 		return "true"
 	case queryName:
 		return e.Name.String()
+	case queryDomain:
+		return registrable(e.Name.String())
+	case queryType:
+		if name, ok := queryTypes[e.QType]; ok {
+			return name
+		}
+		return v.number(uint64(e.QType))
+	case queryStatus:
+		return v.number(uint64(e.RCode))
 	case targetFilename:
 		if !e.NewPath.IsZero() {
 			return e.NewPath.String()
@@ -334,26 +484,102 @@ func (v *view) make(f field) string {
 			return e.Path.String()
 		}
 	case targetImage:
-		return exe(program(v.in.Target))
+		return exe(ownProgram(v.in.Target))
 	case targetVia:
 		if v.in.Target != nil {
 			return v.in.Target.Via.String()
 		}
 	case operation:
-		if e.Kind == event.Open {
-			return processFile(e.Path.String())
+		return v.operation()
+	case program:
+		if n != nil {
+			return n.Name()
 		}
-		return e.Op.String()
 	case via:
 		return e.Via.String()
 	case credentialClass:
 		return e.Class.String()
-	case lifecycle, lifecycleEvent, lifecycleDirectory:
+	case lifecycle, lifecycleEvent, lifecyclePackage, lifecycleDirectory:
 		return v.script(f)
-	case step, action, container, agent:
+	case jobName, step, action, container, agent:
 		return label(n, f)
 	}
 	return ""
+}
+
+// end returns one end of a connection: the source is who began it.
+func (v *view) end(source bool) netip.AddrPort {
+	e := v.in.Event
+	if source != (e.Kind == event.Accept) {
+		return e.Src
+	}
+	return e.Dst
+}
+
+// queryTypes are the types of DNS records that have a name here (IANA "DNS
+// Parameters"); others are told by number.
+var queryTypes = map[uint16]string{
+	1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 35: "NAPTR",
+	43: "DS", 48: "DNSKEY", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 255: "ANY", 257: "CAA",
+}
+
+// registrable returns the part of a name that somebody registered, as far as
+// its form says it: the last two labels, or three below a country's co, com,
+// ac and the like.
+func registrable(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	last := lastLabels(name)
+	second, top, ok := strings.Cut(last, ".")
+	if !ok || len(top) != 2 || len(second) > 3 || len(last) == len(name) {
+		return last
+	}
+	rest := name[:len(name)-len(last)-1]
+	return name[strings.LastIndexByte(rest, '.')+1:]
+}
+
+func (v *view) account(n *process.Node) string {
+	switch {
+	case n == nil:
+		return ""
+	case n.UID == 0:
+		return "root"
+	}
+	return v.number(uint64(n.UID))
+}
+
+// parentID returns the process id of the process that started n's.
+func (v *view) parentID(n *process.Node) string {
+	p := parentProcess(n)
+	if p == nil {
+		return ""
+	}
+	return v.number(uint64(p.Actor.PID))
+}
+
+// operation says what was done to a file or another process.
+func (v *view) operation() string {
+	e := v.in.Event
+	switch e.Kind {
+	case event.Rename, event.Link, event.Mkdir:
+		return e.Kind.String()
+	case event.Unlink:
+		return "delete"
+	case event.Open:
+		switch {
+		case v.cat == processAccess:
+			return processFile(e.Path.String())
+		case v.cat == fileAccess:
+			return "read"
+		case e.Access&event.Create != 0:
+			return "create"
+		case e.Access&event.Truncate != 0:
+			return "truncate"
+		case e.Access&event.Append != 0:
+			return "append"
+		}
+		return "write"
+	}
+	return e.Op.String()
 }
 
 func label(n *process.Node, f field) string {
@@ -361,6 +587,8 @@ func label(n *process.Node, f field) string {
 		return ""
 	}
 	switch f {
+	case jobName:
+		return n.Job.String()
 	case step:
 		return n.Step.String()
 	case action:
@@ -389,18 +617,36 @@ func (v *view) makeAll(f field, list []string) []string {
 	case secretOption:
 		return v.options(list)
 	case imageOrigin:
-		return v.origins(list)
+		return appendOrigins(list, v.in)
+	case environment:
+		for i := range e.Env {
+			from := len(v.text)
+			v.text = append(append(append(v.text, e.Env[i].Name.String()...), '='), e.Env[i].Value.String()...)
+			list = append(list, v.made(from))
+		}
+	case queryResults:
+		for i := range e.Answers {
+			switch a := &e.Answers[i]; {
+			case a.Addr.IsValid():
+				from := len(v.text)
+				v.text = a.Addr.Unmap().AppendTo(v.text)
+				list = append(list, v.made(from))
+			case !a.Target.IsZero():
+				list = append(list, a.Target.String())
+			}
+		}
 	}
 	return list
 }
 
-// origins says what is known of where the program's file came from.
-func (v *view) origins(list []string) []string {
-	p := program(v.in.Node)
+// appendOrigins says what is known of where the file of the actor's program
+// came from.
+func appendOrigins(list []string, in *Input) []string {
+	p := ownProgram(in.Node)
 	if p == nil {
 		return list
 	}
-	for _, o := range []struct {
+	for _, o := range [...]struct {
 		bit  event.Image
 		name string
 	}{{event.Memfd, "memfd"}, {event.Deleted, "deleted"}, {event.Script, "script"}} {
@@ -408,21 +654,18 @@ func (v *view) origins(list []string) []string {
 			list = append(list, o.name)
 		}
 	}
-	if f := v.in.Fact; f != nil && f.Verb == fact.Exec {
-		if f.Fresh {
-			list = append(list, "fresh")
-		}
-		switch f.Place {
-		case fact.Workspace:
-			list = append(list, "workspace")
-		case fact.Temp:
-			list = append(list, "temp")
-		case fact.Cache:
-			list = append(list, "cache")
-		case fact.Home:
-			list = append(list, "home")
-		case fact.System:
-			list = append(list, "system")
+	if p.Image&event.Memfd != 0 && p.Origin&process.Written == 0 {
+		list = append(list, "fresh")
+	}
+	for _, o := range [...]struct {
+		bit  process.Origin
+		name string
+	}{
+		{process.Written, "fresh"}, {process.Managed, "package"}, {process.InWorkspace, "workspace"}, {process.InTemp, "temp"},
+		{process.InCache, "cache"}, {process.InHome, "home"}, {process.InSystem, "system"},
+	} {
+		if p.Origin&o.bit != 0 {
+			list = append(list, o.name)
 		}
 	}
 	return list
@@ -462,6 +705,3 @@ func (v *view) options(list []string) []string {
 	}
 	return list
 }
-
-// addr returns the destination address, for the modifier cidr.
-func (v *view) addr() netip.Addr { return v.in.Event.Dst.Addr().Unmap().WithZone("") }

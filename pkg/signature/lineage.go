@@ -28,29 +28,23 @@ func appendLineage(list []string, n *process.Node) []string {
 	return list
 }
 
+// lifecycle returns the package manager's script that n runs under, the zero
+// value where there is none.
+func (v *view) lifecycle(n *process.Node) process.Script { return v.scripts.Of(n) }
+
 // script returns what a field says of the package manager's script that the
 // event's image runs under.
 func (v *view) script(f field) string {
-	if v.in.Node == nil {
-		return ""
-	}
-	s, ok := v.in.Node.Lifecycle()
+	s := v.lifecycle(v.in.Node)
 	switch {
-	case !ok:
+	case s.Node == nil:
 		return ""
 	case f == lifecycleEvent:
 		return s.Event.String()
+	case f == lifecyclePackage:
+		return s.Package.String()
 	case f == lifecycleDirectory:
 		return s.Node.Cwd.String()
 	}
 	return s.Manager.String()
-}
-
-// scriptRoot returns the image that began the script that n runs under, or
-// nil.
-func scriptRoot(n *process.Node) *process.Node {
-	if s, ok := n.Lifecycle(); ok {
-		return s.Node
-	}
-	return nil
 }

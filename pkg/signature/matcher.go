@@ -2,9 +2,9 @@ package signature
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -18,10 +18,14 @@ type Matcher struct {
 	now        uint64
 	candidates []int
 	states     []state
-	hits       []Hit
-	matched    []int
-	roots      []root
-	key        []byte
+	// late are the correlations that the end of a timespan decides.
+	late    []int
+	hits    []Hit
+	matched []int
+	fed     []fed
+	roots   []root
+	// key and value are those of the group and value that is looked at.
+	key, value []byte
 	// told holds connections whose destination was decided and looked at.
 	told map[connection]struct{}
 }
@@ -65,22 +69,33 @@ func (m *Matcher) first(in *Input) bool {
 // Matcher returns a matcher without any state.
 func (p *Pack) Matcher() *Matcher {
 	m := &Matcher{pack: p, stamp: make([]uint64, len(p.rules)), states: make([]state, len(p.correlations)), told: map[connection]struct{}{}}
+	m.view.scripts = process.NewScripts()
 	for i, c := range p.correlations {
-		m.states[i] = newState(c)
+		m.states[i] = newState()
+		if c.limits.late() {
+			m.late = append(m.late, i)
+		}
 	}
 	return m
 }
 
-// Apply returns the hits of one event, in the order of the pack's rules, then
-// of its correlations. The slice and what it holds are valid until the next
-// call, but for Leaves, which are the caller's.
+// Apply returns the hits of one event: of correlations whose timespan it shows
+// to be over, then in the order of the pack's rules, then of its correlations.
+// The slice and what it holds are valid until the next call, but for Leaves,
+// which are the caller's.
 func (m *Matcher) Apply(in *Input) []Hit {
-	set := categories(in.Event)
-	if set == 0 || set&(1<<networkConnection) != 0 && !m.first(in) {
-		return nil
-	}
 	m.hits = m.hits[:0]
-	m.view.reset(in)
+	m.view.scripts.Moved(in.Event, in.Node)
+	for _, i := range m.late {
+		m.expire(&m.states[i], m.pack.correlations[i], in.Event.Time)
+	}
+	set := categories(in.Event) & m.pack.categories
+	if set&(1<<networkConnection) != 0 && !m.first(in) {
+		set = 0
+	}
+	if set != 0 {
+		m.view.reset(in)
+	}
 	for cat := category(0); set != 0; cat, set = cat+1, set>>1 {
 		if set&1 != 0 {
 			m.category(in, cat)
@@ -92,29 +107,29 @@ func (m *Matcher) Apply(in *Input) []Hit {
 	return m.hits
 }
 
+// category holds the event against the rules of one category.
 func (m *Matcher) category(in *Input, cat category) {
 	x := &m.pack.byCategory[cat]
-	if len(x.always) == 0 && len(x.fields) == 0 {
-		return
-	}
 	v := &m.view
 	v.cat = cat
+	v.have[operation], v.haveLow[operation] = false, false // it depends on the category
 	m.now++
-	m.candidates = append(m.candidates[:0], x.always...)
-	for _, r := range x.always {
-		m.stamp[r] = m.now
-	}
-	for _, f := range x.fields {
-		for _, r := range x.byKey[key{f, keyed[f](v.get(f, true))}] {
-			if m.stamp[r] != m.now {
-				m.stamp[r] = m.now
-				m.candidates = append(m.candidates, r)
-			}
+	m.candidates = m.candidates[:0]
+	m.consider(x.always)
+	for _, f := range x.keyFields {
+		if !fields[f].many {
+			m.consider(x.byKey[f][keyed[f](v.get(f, true))])
+			continue
+		}
+		for _, s := range v.getAll(f, true) {
+			m.consider(x.byKey[f][s])
 		}
 	}
-	slices.Sort(m.candidates)
+	for _, f := range x.textFields {
+		x.byText[f].find(m, v.get(f, true))
+	}
 	m.matched = m.matched[:0]
-	for _, i := range m.candidates {
+	for _, i := range sorted(m.candidates) {
 		r := m.pack.rules[i]
 		if !r.test(v) {
 			continue
@@ -132,6 +147,16 @@ func (m *Matcher) category(in *Input, cat category) {
 	}
 }
 
+// consider adds rules to those that are asked about the event.
+func (m *Matcher) consider(rules []int) {
+	for _, r := range rules {
+		if m.stamp[r] != m.now {
+			m.stamp[r] = m.now
+			m.candidates = append(m.candidates, r)
+		}
+	}
+}
+
 // object names what the event acted on.
 func object(in *Input, cat category) redact.Text {
 	e := in.Event
@@ -146,10 +171,10 @@ func object(in *Input, cat category) redact.Text {
 			return e.Name
 		}
 		return redact.AddrPort(e.Dst)
-	case dnsQuery:
+	case dnsQuery, dnsAnswer:
 		return e.Name
 	case processAccess:
-		if t := program(in.Target); t != nil {
+		if t := ownProgram(in.Target); t != nil {
 			return t.Exe
 		}
 		if e.Kind == event.Open {

@@ -18,14 +18,17 @@ type canonical struct {
 	Version int    `json:"version"`
 	Name    string `json:"name"`
 	Pack    string `json:"pack_version,omitempty"`
-	Files   []file `json:"files"`
+	// Lenient and Placeholders are as in [Options].
+	Lenient      bool                `json:"lenient,omitempty"`
+	Placeholders map[string][]string `json:"placeholders,omitempty"`
+	Files        []file              `json:"files"`
 }
 
 // Canonical returns the pack as JSON, with a final newline: the text of every
 // rule file, in the order of their paths. Rules are compiled again when it is
 // read, so what a person can review is what is matched.
 func (p *Pack) Canonical() []byte {
-	c := canonical{Version: packVersion, Name: p.name, Pack: p.version, Files: p.files}
+	c := canonical{Version: packVersion, Name: p.name, Pack: p.version, Lenient: p.lenient, Placeholders: p.placeholders, Files: p.files}
 	if c.Files == nil {
 		c.Files = []file{}
 	}
@@ -59,7 +62,7 @@ func ReadPack(data []byte) (*Pack, error) {
 	if len(c.Files) > maxFiles {
 		return nil, fmt.Errorf("read signature pack: more than %d files", maxFiles)
 	}
-	p, err := build(c.Name, c.Pack, c.Files)
+	p, err := read(c.Name, c.Pack, c.Files, Options{Lenient: c.Lenient, Placeholders: c.Placeholders}).finish()
 	if err != nil {
 		return nil, fmt.Errorf("read signature pack: %w", err)
 	}

@@ -19,6 +19,7 @@ package signature
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
@@ -34,13 +35,19 @@ type Rule struct {
 	Title string
 	// Level is informational, low, medium, high or critical.
 	Level string
+	// Status is stable, test, experimental, deprecated or "".
+	Status string
 	// Technique holds ATT&CK ids, such as T1003.007, in the rule's order.
 	Technique []string
+	// Tags are all tags, in lower case; FalsePositives what the author knows
+	// to look alike.
+	Tags, FalsePositives []string
 	// Do says in one line what to do now; it is the custom field "do".
 	Do string
 
 	uuid   string
 	origin place
+	source string
 	index  int // in the pack's order
 }
 
@@ -55,6 +62,13 @@ type Input struct {
 	// Fact is the fact that the event became or belongs to, or nil.
 	Fact *fact.Fact
 }
+
+// Place returns where the rule stands, as file:line.
+func (r *Rule) Place() string { return fmt.Sprintf("%s:%d", r.origin.file, r.origin.line) }
+
+// Source returns what events the rule looks at: a category, or the type of a
+// correlation.
+func (r *Rule) Source() string { return r.source }
 
 // Hit is one match of a rule.
 type Hit struct {
@@ -77,6 +91,11 @@ type Pack struct {
 	rules         []*compiled
 	correlations  []*correlation
 	byCategory    [categoryCount]index
+	categories    uint32 // that have a rule
+
+	lenient      bool
+	placeholders map[string][]string
+	skipped      Errors
 }
 
 // file is a rule file as it was read.
@@ -98,6 +117,9 @@ func (p *Pack) SHA256() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Skipped returns what was wrong in the rules that [Options].Lenient left out.
+func (p *Pack) Skipped() Errors { return p.skipped }
+
 // Rules returns what is told of each rule, in the order in which hits of one
 // event come.
 func (p *Pack) Rules() []*Rule {
@@ -108,7 +130,9 @@ func (p *Pack) Rules() []*Rule {
 		}
 	}
 	for _, c := range p.correlations {
-		list = append(list, &c.Rule)
+		if !c.silent {
+			list = append(list, &c.Rule)
+		}
 	}
 	return list
 }

@@ -1,104 +1,12 @@
 package signature
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 )
-
-// modifiers are what may stand after a field, as in CommandLine|contains|all.
-type modifiers struct {
-	contains, startswith, endswith bool
-	re, cidr, exists               bool
-	compare                        string // gt, gte, lt, lte
-	all, cased, base64, windash    bool
-	reFlags                        string
-}
-
-// unsupported names modifiers of Sigma that this engine does not have, so that
-// the error can say that they are known and not a slip.
-var unsupported = map[string]bool{
-	"base64offset": true, "utf16": true, "utf16le": true, "utf16be": true, "wide": true, "expand": true,
-	"fieldref": true, "neq": true, "minute": true, "hour": true, "day": true, "week": true, "month": true, "year": true,
-}
-
-var modifierNames = []string{
-	"contains", "startswith", "endswith", "all", "re", "i", "m", "s", "cidr", "exists", "cased", "base64", "windash",
-	"gt", "gte", "lt", "lte",
-}
-
-// parseModifiers reads the words after the field's name. bad is the one that
-// is wrong, where it is one.
-func parseModifiers(words []string, f field) (m modifiers, bad string, err error) {
-	kinds := 0
-	for _, w := range words {
-		switch w {
-		case "contains":
-			m.contains = true
-			kinds++
-		case "startswith":
-			m.startswith = true
-			kinds++
-		case "endswith":
-			m.endswith = true
-			kinds++
-		case "re":
-			m.re = true
-			kinds++
-		case "i", "m", "s":
-			if !m.re {
-				return m, w, fmt.Errorf("the modifier %q stands after re only", w)
-			}
-			m.reFlags += w
-		case "cidr":
-			m.cidr = true
-			kinds++
-			if f != destinationIP {
-				return m, w, fmt.Errorf("the modifier cidr is for %s", fields[destinationIP].name)
-			}
-		case "exists":
-			m.exists = true
-			kinds++
-		case "gt", "gte", "lt", "lte":
-			m.compare = w
-			kinds++
-			if !fields[f].numeric {
-				return m, w, fmt.Errorf("the modifier %s is for numbers, and %s is none", w, fields[f].name)
-			}
-		case "all":
-			m.all = true
-		case "cased":
-			m.cased = true
-		case "base64":
-			m.base64 = true
-		case "windash":
-			m.windash = true
-		default:
-			if unsupported[w] {
-				return m, w, fmt.Errorf("the modifier %q is not supported by this engine", w)
-			}
-			return m, w, fmt.Errorf("the modifier %q is not known", w)
-		}
-	}
-	if kinds > 1 {
-		return m, "", fmt.Errorf("only one of contains, startswith, endswith, re, cidr, exists, gt, gte, lt and lte can stand")
-	}
-	text := !m.cidr && !m.exists && m.compare == ""
-	switch {
-	case (m.cased || m.base64 || m.windash) && !text:
-		return m, "", fmt.Errorf("cased, base64 and windash are for texts")
-	case m.re && (m.base64 || m.windash || m.cased):
-		return m, "", fmt.Errorf("re stands without cased, base64 and windash; it compares case as written, (?i) or |i does not")
-	case m.all && (m.exists || m.compare != ""):
-		return m, "", fmt.Errorf("all is for lists of texts")
-	case m.base64 && m.windash:
-		return m, "", fmt.Errorf("windash after base64 has no effect")
-	}
-	return m, "", nil
-}
 
 // item is a field with its modifiers and values: a leaf of a condition.
 type item struct {
@@ -109,84 +17,120 @@ type item struct {
 
 // matcher decides one value.
 type matcher struct {
-	// match is given the field's text, in lower case unless cased.
+	// match is given the field's text, in lower case unless case counts.
 	match func(string) bool
-	// key is the index key that a text must have to match, with ok.
-	key string
-	ok  bool
+	// exact is the text that match compares with, where it does only that.
+	exact string
+	// atoms are what a text must have one of to match; none where nothing is
+	// known.
+	atoms []atom
 }
 
-func (it *item) keys() ([]key, bool) {
-	cut := keyed[it.field]
-	if cut == nil || it.mods.re || it.mods.compare != "" {
-		return nil, false
-	}
-	var list []key
-	for _, m := range it.values {
-		switch {
-		case m.ok && it.mods.all:
-			// All must match, so one of them is enough.
-			return []key{{it.field, m.key}}, true
-		case m.ok:
-			list = append(list, key{it.field, m.key})
-		case !it.mods.all:
-			return nil, false
-		}
-	}
-	return list, len(list) > 0
-}
-
-func (it *item) compile() test {
-	f, lower, all := it.field, !it.mods.cased && !it.mods.re, it.mods.all
-	list := make([]func(string) bool, len(it.values))
-	for i := range it.values {
-		list[i] = it.values[i].match
-	}
-	if fields[f].many {
-		if all {
-			return func(v *view) bool {
-				have := v.getAll(f, lower)
-				for _, m := range list {
-					if !anyOf(have, m) {
-						return false
-					}
-				}
-				return true
-			}
-		}
-		return func(v *view) bool {
-			have := v.getAll(f, lower)
-			for _, m := range list {
-				if anyOf(have, m) {
-					return true
-				}
-			}
-			return false
-		}
-	}
+// either joins forms of a value of which one must match.
+func either(list []matcher) matcher {
 	if len(list) == 1 {
-		m := list[0]
-		return func(v *view) bool { return m(v.get(f, lower)) }
+		return list[0]
 	}
-	if all {
-		return func(v *view) bool {
-			s := v.get(f, lower)
-			for _, m := range list {
-				if !m(s) {
-					return false
-				}
-			}
-			return true
+	var out matcher
+	for i := range list {
+		if len(list[i].atoms) == 0 {
+			out.atoms = nil
+			break
 		}
+		out.atoms = append(out.atoms, list[i].atoms...)
 	}
-	return func(v *view) bool {
-		s := v.get(f, lower)
-		for _, m := range list {
-			if m(s) {
+	out.match = func(s string) bool {
+		for i := range list {
+			if list[i].match(s) {
 				return true
 			}
 		}
 		return false
+	}
+	return out
+}
+
+func (it *item) cost() int {
+	if it.mods.shape == matching {
+		return max(1, it.field.cost())
+	}
+	return it.field.cost()
+}
+
+func (it *item) needs() need {
+	if it.mods.neq {
+		return nil
+	}
+	var all need
+	for i := range it.values {
+		n := need(it.values[i].atoms)
+		if it.mods.all {
+			all = all.orBetter(n)
+			continue
+		}
+		if len(n) == 0 {
+			return nil
+		}
+		all = append(all, n...)
+	}
+	return all
+}
+
+// manyValues is from how many exact values on a set is asked.
+const manyValues = 6
+
+func (it *item) compile() test {
+	f, low := it.field, !it.mods.cased && it.mods.shape != matching
+	t := over(f, low, it.mods.all, it.tests())
+	if it.mods.neq {
+		return func(v *view) bool { return !t(v) }
+	}
+	return t
+}
+
+// tests returns what to ask of a text; exact values in one set where there
+// are many.
+func (it *item) tests() []func(string) bool {
+	var list []func(string) bool
+	set := map[string]struct{}{}
+	for i := range it.values {
+		if m := &it.values[i]; m.exact != "" && !it.mods.all && len(it.values) >= manyValues {
+			set[m.exact] = struct{}{}
+		} else {
+			list = append(list, m.match)
+		}
+	}
+	if len(set) > 0 {
+		list = append(list, func(s string) bool { _, ok := set[s]; return ok })
+	}
+	return list
+}
+
+// over asks the tests of a field's value, or of any of its values.
+func over(f field, low, all bool, list []func(string) bool) test {
+	if fields[f].many {
+		return func(v *view) bool {
+			have := v.getAll(f, low)
+			for _, m := range list {
+				if anyOf(have, m) != all {
+					return !all
+				}
+			}
+			return all
+		}
+	}
+	if len(list) == 1 {
+		m := list[0]
+		return func(v *view) bool { return m(v.get(f, low)) }
+	}
+	return func(v *view) bool {
+		s := v.get(f, low)
+		for _, m := range list {
+			if m(s) != all {
+				return !all
+			}
+		}
+		return all
 	}
 }
 
@@ -199,111 +143,281 @@ func anyOf(have []string, m func(string) bool) bool {
 	return false
 }
 
-// exists is compiled on its own, since it asks whether there is a value.
-func existsTest(f field, want bool) test {
-	if fields[f].many {
-		return func(v *view) bool { return (len(v.getAll(f, false)) > 0) == want }
-	}
-	return func(v *view) bool { return (v.get(f, false) != "") == want }
-}
-
+// existsExpr asks whether there is a value.
 type existsExpr struct {
 	field field
 	want  bool
 }
 
-func (x existsExpr) compile() test       { return existsTest(x.field, x.want) }
-func (x existsExpr) keys() ([]key, bool) { return nil, false }
+func (x existsExpr) compile() test {
+	f, want := x.field, x.want
+	if fields[f].many {
+		return func(v *view) bool { return (len(v.getAll(f, false)) > 0) == want }
+	}
+	return func(v *view) bool { return (v.get(f, false) != "") == want }
+}
+func (x existsExpr) needs() need { return nil }
+func (x existsExpr) cost() int   { return x.field.cost() }
 
-// cidrExpr asks whether the destination lies in one of some networks.
-type cidrExpr struct{ nets []netip.Prefix }
+// cidrExpr asks whether an address lies in one of some networks.
+type cidrExpr struct {
+	field field
+	neq   bool
+	nets  []netip.Prefix
+}
 
 func (x cidrExpr) compile() test {
-	nets := x.nets
-	return func(v *view) bool {
-		a := v.addr()
-		for _, n := range nets {
+	inside := func(a netip.Addr) bool {
+		a = a.Unmap().WithZone("")
+		for _, n := range x.nets {
 			if n.Contains(a) {
 				return true
 			}
 		}
 		return false
 	}
+	if x.field == queryResults {
+		return func(v *view) bool {
+			answers := v.in.Event.Answers
+			for i := range answers {
+				if inside(answers[i].Addr) {
+					return !x.neq
+				}
+			}
+			return x.neq
+		}
+	}
+	source := x.field == sourceIP
+	return func(v *view) bool { return inside(v.end(source).Addr()) != x.neq }
 }
-func (x cidrExpr) keys() ([]key, bool) { return nil, false }
+func (x cidrExpr) needs() need { return nil }
+func (x cidrExpr) cost() int   { return 0 }
 
-// newMatcher makes the matcher of one value.
-func newMatcher(f field, m modifiers, value string) ([]matcher, error) {
-	switch {
-	case m.re:
-		if len(value) > 4096 {
-			return nil, fmt.Errorf("the expression is longer than 4096 bytes")
+// parseNetwork reads a network, or one address.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("not a network such as 10.0.0.0/8")
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// refExpr compares a field with other fields of the same event. An absent
+// field is like nothing.
+type refExpr struct {
+	field field
+	mods  modifiers
+	refs  []field
+}
+
+func (x refExpr) compile() test {
+	low, all := !x.mods.cased, x.mods.all
+	like := func(have, ref string) bool {
+		if ref == "" {
+			return false
 		}
-		flags := ""
-		if m.reFlags != "" {
-			flags = "(?" + m.reFlags + ")"
+		switch x.mods.shape {
+		case containing:
+			return strings.Contains(have, ref)
+		case starting:
+			return strings.HasPrefix(have, ref)
+		case ending:
+			return strings.HasSuffix(have, ref)
 		}
-		re, err := regexp.Compile(flags + value)
-		if err != nil {
-			return nil, fmt.Errorf("not a regular expression of Go (RE2): %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		return have == ref
+	}
+	matches := func(v *view, ref field) bool {
+		for _, have := range v.values(x.field, low) {
+			for _, r := range v.values(ref, low) {
+				if like(have, r) {
+					return true
+				}
+			}
 		}
-		return []matcher{{match: re.MatchString}}, nil
-	case m.compare != "":
+		return false
+	}
+	return func(v *view) bool {
+		for _, ref := range x.refs {
+			if matches(v, ref) != all {
+				return !all != x.mods.neq
+			}
+		}
+		return all != x.mods.neq
+	}
+}
+func (x refExpr) needs() need { return nil }
+func (x refExpr) cost() int   { return x.field.cost() }
+
+// keywordExpr looks for texts in all fields that describe the event.
+type keywordExpr struct {
+	fields []field
+	mods   modifiers
+	values []matcher
+}
+
+func (x keywordExpr) compile() test {
+	low, all := !x.mods.cased && x.mods.shape != matching, x.mods.all
+	found := func(v *view, m func(string) bool) bool {
+		for _, f := range x.fields {
+			if s := v.get(f, low); s != "" && m(s) {
+				return true
+			}
+		}
+		return false
+	}
+	return func(v *view) bool {
+		for i := range x.values {
+			if found(v, x.values[i].match) != all {
+				return !all
+			}
+		}
+		return all
+	}
+}
+
+func (x keywordExpr) cost() int { return 2 }
+
+func (x keywordExpr) needs() need {
+	var all need
+	for i := range x.values {
+		var n need
+		for _, a := range x.values[i].atoms {
+			for _, f := range x.fields {
+				n = append(n, atom{field: f, text: a.text})
+			}
+		}
+		if x.mods.all {
+			all = all.orBetter(n)
+			continue
+		}
+		if len(n) == 0 {
+			return nil
+		}
+		all = append(all, n...)
+	}
+	return all
+}
+
+// newMatcher makes the matcher of one value. keyword: it is looked for in any
+// field, anywhere.
+func newMatcher(f field, m modifiers, value string, keyword bool) (matcher, error) {
+	switch m.shape {
+	case matching:
+		return newRegexp(f, m, value)
+	case lower, lowerEqual, greater, greaterEqual:
+		if !fields[f].numeric {
+			return matcher{}, fmt.Errorf("gt, gte, lt and lte are for numbers, and %s is none", fields[f].name)
+		}
 		want, err := strconv.ParseUint(value, 10, 32)
 		if err != nil {
-			return nil, fmt.Errorf("want a number")
+			return matcher{}, fmt.Errorf("want a number")
 		}
-		return []matcher{{match: comparison(m.compare, want)}}, nil
+		return matcher{match: comparison(m.shape, want)}, nil
 	}
-	if value == "" && (m.contains || m.startswith || m.endswith || m.base64) {
-		return nil, fmt.Errorf("an empty text is in every text")
+	if value == "" && (m.shape != equal || m.encoded || keyword) {
+		return matcher{}, fmt.Errorf("an empty text is in every text")
 	}
-	if fields[f].numeric {
-		if _, err := strconv.ParseUint(value, 10, 32); err != nil {
-			return nil, fmt.Errorf("want a number")
+	if fields[f].address && m.shape == equal && !m.encoded && !keyword {
+		// Addresses of version 6 can be written in many ways.
+		if a, err := netip.ParseAddr(value); err == nil {
+			value = a.Unmap().WithZone("").String()
 		}
 	}
-	values := []string{value}
-	if m.windash {
-		values = windash(value)
+	front, back := m.shape == containing || m.shape == ending || keyword, m.shape == containing || m.shape == starting || keyword
+	if !m.encoded {
+		list := pieces(value)
+		if m.windash {
+			list = withDashes(list)
+		}
+		if !keyword {
+			if err := possible(f, m, list); err != nil {
+				return matcher{}, err
+			}
+		}
+		return newText(f, m, open(list, front, back)), nil
+	}
+	plain, ok := plainText(value)
+	if !ok {
+		return matcher{}, fmt.Errorf("a wildcard cannot be encoded; write \\* or \\? for the sign itself")
+	}
+	texts := m.forms(plain)
+	if len(texts) < 3 && m.base64offset {
+		return matcher{}, fmt.Errorf("too short: in one of the three places nothing of it stays the same")
 	}
 	var list []matcher
-	for _, s := range values {
-		if m.base64 {
-			// Base64 has case of its own; the field is compared in lower case
-			// all the same, unless cased stands too.
-			s = base64.StdEncoding.EncodeToString([]byte(s))
-		}
-		if !m.cased {
-			s = lowerASCII(s)
-		}
-		list = append(list, newText(f, m, s))
+	for _, s := range texts {
+		list = append(list, newText(f, m, open([]piece{{text: s}}, front, back)))
 	}
-	return list, nil
+	return either(list), nil
 }
 
-func lowerASCII(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
+// possible refuses values that no event has.
+func possible(f field, m modifiers, list []piece) error {
+	whole := m.shape == equal && (len(list) == 0 || len(list) == 1 && list[0].wild == 0)
+	switch {
+	case fields[f].numeric && whole && len(list) == 1:
+		if _, err := strconv.ParseUint(list[0].text, 10, 32); err != nil {
+			return fmt.Errorf("want a number")
+		}
+	case fields[f].account:
+		for _, p := range list {
+			if p.wild == 0 && !strings.Contains("root", strings.ToLower(p.text)) && strings.Trim(p.text, "0123456789") != "" {
+				return fmt.Errorf("users other than root are told by number, so the rule would never match")
+			}
 		}
 	}
-	return string(b)
+	return nil
 }
 
-func comparison(op string, want uint64) func(string) bool {
+// newText makes the matcher of a pattern.
+func newText(f field, m modifiers, list []piece) matcher {
+	atoms := atomsOf(f, list)
+	if !m.cased {
+		// Base64 has case of its own; it is compared without case all the
+		// same, unless cased stands too.
+		for i := range list {
+			list[i].text = lowerText(list[i].text)
+		}
+	}
+	out := matcher{match: textTest(list), atoms: atoms}
+	if len(list) == 1 && list[0].wild == 0 {
+		out.exact = list[0].text
+	}
+	return out
+}
+
+// maxRegexp bounds a regular expression in bytes.
+const maxRegexp = 4096
+
+func newRegexp(f field, m modifiers, value string) (matcher, error) {
+	if len(value) > maxRegexp {
+		return matcher{}, fmt.Errorf("the expression is longer than %d bytes", maxRegexp)
+	}
+	if m.reFlags != "" {
+		value = "(?" + m.reFlags + ")" + value
+	}
+	re, err := regexp.Compile(value)
+	if err != nil {
+		return matcher{}, fmt.Errorf("not a regular expression of Go (RE2): %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	return matcher{match: re.MatchString, atoms: regexpAtoms(f, value)}, nil
+}
+
+func comparison(op shape, want uint64) func(string) bool {
 	return func(s string) bool {
 		n, ok := parseNumber(s)
 		if !ok {
 			return false
 		}
 		switch op {
-		case "gt":
+		case greater:
 			return n > want
-		case "gte":
+		case greaterEqual:
 			return n >= want
-		case "lt":
+		case lower:
 			return n < want
 		}
 		return n <= want
@@ -323,163 +437,4 @@ func parseNumber(s string) (uint64, bool) {
 		n = n*10 + uint64(s[i]-'0')
 	}
 	return n, true
-}
-
-// windash returns the value with the dash before each option in the forms
-// that Windows programs take (Sigma appendix "modifiers", windash).
-func windash(value string) []string {
-	list := []string{value}
-	for _, d := range []string{"/", "–", "—", "―"} {
-		var b strings.Builder
-		for i, r := range value {
-			if r == '-' && (i == 0 || value[i-1] == ' ' || value[i-1] == '"') {
-				b.WriteString(d)
-				continue
-			}
-			b.WriteRune(r)
-		}
-		if b.String() != value {
-			list = append(list, b.String())
-		}
-	}
-	return list
-}
-
-// piece of a pattern: a literal, or ? or *.
-type piece struct {
-	text string
-	wild byte // 0, '?' or '*'
-}
-
-// pieces reads the wildcards of a Sigma value: * and ?, where a backslash
-// before them or before a backslash makes them plain.
-func pieces(s string) []piece {
-	var list []piece
-	var b strings.Builder
-	flush := func() {
-		if b.Len() > 0 {
-			list = append(list, piece{text: b.String()})
-			b.Reset()
-		}
-	}
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s) && (s[i+1] == '*' || s[i+1] == '?' || s[i+1] == '\\'):
-			i++
-			b.WriteByte(s[i])
-		case c == '*' || c == '?':
-			flush()
-			if c == '*' && len(list) > 0 && list[len(list)-1].wild == '*' {
-				continue
-			}
-			list = append(list, piece{wild: c})
-		default:
-			b.WriteByte(c)
-		}
-	}
-	flush()
-	return list
-}
-
-// newText makes the matcher of a text with its wildcards.
-func newText(f field, m modifiers, s string) matcher {
-	list := pieces(s)
-	if m.base64 {
-		list = []piece{{text: s}}
-	}
-	open := piece{wild: '*'}
-	if (m.contains || m.endswith) && (len(list) == 0 || list[0] != open) {
-		list = append([]piece{open}, list...)
-	}
-	if (m.contains || m.startswith) && list[len(list)-1] != open {
-		list = append(list, open)
-	}
-	out := matcher{match: textTest(list)}
-	out.key, out.ok = literalKey(f, m, list)
-	return out
-}
-
-// textTest returns the cheapest test for a pattern.
-func textTest(list []piece) func(string) bool {
-	lit := func(i int) (string, bool) { return list[i].text, list[i].wild == 0 }
-	switch len(list) {
-	case 0:
-		return func(s string) bool { return s == "" }
-	case 1:
-		if t, ok := lit(0); ok {
-			return func(s string) bool { return s == t }
-		}
-		if list[0].wild == '*' {
-			return func(string) bool { return true }
-		}
-	case 2:
-		if t, ok := lit(0); ok && list[1].wild == '*' {
-			return func(s string) bool { return strings.HasPrefix(s, t) }
-		}
-		if t, ok := lit(1); ok && list[0].wild == '*' {
-			return func(s string) bool { return strings.HasSuffix(s, t) }
-		}
-	case 3:
-		if t, ok := lit(1); ok && list[0].wild == '*' && list[2].wild == '*' {
-			return func(s string) bool { return strings.Contains(s, t) }
-		}
-	}
-	return func(s string) bool { return matchPieces(list, s) }
-}
-
-// matchPieces matches a whole text, going back to the last star only.
-func matchPieces(list []piece, s string) bool {
-	p, at, star, mark := 0, 0, -1, 0
-	for {
-		switch {
-		case p == len(list):
-			if at == len(s) {
-				return true
-			}
-		case list[p].wild == '*':
-			star, mark = p, at
-			p++
-			continue
-		case list[p].wild == '?':
-			if at < len(s) {
-				p++
-				at++
-				continue
-			}
-		case strings.HasPrefix(s[at:], list[p].text):
-			at += len(list[p].text)
-			p++
-			continue
-		}
-		if star < 0 || mark >= len(s) {
-			return false
-		}
-		mark++
-		p, at = star+1, mark
-	}
-}
-
-// literalKey returns the index key that every text of the pattern has.
-func literalKey(f field, m modifiers, list []piece) (string, bool) {
-	if keyed[f] == nil || m.cased || len(list) == 0 {
-		return "", false
-	}
-	last := list[len(list)-1]
-	if last.wild != 0 {
-		return "", false
-	}
-	exact := len(list) == 1
-	switch f {
-	case image, parentImage, targetImage, targetFilename:
-		if exact || strings.Contains(last.text, "/") {
-			return baseName(last.text), true
-		}
-	case destinationHostname, queryName:
-		if k := lastLabels(last.text); exact || len(k) < len(last.text) {
-			return k, true
-		}
-	default:
-		return last.text, exact
-	}
-	return "", false
 }

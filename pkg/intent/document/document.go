@@ -43,6 +43,7 @@ type Source struct {
 	File  string
 	lines []string
 	errs  Errors
+	wrong int
 	nodes int
 }
 
@@ -58,7 +59,7 @@ type Pair struct {
 func Parse(file string, data []byte) (*Source, []*yaml.Node) {
 	s := &Source{File: file}
 	if len(data) > MaxBytes {
-		s.add(Error{Line: 1, Column: 1, Message: fmt.Sprintf("the file has %d bytes; %d are read at most", len(data), MaxBytes)})
+		s.add(Error{Line: 1, Column: 1, Message: fmt.Sprintf("the file is longer than %d bytes, which are read at most", MaxBytes)})
 		return s, nil
 	}
 	if i := invalidUTF8(data); i >= 0 {
@@ -227,6 +228,7 @@ func cut(s string) string {
 }
 
 func (s *Source) add(e Error) {
+	s.wrong++
 	if len(s.errs) >= maxErrors {
 		if len(s.errs) == maxErrors {
 			s.errs = append(s.errs, Error{File: s.File, Line: e.Line, Column: e.Column, Message: "and more; only the first are told"})
@@ -273,6 +275,10 @@ func (s *Source) Err() error {
 	}
 	return s.errs.sorted()
 }
+
+// Wrong returns how often something was wrong so far, also where [Source.Err]
+// does not tell it.
+func (s *Source) Wrong() int { return s.wrong }
 
 // Failed reports whether anything was wrong so far.
 func (s *Source) Failed() bool { return len(s.errs) > 0 }

@@ -68,3 +68,15 @@ func TestManyErrorsAreCutWithANote(t *testing.T) {
 		t.Fatalf("%d lines:\n%s", n+1, err)
 	}
 }
+
+func TestASlipIsOneEditOrTwoInALongWord(t *testing.T) {
+	keys := []string{"level", "title", "detection", "falsepositives"}
+	for word, want := range map[string]string{
+		"levle": "level", "titel": "title", "Level": "level", "detecton": "detection", "falsepositivs": "falsepositives", "falsepositiv": "falsepositives",
+		"labels": "", "lvl": "", "simulation": "", "tile": "title", "": "",
+	} {
+		if got := Slip(word, keys); got != want {
+			t.Errorf("Slip(%q) = %q, want %q", word, got, want)
+		}
+	}
+}

@@ -91,6 +91,20 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
+// Slip is Nearest where any word is allowed and only a slip is to be found:
+// one edit, or two in words of eight letters or more.
+func Slip(word string, candidates []string) string {
+	near := Nearest(word, candidates)
+	limit := 1
+	if len(word) >= 8 {
+		limit = 2
+	}
+	if near == "" || distance(strings.ToLower(word), near, limit) > limit {
+		return ""
+	}
+	return near
+}
+
 // distance is the optimal string alignment distance, or a number over limit.
 func distance(a, b string, limit int) int {
 	if d := len(a) - len(b); d > limit || -d > limit {
