@@ -30,6 +30,8 @@ const policyFile = ".github/posture.yml"
 
 type runFlags struct {
 	intent, out, job, sensor, key string
+	indicators                    []string
+	indicatorsKey                 string
 	host, quiet, scan             bool
 }
 
@@ -67,6 +69,8 @@ not start, and then the command was not started either.`,
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
 	fl.StringVar(&f.key, "key", "", "sign the evidence with the private key in `FILE` (PEM)")
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
+	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses and packages of known attacks, besides ours: `FILE`, as often as needed")
+	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
 	fl.BoolVar(&f.scan, "scan-output", false, "look for the caller's secrets in what the command prints: its output goes through a pipe, or a terminal of its own")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
 	return cmd
@@ -80,6 +84,10 @@ func run(f runFlags, argv []string) error {
 	}
 	surviveBrokenPipe()
 	in, err := readPolicy(f.intent, f.job, false)
+	if err != nil {
+		return err
+	}
+	own, err := readIndicators(f.indicators, f.indicatorsKey)
 	if err != nil {
 		return err
 	}
@@ -118,7 +126,7 @@ func run(f runFlags, argv []string) error {
 		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 	}
 	opened, err := client.Open(monitor.Opening{
-		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan,
+		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own,
 		PolicyFile: in.file, PolicySHA256: in.sha256,
 	})
 	if err != nil {

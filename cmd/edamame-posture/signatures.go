@@ -26,7 +26,7 @@ func signaturesCommand() *cobra.Command {
 		Example: "  edamame-posture signatures list\n  edamame-posture signatures test my-rule.yml --evidence .posture",
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(signaturesListCommand(), signaturesCheckCommand(), signaturesTestCommand())
+	cmd.AddCommand(signaturesListCommand(), signaturesCheckCommand(), signaturesTestCommand(), importOSVCommand())
 	return cmd
 }
 

@@ -1,4 +1,4 @@
-// Package indicator holds what known attacks left: hosts, addresses, files and
+// Package indicator holds what known attacks left: hosts, addresses and
 // package versions, each with the incident, its source and its date. Rules tell
 // behaviour and outlive an attack; an indicator is right until its attackers
 // move, and is a second, separate kind.
@@ -6,7 +6,6 @@ package indicator
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +29,6 @@ type Entry struct {
 	Severity  string   `json:"severity,omitempty"` // critical, high, medium or low
 	Hosts     []string `json:"hosts,omitempty"`    // and everything below them
 	Addresses []string `json:"addresses,omitempty"`
-	SHA256    []string `json:"sha256,omitempty"`
 	// Packages are package URLs (purl-spec) with a version, or without one where
 	// every version is bad: pkg:npm/axios@1.14.1.
 	Packages []string `json:"packages,omitempty"`
@@ -42,7 +40,6 @@ type Set struct {
 	hosts    map[string]*Entry
 	prefixes []prefix
 	addrs    map[netip.Addr]*Entry
-	files    map[[32]byte]*Entry
 	packages map[string]*Entry // by canonical package URL, with and without version
 }
 
@@ -61,7 +58,7 @@ const (
 
 // New returns an empty Set.
 func New() *Set {
-	return &Set{hosts: map[string]*Entry{}, addrs: map[netip.Addr]*Entry{}, files: map[[32]byte]*Entry{}, packages: map[string]*Entry{}}
+	return &Set{hosts: map[string]*Entry{}, addrs: map[netip.Addr]*Entry{}, packages: map[string]*Entry{}}
 }
 
 // keys are the members of an entry, as a list writes them.
@@ -69,7 +66,7 @@ var keys = map[string]func(e *Entry) any{
 	"incident": func(e *Entry) any { return &e.Incident }, "source": func(e *Entry) any { return &e.Source },
 	"date": func(e *Entry) any { return &e.Date }, "severity": func(e *Entry) any { return &e.Severity },
 	"hosts": func(e *Entry) any { return &e.Hosts }, "addresses": func(e *Entry) any { return &e.Addresses },
-	"sha256": func(e *Entry) any { return &e.SHA256 }, "packages": func(e *Entry) any { return &e.Packages },
+	"packages": func(e *Entry) any { return &e.Packages },
 }
 
 // Add reads a list, in YAML or, for long ones, JSON, and adds it. name is that
@@ -178,7 +175,7 @@ func readEntry(n *yaml.Node, bad func(*yaml.Node, string, ...any) error) (*Entry
 		field, ok := keys[k.Value]
 		switch {
 		case !ok:
-			return nil, bad(k, "%.80q is no key of an entry: incident, source, date, severity, hosts, addresses, sha256, packages", k.Value)
+			return nil, bad(k, "%.80q is no key of an entry: incident, source, date, severity, hosts, addresses, packages (digests of files are not looked for in this version)", k.Value)
 		case seen[k.Value]:
 			return nil, bad(k, "%q stands twice", k.Value)
 		}
@@ -217,8 +214,8 @@ func (e *Entry) check() error {
 		return fmt.Errorf("the entry does not say of which incident it is, in at most %d bytes: incident: NAME", maxText)
 	case !slices.Contains(severities, e.Severity):
 		return fmt.Errorf("severity %.40q: want one of %s", e.Severity, strings.Join(severities, ", "))
-	case len(e.Hosts)+len(e.Addresses)+len(e.SHA256)+len(e.Packages) == 0:
-		return fmt.Errorf("the entry of %.80q has no hosts, addresses, sha256 or packages", e.Incident)
+	case len(e.Hosts)+len(e.Addresses)+len(e.Packages) == 0:
+		return fmt.Errorf("the entry of %.80q has no hosts, addresses or packages", e.Incident)
 	}
 	return nil
 }
@@ -248,15 +245,6 @@ func (s *Set) add(e *Entry) error {
 			return fmt.Errorf("address %.80q: want 203.0.113.7 or 203.0.113.0/24", a)
 		}
 		put(s.addrs, addr.Unmap(), e)
-	}
-	for _, d := range e.SHA256 {
-		var sum [32]byte
-		b, err := hex.DecodeString(d)
-		if err != nil || len(b) != len(sum) {
-			return fmt.Errorf("sha256 %.80q: want 64 hexadecimal digits", d)
-		}
-		copy(sum[:], b)
-		put(s.files, sum, e)
 	}
 	for _, p := range e.Packages {
 		kind, name, version, err := parsePURL(p)
@@ -341,9 +329,6 @@ func (s *Set) Addr(a netip.Addr) *Entry {
 	return nil
 }
 
-// File returns the entry of a file by its SHA-256, or nil.
-func (s *Set) File(sum [32]byte) *Entry { return s.files[sum] }
-
 // Package returns the entry of a package's version, or of the package where all
 // of them are bad; nil where there is none. kind is the type of its package URL.
 func (s *Set) Package(kind, name, version string) *Entry {
@@ -354,6 +339,19 @@ func (s *Set) Package(kind, name, version string) *Entry {
 		return e
 	}
 	return s.packages[packageKey(kind, name, "")]
+}
+
+// Merge adds the entries of another Set.
+func (s *Set) Merge(other *Set) error {
+	if len(s.entries)+len(other.entries) > maxEntries {
+		return fmt.Errorf("more than %d entries", maxEntries)
+	}
+	for _, e := range other.entries {
+		if err := s.add(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Canonical returns all entries in one spelling, as evidence keeps them.

@@ -106,6 +106,7 @@ func (j *Judge) Apply(ev *event.Event) {
 	case event.Connect, event.Send, event.TLS, event.HTTP:
 		j.input.Host = j.hostOf(ev)
 	}
+	j.indicator(ev, n)
 	for _, h := range j.matcher.Apply(&j.input) {
 		j.hit(&h)
 		if j.OnHit != nil {

@@ -47,6 +47,9 @@ type Opening struct {
 	Job     string   `json:"job,omitempty"`
 	// Intent is the canonical form of the resolved intent; empty for none.
 	Intent []byte `json:"intent,omitempty"`
+	// Indicators are those of the caller's own lists, as [indicator.Set.Canonical]
+	// has them; empty for none.
+	Indicators json.RawMessage `json:"indicators,omitempty"`
 	// PolicyFile is where the intent was read, and PolicySHA256 what stood there,
 	// in hexadecimal; both empty for none. A change until the end is told: what
 	// was read at the start counts.

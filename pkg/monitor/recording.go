@@ -20,6 +20,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/credential"
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/judge"
@@ -95,6 +96,15 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	pack, err := signature.Default()
 	if err != nil {
 		return nil, fmt.Errorf("signatures: %w", err)
+	}
+	if len(o.Indicators) > 0 {
+		own, err := indicator.Read(o.Indicators)
+		if err == nil {
+			err = pack.AddIndicators(own)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("indicators as the client read them: %w", err)
+		}
 	}
 	id, spool, err := newSpool()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/policies"
 	"gopkg.in/yaml.v3"
@@ -75,6 +76,10 @@ func Default() (*Pack, error) {
 		return nil, err
 	}
 	p.name, p.version = "default", policies.Version
+	p.indicators = indicator.New()
+	if err := p.indicators.Add("indicators.yml", policies.Indicators()); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/org/edamame-posture/pkg/indicator"
 )
 
 // packVersion is the version of the format of [Pack.Canonical].
@@ -22,6 +24,19 @@ type canonical struct {
 	Lenient      bool                `json:"lenient,omitempty"`
 	Placeholders map[string][]string `json:"placeholders,omitempty"`
 	Files        []file              `json:"files"`
+	// Indicators are as [indicator.Set.Canonical] has them.
+	Indicators json.RawMessage `json:"indicators,omitempty"`
+}
+
+// Indicators returns what known attacks left; nil where the pack has none.
+func (p *Pack) Indicators() *indicator.Set { return p.indicators }
+
+// AddIndicators adds those of a list of one's own.
+func (p *Pack) AddIndicators(s *indicator.Set) error {
+	if p.indicators == nil {
+		p.indicators = indicator.New()
+	}
+	return p.indicators.Merge(s)
 }
 
 // Canonical returns the pack as JSON, with a final newline: the text of every
@@ -31,6 +46,9 @@ func (p *Pack) Canonical() []byte {
 	c := canonical{Version: packVersion, Name: p.name, Pack: p.version, Lenient: p.lenient, Placeholders: p.placeholders, Files: p.files}
 	if c.Files == nil {
 		c.Files = []file{}
+	}
+	if p.indicators != nil && p.indicators.Len() > 0 {
+		c.Indicators = p.indicators.Canonical()
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -65,6 +83,11 @@ func ReadPack(data []byte) (*Pack, error) {
 	p, err := read(c.Name, c.Pack, c.Files, Options{Lenient: c.Lenient, Placeholders: c.Placeholders}).finish()
 	if err != nil {
 		return nil, fmt.Errorf("read signature pack: %w", err)
+	}
+	if len(c.Indicators) > 0 {
+		if p.indicators, err = indicator.Read(c.Indicators); err != nil {
+			return nil, fmt.Errorf("read signature pack: %w", err)
+		}
 	}
 	return p, nil
 }

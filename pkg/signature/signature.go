@@ -23,6 +23,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
+	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
@@ -92,6 +93,8 @@ type Pack struct {
 	correlations  []*correlation
 	byCategory    [categoryCount]index
 	categories    uint32 // that have a rule
+
+	indicators *indicator.Set // nil for none
 
 	lenient      bool
 	placeholders map[string][]string
