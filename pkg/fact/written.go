@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/redact"
 )
 
 // maxWritten bounds the files that are remembered as written: 4 MiB of hashes.
@@ -61,12 +62,28 @@ func hashBytes(h uint64, s []byte) uint64 {
 func pathHash(p string) uint64 { return hashString(fnvOffset, p) }
 
 // mark remembers that the file was written.
-func (w *written) mark(id event.FileID, path string) {
+func (w *written) mark(id event.FileID, path redact.Text) {
 	if id != (event.FileID{}) {
 		w.add(inodeHash(id))
 	}
-	if path != "" {
-		w.add(pathHash(path))
+	if !path.IsZero() {
+		w.add(pathHash(path.String()))
+	}
+}
+
+// again is mark for a path that was looked up before.
+func (w *written) again(p *repeat, id event.FileID) {
+	if !p.marked {
+		w.mark(id, p.name)
+		p.marked, p.id = true, id
+		return
+	}
+	if id != p.id && id != (event.FileID{}) {
+		w.add(inodeHash(id))
+		p.id = id
+	}
+	if len(w.set) >= maxWritten {
+		w.full = true // as if the path were added once more
 	}
 }
 

@@ -97,7 +97,10 @@ func (j *Judge) Apply(ev *event.Event) {
 	}
 	switch ev.Kind {
 	case event.Connect, event.Send, event.TLS, event.HTTP:
-		j.input.Host = j.hostOf(ev)
+		// Once decided, the destination's name is that of its fact.
+		if f == nil || f.Verb != fact.Connect && f.Verb != fact.Resolve {
+			j.input.Host = j.hostOf(ev)
+		}
 	}
 	for _, h := range j.matcher.Apply(&j.input) {
 		j.hit(&h)

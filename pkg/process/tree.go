@@ -88,6 +88,24 @@ func (t *Tree) Get(a event.Actor) *Node {
 	return n
 }
 
+// Barren reports whether no other process in the tree came from the actor's.
+// It may say false of one that has run very many programs.
+func (t *Tree) Barren(a event.Actor) bool {
+	n := t.latest[image{a.PID, a.Start}]
+	for range maxPinned {
+		if n == nil {
+			return true
+		}
+		for c := n.child; c != nil; c = c.sister {
+			if !c.sameProcess(n) {
+				return false
+			}
+		}
+		n = n.before()
+	}
+	return false
+}
+
 // before returns the image that the process ran before n, nil at its first.
 func (n *Node) before() *Node {
 	if n.Parent == nil || !n.Parent.sameProcess(n) {
