@@ -3,13 +3,10 @@ package judge_test
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -82,26 +79,6 @@ func lines(l *facttest.Log) []byte {
 		b = append(l.Events[i].AppendJSON(b), '\n')
 	}
 	return b
-}
-
-// unpacked reads the lines of a log.
-func unpacked(tb testing.TB, name string) []byte {
-	tb.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	d, err := zstd.NewReader(f)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer d.Close()
-	log, err := io.ReadAll(d)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return log
 }
 
 // again gives judged the events of a log over and over until there were n, as
