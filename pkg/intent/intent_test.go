@@ -254,6 +254,7 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [\"a.*.example:443\"]", "a * stands at the end of the first label only"},
 		{"version: 1\negress: [\"300.1.1.1:443\"]", "not an IPv4 address"},
 		{"version: 1\negress: [{to: \"a:1\", http: [GET]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "http"`},
+		{"version: 1\nexec: [{sha256: abc}]", `p.yml:2:9: not supported by this version, and nothing would check it; take it out: "sha256"`},
 		{"version: 1\negress: [{to: \"a:1\", upload: 5MX}]", `p.yml:2:31: not a unit; want B, KB`},
 		{"version: 1\negress: [{to: \"a:1\", upload: -5}]", `not an amount of bytes`},
 		{"version: 1\negress: [{to: \"a:1\", upload: 0}]", `nothing may be sent at all`},
