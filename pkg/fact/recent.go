@@ -15,7 +15,7 @@ type recent struct {
 	slots []repeat
 }
 
-// recentSlots is how many paths are remembered: a MiB without their texts.
+// recentSlots is how many paths are remembered: 1.3 MiB without their texts.
 const recentSlots = 1 << 14
 
 // repeat is a path that came to a fact.
