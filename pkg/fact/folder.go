@@ -40,13 +40,15 @@ type Folder struct {
 	lineages    map[string]*lineage
 	nodes       map[*process.Node]nodeLineage
 	nextLineage uint32
+	doer        *process.Node // of the event before, and what nodes holds of it
+	doing       nodeLineage
 
 	conns   connTable
 	taints  taints
 	asked   []asked
 	written written
 	fan     map[uint64]uint16
-	wide    int // changes when a set of files may have come to be told by its top
+	wide    int32 // changes when a set of files may have come to be told by its top
 	// listening holds ports that something listened on: what arrives there was
 	// not sent by the job.
 	listening map[uint16]bool

@@ -15,19 +15,20 @@ type recent struct {
 	slots []repeat
 }
 
-// recentSlots is how many paths are remembered: 1.3 MiB without their texts.
+// recentSlots is how many paths are remembered: a MiB without their texts.
 const recentSlots = 1 << 14
 
 // repeat is a path that came to a fact.
 type repeat struct {
-	verb   Verb
 	lin    *lineage
 	name   redact.Text
 	fact   *Fact
-	folded bool // into one that stands for its folder
-	wide   int  // Folder.wide then
-	marked bool // the path is among those that were written, as is
 	id     event.FileID
+	wide   int32 // Folder.wide then
+	verb   Verb
+	folded bool    // into one that stands for its folder
+	marked bool    // the path is among those that were written, as is id
+	_      [8]byte // so that one is a line of the processor's cache
 }
 
 // at returns the place where the path is, if anywhere.
@@ -45,7 +46,7 @@ func (r *recent) forget() { clear(r.slots) }
 // a fact that found no room, or gave it, is none, and one of a folder may have
 // to be told by a folder above since. A path that has a fact to itself keeps
 // it.
-func (p *repeat) same(v Verb, l *lineage, name redact.Text, wide int) *Fact {
+func (p *repeat) same(v Verb, l *lineage, name redact.Text, wide int32) *Fact {
 	if p.lin != l || p.verb != v || p.name != name || p.fact.key == "" || p.folded && p.wide != wide {
 		return nil
 	}

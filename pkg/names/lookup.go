@@ -27,7 +27,7 @@ func (t *Table) add(c claim) {
 	for i, n := head, 0; i != 0 && n < maxRepeat; n++ {
 		old := &t.ring[i-1]
 		following := old.older
-		if old.name == c.name && old.how == c.how && old.sock == c.sock && sameProcess(old.asker, c.asker) {
+		if sameProcess(old.asker, c.asker) && old.how == c.how && old.sock == c.sock && old.name == c.name {
 			t.unlink(i)
 			break
 		}

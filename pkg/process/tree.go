@@ -30,6 +30,7 @@ type Tree struct {
 	ended  struct{ head, tail *Node }
 	n      int
 	left   uint64
+	recent *Node // that Get returned: most events are of who did the one before
 }
 
 // NewTree returns an empty tree of at most limit images, at least 16.
@@ -78,6 +79,9 @@ func (t *Tree) Apply(ev *event.Event) *Node {
 
 // Get returns the image, or nil where the tree does not hold it.
 func (t *Tree) Get(a event.Actor) *Node {
+	if t.recent != nil && t.recent.Actor == a && t.recent.flags&inTree != 0 {
+		return t.recent
+	}
 	n := t.latest[image{a.PID, a.Start}]
 	for n != nil && n.Actor.Image > a.Image {
 		n = n.before()
@@ -85,6 +89,7 @@ func (t *Tree) Get(a event.Actor) *Node {
 	if n == nil || n.Actor.Image != a.Image {
 		return nil
 	}
+	t.recent = n
 	return n
 }
 
