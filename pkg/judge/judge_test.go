@@ -98,6 +98,13 @@ var scenes = []struct {
 		}, judge.Fail, 40, []judge.Reason{judge.Undeclared},
 	},
 	{
+		"one undeclared destination on this machine", policy,
+		func(l *facttest.Log) {
+			l.Send(l.Run(l.Root, "/usr/bin/curl", "curl", "127.0.0.1:3128"), "127.0.0.1:3128", 120)
+			l.End(0)
+		}, judge.Fail, 40, []judge.Reason{judge.Undeclared},
+	},
+	{
 		"a denied host", policy,
 		func(l *facttest.Log) {
 			l.Resolve(l.Root, "a.ngrok.app", "203.0.113.9")

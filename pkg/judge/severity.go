@@ -22,8 +22,7 @@ var severities = []rule{
 	{fact.Credential, nil, High, "credential read"},
 	{fact.Power, nil, High, "power over the machine"},
 
-	{fact.Connect, stays, Medium, "traffic on this machine"},
-	{fact.Connect, nil, High, "egress to a host"},
+	{fact.Connect, nil, High, "egress to a host, this machine too: what listens there may pass it on"},
 	{fact.Resolve, nil, Medium, "DNS to another resolver"},
 
 	{fact.Listen, stays, Low, "listens on loopback"},
