@@ -30,6 +30,7 @@ evasion: ## every way of doing it unseen that we know of, for real
 
 race: ## what runs at the same time, under the race detector
 	$(GO) test -race ./pkg/monitor/... ./pkg/evidence/... ./pkg/sensor/...
+	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
 
 lint: ## formatting, vet, staticcheck, and the BPF objects as the pinned clang makes them
 	@test -z "$$(gofmt -l cmd pkg policies test)" || { echo "gofmt: run gofmt -w on:"; gofmt -l cmd pkg policies test; exit 1; }

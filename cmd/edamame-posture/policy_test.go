@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,6 +140,43 @@ func TestCheckTellsMistakesAndWhatCouldBeTighter(t *testing.T) {
 	if code, out = command(t, "intent", "check", "--evidence", t.TempDir(), good); code != exitUsage || !strings.Contains(out, "want the folder that run --out wrote") {
 		t.Errorf("%d %s", code, out)
 	}
+}
+
+// A file that is far too long for a policy is refused before more of it is read
+// than a policy can have, wherever a policy is read.
+func TestAPolicyOf100MegabytesIsRefusedUnread(t *testing.T) {
+	huge := file(t, "huge.yml", policyText)
+	if err := os.Truncate(huge, 100<<20); err != nil {
+		t.Fatal(err)
+	}
+	log := results(t, "a-job-that-does-what-it-said", policyText)
+	good := file(t, "good.yml", policyText)
+	for _, args := range [][]string{
+		{"intent", "check", huge}, {"intent", "diff", good, huge}, {"intent", "diff", huge, good}, {"intent", "test", huge},
+		{"intent", "import", huge}, {"intent", "derive", huge}, {"replay", "--intent", huge, log}, {"run", "--intent", huge, "--", "true"},
+	} {
+		before := charsRead(t)
+		code, out := command(t, args...)
+		if read := charsRead(t) - before; read > 4<<20 {
+			t.Errorf("%v read %d bytes", args, read)
+		}
+		if code == 0 || !strings.Contains(out, "huge.yml is longer than 1048576 bytes") {
+			t.Errorf("%v: exit code %d, %s", args, code, out)
+		}
+	}
+}
+
+// charsRead is what this process has read so far, in bytes (proc(5), rchar).
+func charsRead(t *testing.T) (n int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(string(b), "rchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestARunIsHeldAgainstTheJobThatIsNamed(t *testing.T) {

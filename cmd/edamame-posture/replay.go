@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ Exit code: 0 the same, 1 different (the first difference is named), 2 unreadable
 			}
 			if bytes.Equal(got, want) {
 				if !asJSON {
-					fmt.Fprintf(w, "the same verdict, byte for byte: %s (%s, %d events)\n", j.Verdict().Verdict, judge.Version, e.Manifest().Tree.Size)
+					fmt.Fprintf(w, "the same verdict, byte for byte: %s (%s, %d events)\n", j.Verdict().Verdict, cmp.Or(e.Manifest().Judge, judge.Version), e.Manifest().Tree.Size)
 				}
 				return nil
 			}

@@ -56,10 +56,17 @@ func (e *Evidence) has(name string) bool {
 	return e.manifest.File(path) != nil
 }
 
-// Replay judges the log of the folder with in: the same code that judged it
-// live, so the same inputs give the same bytes.
+// Replay judges the log of the folder with in and the version of the judge that
+// its manifest names: the same code that judged it live, so the same inputs give
+// the same bytes.
 func (e *Evidence) Replay(in Inputs) (*judge.Judge, error) {
 	j := judge.New(in.Intent, in.Signatures)
+	if e.manifest.Judge != "" {
+		var err error
+		if j, err = judge.NewVersion(e.manifest.Judge, in.Intent, in.Signatures); err != nil {
+			return nil, fmt.Errorf("replay: %w", err)
+		}
+	}
 	if err := e.Each(func(_ []byte, ev *event.Event) error {
 		j.Apply(ev)
 		return nil

@@ -86,15 +86,15 @@ type Fact struct {
 	Class redact.Text // Credential: the class; Chain and Power: which one
 	Taint redact.Text // Chain: the class of the credential that was read before
 
-	Via                  event.Via
-	First, Last          int64
-	Count                uint64
+	Via         event.Via
+	key         string // under which the folder knows it; empty where it does not
+	First, Last int64
+	Count       uint64
+
 	Sent, Received       uint64
 	Leaf                 uint64 // Seq of the first event
 	Job, Step, Action    redact.Text
 	Agent, ContainerName redact.Text
-
-	key string // under which the folder knows it
 }
 
 // Loopback reports whether a Connect, Resolve or Listen fact stays on this

@@ -40,12 +40,15 @@ type Folder struct {
 	lineages    map[string]*lineage
 	nodes       map[*process.Node]nodeLineage
 	nextLineage uint32
+	doer        *process.Node // of the event before, and what nodes holds of it
+	doing       nodeLineage
 
 	conns   connTable
 	taints  taints
 	asked   []asked
 	written written
 	fan     map[uint64]uint16
+	wide    int32 // changes when a set of files may have come to be told by its top
 	// listening holds ports that something listened on: what arrives there was
 	// not sent by the job.
 	listening map[uint16]bool
@@ -57,6 +60,7 @@ type Folder struct {
 
 	path      path
 	key, lkey []byte
+	recent    recent
 }
 
 // NewFolder returns a folder without facts. limit is how many facts it keeps
@@ -75,7 +79,10 @@ func NewFolder(tree *process.Tree, table *names.Table, ws Folders, limit int) *F
 
 // SetFolders says where the job works. Facts that were made before keep
 // their form, so it is called before the first event of a process.
-func (f *Folder) SetFolders(ws Folders) { f.ws = ws }
+func (f *Folder) SetFolders(ws Folders) {
+	f.ws = ws
+	f.recent.forget()
+}
 
 // Folders returns where the job works.
 func (f *Folder) Folders() Folders { return f.ws }
@@ -126,20 +133,16 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 		return f.exec(ev, n)
 	case event.Open:
 		return f.open(ev, n)
-	case event.Rename:
-		f.written.mark(ev.File, ev.NewPath.String(), n)
-		return f.file(Write, ev, n, ev.NewPath)
-	case event.Link:
-		f.written.mark(ev.File, ev.NewPath.String(), n)
-		return f.file(Write, ev, n, ev.NewPath)
+	case event.Rename, event.Link:
+		return f.file(Write, ev, n, ev.NewPath, true)
 	case event.Chmod:
-		fact := f.file(Write, ev, n, ev.Path)
+		fact := f.file(Write, ev, n, ev.Path, false)
 		if ev.Mode&04000 != 0 {
 			return f.power(ev, n)
 		}
 		return fact
 	case event.Unlink:
-		return f.file(Delete, ev, n, ev.Path)
+		return f.file(Delete, ev, n, ev.Path, false)
 	case event.MemAccess:
 		if !ev.Class.IsZero() {
 			return f.credential(ev, n)
@@ -272,6 +275,7 @@ func (f *Folder) makeRoom(b *bucket) bool {
 	for _, fact := range b.list {
 		if out < (f.limit+1)/2 && fact.Verb != Connect && f.Explained(fact) {
 			delete(f.facts, fact.key)
+			fact.key = ""
 			out++
 			continue
 		}
@@ -354,8 +358,7 @@ func (f *Folder) open(ev *event.Event, n *process.Node) *Fact {
 	}
 	var fact *Fact
 	if ev.Access&(event.Write|event.Create|event.Truncate|event.Append) != 0 {
-		f.written.mark(ev.File, ev.Path.String(), n)
-		fact = f.file(Write, ev, n, ev.Path)
+		fact = f.file(Write, ev, n, ev.Path, true)
 	}
 	if ev.Access&event.Read != 0 && !ev.Class.IsZero() {
 		return f.credential(ev, n)
@@ -379,16 +382,40 @@ func (f *Folder) fans(set uint64, limit uint16) bool {
 	return n >= limit || !ok && len(f.fan) >= maxFan
 }
 
-func (f *Folder) file(v Verb, ev *event.Event, n *process.Node, name redact.Text) *Fact {
+// file makes the fact of a file that was changed; content says that what it
+// holds is new.
+func (f *Folder) file(v Verb, ev *event.Event, n *process.Node, name redact.Text, content bool) *Fact {
 	if noFile(name.String(), ev.Actor.PID) {
+		if content {
+			f.written.mark(ev.File, name, n)
+		}
 		return nil
 	}
 	l := f.lineageOf(n, ev.Via)
+	was := f.recent.at(v, l, name)
+	if fact := was.same(v, l, name, f.wide); fact != nil {
+		if content {
+			f.written.again(was, ev.File, n)
+		}
+		fact.seen(ev.Time, times(ev))
+		return fact
+	}
+	if content {
+		f.written.mark(ev.File, name, n)
+	}
+	fact, folded := f.fileFact(v, ev, n, l, name)
+	*was = repeat{verb: v, lin: l, name: name, fact: fact, folded: folded, wide: f.wide, marked: content, id: ev.File}
+	return fact
+}
+
+// fileFact makes the fact of a path or adds to the one that is there, and
+// reports whether it stands for more files than what the path folds to.
+func (f *Folder) fileFact(v Verb, ev *event.Event, n *process.Node, l *lineage, name redact.Text) (fact *Fact, folded bool) {
 	f.path.fold(name, &f.ws, l.doer(), false)
 	f.begin(v, l)
 	f.key = f.path.appendTo(f.key)
 	if fact := f.grow(ev); fact != nil {
-		return fact
+		return fact, false
 	}
 	var dirSet, topSet uint64
 	var object redact.Text
@@ -408,12 +435,13 @@ func (f *Folder) file(v Verb, ev *event.Event, n *process.Node, name redact.Text
 		if cut > 0 {
 			f.key = append(f.key[:cut], rest.String()...)
 			if fact := f.grow(ev); fact != nil {
-				return fact
+				return fact, true
 			}
 			object = redact.Concat(f.path.text().Slice(0, cut-keyHead), rest)
 		}
 	}
-	if object.IsZero() {
+	folded = !object.IsZero()
+	if !folded {
 		object = f.path.text()
 		if dirSet != 0 {
 			f.count(dirSet)
@@ -422,14 +450,19 @@ func (f *Folder) file(v Verb, ev *event.Event, n *process.Node, name redact.Text
 	if topSet != 0 {
 		f.count(topSet)
 	}
-	fact := made(v, ev, n, l)
+	fact = made(v, ev, n, l)
 	fact.Object, fact.Path, fact.Place = object, object, f.path.place
-	return f.keep(fact)
+	return f.keep(fact), folded
 }
 
 func (f *Folder) count(set uint64) {
-	if n, ok := f.fan[set]; ok || len(f.fan) < maxFan {
-		f.fan[set] = n + 1
+	n, ok := f.fan[set]
+	if ok || len(f.fan) < maxFan {
+		n++
+		f.fan[set] = n
+	}
+	if n == fanTop || len(f.fan) == maxFan {
+		f.wide++
 	}
 }
 

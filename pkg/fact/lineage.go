@@ -47,14 +47,18 @@ type nodeLineage struct {
 }
 
 func (f *Folder) lineageOf(n *process.Node, via event.Via) *lineage {
-	if e, ok := f.nodes[n]; ok && e.known == n.Known && e.via == via {
+	if n != f.doer {
+		f.doer, f.doing = n, f.nodes[n]
+	}
+	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via {
 		return e.lin
 	}
 	l := f.makeLineage(n, via)
 	if len(f.nodes) >= maxNodes {
 		clear(f.nodes)
 	}
-	f.nodes[n] = nodeLineage{l, n.Known, via}
+	f.doing = nodeLineage{l, n.Known, via}
+	f.nodes[n] = f.doing
 	return l
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
 )
 
 // maxWritten bounds the files that are remembered as written: 4 MiB of hashes.
@@ -61,15 +62,34 @@ func hashBytes(h uint64, s []byte) uint64 {
 func pathHash(p string) uint64 { return hashString(fnvOffset, p) }
 
 // mark remembers that n wrote the file.
-func (w *written) mark(id event.FileID, path string, n *process.Node) {
-	managed := n != nil && packageManagers[n.Program().String()]
+func (w *written) mark(id event.FileID, path redact.Text, n *process.Node) {
+	m := managed(n)
 	if id != (event.FileID{}) {
-		w.add(inodeHash(id), managed)
+		w.add(inodeHash(id), m)
 	}
-	if path != "" {
-		w.add(pathHash(path), managed)
+	if !path.IsZero() {
+		w.add(pathHash(path.String()), m)
 	}
 }
+
+// again is mark for a path that was looked up before, for the same lineage.
+func (w *written) again(p *repeat, id event.FileID, n *process.Node) {
+	if !p.marked {
+		w.mark(id, p.name, n)
+		p.marked, p.id = true, id
+		return
+	}
+	if id != p.id && id != (event.FileID{}) {
+		w.add(inodeHash(id), managed(n))
+		p.id = id
+	}
+	if len(w.set) >= maxWritten {
+		w.full = true // as if the path were added once more
+	}
+}
+
+// managed reports whether a package manager itself is at work.
+func managed(n *process.Node) bool { return n != nil && packageManagers[n.Program().String()] }
 
 // packageManagers are the programs that write the programs of packages. A
 // script of a package is a program of its own.

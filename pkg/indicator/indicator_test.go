@@ -138,7 +138,7 @@ func TestOSVRecordsBecomeEntries(t *testing.T) {
 func TestLookingUpAllocatesNothing(t *testing.T) {
 	s := read(t, list)
 	addr := netip.MustParseAddr("192.0.2.1")
-	if n := testing.AllocsPerRun(100, func() { s.Host("a.b.c.example"); s.Addr(addr); }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { s.Host("a.b.c.example"); s.Addr(addr) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

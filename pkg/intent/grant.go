@@ -9,7 +9,7 @@ import (
 	"github.com/org/edamame-posture/pkg/fact"
 )
 
-// maxGrants bounds a resolved intent: each fact is held against each.
+// maxGrants bounds a resolved intent: a fact may have to be held against each.
 const maxGrants = 10_000
 
 // maxAncestors bounds how far up a lineage a program is looked for.
@@ -161,8 +161,10 @@ func (r *Resolved) add(e entry) error {
 		return fmt.Errorf("%s:%d:%d: %w", e.File, e.Line, e.Column, err)
 	}
 	if e.Deny {
+		r.foundNo.add(&g, len(r.denies))
 		r.denies = append(r.denies, g)
 	} else {
+		r.found[g.Verb].add(&g, len(r.grants[g.Verb]))
 		r.grants[g.Verb] = append(r.grants[g.Verb], g)
 		r.budgets = r.budgets || g.Upload > 0
 	}

@@ -159,6 +159,8 @@ type Resolved struct {
 	limited [fact.Chain + 1]bool
 	grants  [fact.Chain + 1][]grant
 	denies  []grant
+	found   [fact.Chain + 1]index // into grants
+	foundNo index                 // into denies
 	count   int
 	budgets bool // a grant has one
 
@@ -208,7 +210,7 @@ func (r *Resolved) Explain(f *fact.Fact) *Grant {
 	if int(v) >= len(r.grants) {
 		return nil
 	}
-	return best(r.grants[v], f)
+	return best(r.grants[v], &r.found[v], f)
 }
 
 // Denied returns the deny that a fact runs into, or nil.
@@ -216,7 +218,7 @@ func (r *Resolved) Denied(f *fact.Fact) *Grant {
 	if f.Verb != fact.Connect && f.Verb != fact.Resolve {
 		return nil
 	}
-	return best(r.denies, f)
+	return best(r.denies, &r.foundNo, f)
 }
 
 // Budgets reports whether any grant has a budget of bytes.
@@ -230,7 +232,8 @@ func (r *Resolved) Budgeted(list []*Grant, f *fact.Fact) []*Grant {
 		return list
 	}
 	before := len(list)
-	for i := range r.grants[fact.Connect] {
+	var at [64]int32
+	for _, i := range r.found[fact.Connect].find(at[:0], f) {
 		g := &r.grants[fact.Connect][i]
 		if !g.covers(f) {
 			continue
@@ -243,9 +246,10 @@ func (r *Resolved) Budgeted(list []*Grant, f *fact.Fact) []*Grant {
 	return list
 }
 
-func best(list []grant, f *fact.Fact) *Grant {
+func best(list []grant, x *index, f *fact.Fact) *Grant {
 	var found *Grant
-	for i := range list {
+	var at [64]int32
+	for _, i := range x.find(at[:0], f) {
 		g := &list[i]
 		if (found == nil || g.Specificity > found.Specificity) && g.covers(f) {
 			found = &g.Grant

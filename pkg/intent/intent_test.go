@@ -254,6 +254,7 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [\"a.*.example:443\"]", "a * stands at the end of the first label only"},
 		{"version: 1\negress: [\"300.1.1.1:443\"]", "not an IPv4 address"},
 		{"version: 1\negress: [{to: \"a:1\", http: [GET]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "http"`},
+		{"version: 1\nexec: [{sha256: abc}]", `p.yml:2:9: not supported by this version, and nothing would check it; take it out: "sha256"`},
 		{"version: 1\negress: [{to: \"a:1\", upload: 5MX}]", `p.yml:2:31: not a unit; want B, KB`},
 		{"version: 1\negress: [{to: \"a:1\", upload: -5}]", `not an amount of bytes`},
 		{"version: 1\negress: [{to: \"a:1\", upload: 0}]", `nothing may be sent at all`},
@@ -292,10 +293,30 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"- a", "want a mapping (key: value), have a list"},
 		{"", "the file is empty"},
 		{"a: &a [*a]\nversion: 1", "nested deeper"},
-		{"version: 1\n\tegress: []", "p.yml:2"},
+		{"version: 1\n\tegress: []", "a tab does not indent: use spaces"},
+		{"version: 1\nuse:\n\t- node", "p.yml:3:2: not YAML: "},
+		{"  \n# nothing but a comment\n", "the file is empty"},
+		{"version: 1\negress:", "want a list ([a, b] or lines that begin with -), have nothing"},
+		{"version: 1\nexec:\n", "have nothing"},
+		{"version: 1\njobs:", "have nothing"},
+		{"version: 1\ndeny:", "have nothing"},
+		{"version: 1\negress: [\"a:1\"]\negress: [\"b:1\"]", `p.yml:3:1: the key stands already in line 2: "egress"`},
+		{"version: 1\negress: [{to: \"a:1\", to: \"b:1\"}]", `p.yml:2:22: the key stands already in line 2: "to"`},
+		{"version: 1\njobs: {a: {}, a: {}}", `the key stands already in line 2: "a"`},
+		{"version: 1\n<<: {egress: [\"*:*\"]}", "merge keys are not read"},
+		{"version: 1\nuse: &a [*a]", "nested deeper"},
+		{"version: 1\nuse: [[node]]", "want a text, have a list"},
+		{"version: 1\nwrite: [\"a//b\"]", "write the path plain"},
+		{"version: 1\nwrite: [\"a**b\"]", "p.yml:2:11: ** stands alone between slashes"},
+		{"version: 1\nexec: [\"/opt/**x/y\"]", "** stands alone between slashes"},
+		{"version: 1\nwrite: [\"**/a/**/b/**/c/**/d/**\"]", "more than four ** in one pattern"},
+		{"version: 1\nwrite: [\"a\\0b\"]", "a path has no NUL byte"},
 		{"\xff", "not UTF-8"},
 	} {
-		_, err := Parse("p.yml", []byte(tt.policy))
+		p, err := Parse("p.yml", []byte(tt.policy))
+		if p != nil {
+			t.Errorf("%q gives a policy", tt.policy)
+		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q:\n got %v\nwant %s", tt.policy, err, tt.want)
 			continue
@@ -318,6 +339,15 @@ func TestEverythingThatIsWrongIsToldAtOnceInTheOrderOfLines(t *testing.T) {
 		if list[i].Line < list[i-1].Line {
 			t.Fatalf("out of order:\n%v", err)
 		}
+	}
+}
+
+// A preset names hosts and classes, never another preset: there is no circle to
+// go around in.
+func TestAPresetUsesNoPreset(t *testing.T) {
+	_, err := readPreset("x", []byte("name: x\ndescription: d\nsource: s\nuse: [x]\n"))
+	if err == nil || !strings.Contains(err.Error(), `unknown key: "use"`) {
+		t.Errorf("err = %v", err)
 	}
 }
 

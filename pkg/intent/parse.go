@@ -25,8 +25,9 @@ var (
 	// laterKeys are keys of the language that this version does not enforce. To
 	// take and ignore one would promise what nobody checks.
 	laterKeys = []string{"agents"}
-	// laterGrant are such keys of one egress entry.
-	laterGrant = []string{"http", "key"}
+	// laterGrant are such keys of one entry, by its verb. Of a program's digest no
+	// event tells.
+	laterGrant = map[string][]string{"connect": {"http", "key"}, "exec": {"sha256"}}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -219,7 +220,7 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 				p.refuse(k.Value, err)
 				return
 			}
-		case verb == "connect" && contains(laterGrant, k.Key):
+		case contains(laterGrant[verb], k.Key):
 			p.Fail(k.At, "not supported by this version, and nothing would check it; take it out")
 			return
 		default:

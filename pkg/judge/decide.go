@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/org/edamame-posture/pkg/fact"
@@ -60,9 +61,9 @@ func (j *Judge) weigh() (*Verdict, []item) {
 		}
 		worst = max(worst, order[g.severity])
 		v.Facts.Undeclared++
-		word, cost, list := "undeclared", points[order[g.severity]], &v.Undeclared
+		word, cost, list := "undeclared", j.weights.points[order[g.severity]], &v.Undeclared
 		if g.status == forbidden {
-			word, cost, list = "forbidden", deniedPoints[min(order[g.severity], len(deniedPoints)-1)], &v.Forbidden
+			word, cost, list = "forbidden", j.weights.denied[order[g.severity]], &v.Forbidden
 		}
 		verb := f.Verb.String()
 		if g.status == overBudget {
@@ -100,10 +101,10 @@ func (j *Judge) weigh() (*Verdict, []item) {
 		if l.Count == 0 {
 			continue
 		}
-		s := severityOf(&fact.Fact{Verb: l.Verb, Fresh: l.Fresh, Place: placeOf(l)}, j.in.Limits(l.Verb))
+		s := j.weights.severityOf(&fact.Fact{Verb: l.Verb, Fresh: l.Fresh, Place: placeOf(l)}, j.in.Limits(l.Verb))
 		worst = max(worst, order[s])
 		items = append(items, item{
-			severity: s, points: points[order[s]],
+			severity: s, points: j.weights.points[order[s]],
 			what:  fmt.Sprintf("%d more undeclared %s, too many to keep", l.Count, l.Verb),
 			group: fmt.Sprintf("left\x00%s\x00%t%t%t", l.Verb, l.Outside, l.Fresh, l.Local),
 		})
@@ -111,13 +112,13 @@ func (j *Judge) weigh() (*Verdict, []item) {
 	for i := range v.Findings {
 		if f := v.Findings[i]; f.Severity == Critical && f.Suppressed == nil {
 			items = append(items, item{
-				severity: Critical, points: points[order[Critical]],
+				severity: Critical, points: j.weights.points[order[Critical]],
 				what: withDoer("finding "+f.Rule+" "+f.Object, f.Actor.Exe), group: "finding\x00" + f.ID,
 				finding: &f,
 			})
 		}
 	}
-	v.Ledger, v.Score = ledger(items)
+	v.Ledger, v.Score = j.weights.ledger(items)
 	v.Tightness = Tightness{
 		Egress: tight[tightEgress].mean(), Exec: tight[tightExec].mean(),
 		Write: tight[tightWrite].mean(), Credentials: tight[tightCredentials].mean(),
@@ -314,7 +315,7 @@ func (j *Judge) fact(f *fact.Fact, g judgement) Fact {
 func (j *Judge) inputs() Inputs {
 	sum := sha256.Sum256(j.in.Canonical())
 	in := Inputs{
-		Judge:      Input{Name: "judge", Version: Version[len("judge/"):]},
+		Judge:      Input{Name: "judge", Version: strings.TrimPrefix(j.weights.version, "judge/")},
 		Intent:     Input{Name: "none"},
 		Signatures: Input{Name: "none"},
 	}

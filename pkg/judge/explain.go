@@ -36,15 +36,15 @@ type Cause struct {
 func (j *Judge) Explain() (v *Verdict, causes []Cause, more int) {
 	v, items := j.weigh() // sorted as the ledger has them
 	total := 0
-	sums := make([]int, len(caps))
+	sums := make([]int, len(bySeverity))
 	groups := groupsOf(items)
 	for _, g := range groups {
 		sums[order[g[0].severity]] += g[0].points
 	}
 	for o, s := range sums {
-		total += charged(o, s)
+		total += j.weights.charged(o, s)
 	}
-	spent := make([]int, len(caps))
+	spent := make([]int, len(bySeverity))
 	for _, g := range groups {
 		it := &g[0]
 		o := order[it.severity]
@@ -52,11 +52,11 @@ func (j *Judge) Explain() (v *Verdict, causes []Cause, more int) {
 			more++
 			continue
 		}
-		points := charged(o, spent[o]+it.points) - charged(o, spent[o])
+		points := j.weights.charged(o, spent[o]+it.points) - j.weights.charged(o, spent[o])
 		spent[o] += it.points
 		c := Cause{
 			Entry:   Entry{Points: points, Severity: it.severity, What: it.what, Capped: points < it.points},
-			Without: score(total - charged(o, sums[o]) + charged(o, sums[o]-it.points)),
+			Without: score(total - j.weights.charged(o, sums[o]) + j.weights.charged(o, sums[o]-it.points)),
 		}
 		j.cause(&c, g)
 		causes = append(causes, c)
@@ -65,11 +65,11 @@ func (j *Judge) Explain() (v *Verdict, causes []Cause, more int) {
 }
 
 // charged is what items of a severity cost together.
-func charged(o, sum int) int {
-	if caps[o] == 0 {
+func (w *weights) charged(o, sum int) int {
+	if w.caps[o] == 0 {
 		return sum
 	}
-	return min(sum, caps[o])
+	return min(sum, w.caps[o])
 }
 
 // groupsOf cuts sorted items into those that are one entry of the ledger, the

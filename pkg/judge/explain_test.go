@@ -15,24 +15,24 @@ func TestTheScoreWithoutACauseIsThatOfTheLedgerWithoutIt(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 500 {
 		items := random(r, 1+r.IntN(60))
-		_, s := ledger(items)
-		sums := make([]int, len(caps))
+		_, s := current.ledger(items)
+		sums := make([]int, len(current.caps))
 		groups := groupsOf(items)
 		total := 0
 		for _, g := range groups {
 			sums[order[g[0].severity]] += g[0].points
 		}
 		for o, n := range sums {
-			total += charged(o, n)
+			total += current.charged(o, n)
 		}
 		if score(total) != s {
 			t.Fatalf("the sum scores %d, the ledger %d", score(total), s)
 		}
 		for _, g := range groups {
 			rest := slices.DeleteFunc(slices.Clone(items), func(i item) bool { return i.group == g[0].group })
-			_, want := ledger(rest)
+			_, want := current.ledger(rest)
 			o := order[g[0].severity]
-			if got := score(total - charged(o, sums[o]) + charged(o, sums[o]-g[0].points)); got != want {
+			if got := score(total - current.charged(o, sums[o]) + current.charged(o, sums[o]-g[0].points)); got != want {
 				t.Fatalf("without %q the score is told as %d, and is %d", g[0].group, got, want)
 			}
 		}

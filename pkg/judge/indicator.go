@@ -5,22 +5,27 @@ import (
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/process"
 )
 
 // indicator finds in an event what known attacks left.
-func (j *Judge) indicator(ev *event.Event, n *process.Node) {
+func (j *Judge) indicator(ev *event.Event, n *process.Node, f *fact.Fact) {
 	set := j.pack.Indicators()
 	if set == nil {
 		return
 	}
 	switch ev.Kind {
 	case event.Connect, event.Send:
+		host := j.input.Host
+		if f != nil && !f.Host.IsZero() {
+			host = f.Host.String()
+		}
 		if e := set.Addr(ev.Dst.Addr()); e != nil {
 			j.indicated(e, ev.Dst.Addr().String(), ev, n)
-		} else if e := set.Host(j.input.Host); e != nil {
-			j.indicated(e, j.input.Host, ev, n)
+		} else if e := set.Host(host); e != nil {
+			j.indicated(e, host, ev, n)
 		}
 	case event.DNS, event.TLS, event.HTTP:
 		if host := strings.ToLower(ev.Name.String()); host != "" {

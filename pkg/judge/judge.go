@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -30,8 +31,9 @@ type Judge struct {
 	// into a finding then. Both are valid until it returns.
 	OnHit func(ev *event.Event, h *signature.Hit)
 
-	in   *intent.Resolved
-	pack *signature.Pack
+	in      *intent.Resolved
+	pack    *signature.Pack
+	weights *weights
 
 	tree    *process.Tree
 	names   *names.Table
@@ -53,7 +55,7 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 	if in == nil {
 		in = intent.None()
 	}
-	j := &Judge{in: in, pack: pack, tree: process.NewTree(maxImages), names: names.New(maxNames), hosts: make(map[netip.Addr]struct{}), known: make(map[netip.Addr]bool)}
+	j := &Judge{in: in, pack: pack, weights: versions[len(versions)-1], tree: process.NewTree(maxImages), names: names.New(maxNames), hosts: make(map[netip.Addr]struct{}), known: make(map[netip.Addr]bool)}
 	j.names.SetTree(j.tree)
 	// One resolver is named from the start, so that an answer of one that is
 	// not the machine's own is never believed.
@@ -68,6 +70,20 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 	}
 	j.hits.init()
 	return j
+}
+
+// NewVersion is [New] with the tables of the version that evidence was judged
+// by, such as "judge/1". It fails for one that this program does not have, as
+// a later one: the verdict cannot be computed again, which says nothing of it.
+func NewVersion(version string, in *intent.Resolved, pack *signature.Pack) (*Judge, error) {
+	for _, w := range versions {
+		if w.version == version {
+			j := New(in, pack)
+			j.weights = w
+			return j, nil
+		}
+	}
+	return nil, fmt.Errorf("the verdict is by %q, which this program does not have, so it cannot be computed again; use the program that made it, or a newer one than %s", version, Version)
 }
 
 // Apply takes the next event of the log. It keeps no reference to ev.
@@ -104,9 +120,12 @@ func (j *Judge) Apply(ev *event.Event) {
 	}
 	switch ev.Kind {
 	case event.Connect, event.Send, event.TLS, event.HTTP:
-		j.input.Host = j.hostOf(ev)
+		// Once decided, the destination's name is that of its fact.
+		if f == nil || f.Verb != fact.Connect && f.Verb != fact.Resolve {
+			j.input.Host = j.hostOf(ev)
+		}
 	}
-	j.indicator(ev, n)
+	j.indicator(ev, n, f)
 	for _, h := range j.matcher.Apply(&j.input) {
 		j.hit(&h)
 		if j.OnHit != nil {
@@ -207,7 +226,7 @@ func (j *Judge) judge(f *fact.Fact) judgement {
 	}
 	listed := j.in.Limits(f.Verb)
 	if g := j.in.Denied(f); g != nil {
-		return judgement{status: forbidden, grant: g, severity: raise(severityOf(f, listed))}
+		return judgement{status: forbidden, grant: g, severity: raise(j.weights.severityOf(f, listed))}
 	}
 	if !j.in.Present() {
 		return judgement{}
@@ -221,7 +240,7 @@ func (j *Judge) judge(f *fact.Fact) judgement {
 	if !listed && !always(f) {
 		return judgement{status: explained}
 	}
-	return judgement{status: undeclared, severity: severityOf(f, listed)}
+	return judgement{status: undeclared, severity: j.weights.severityOf(f, listed)}
 }
 
 // always reports whether a fact needs a grant under any intent, also one that

@@ -31,7 +31,7 @@ type item struct {
 // is bounded, so the lines of it that come late cost less or nothing; those are
 // marked, and what costs nothing is told in one line. The sum of all Points is
 // L, and S = [score](L).
-func ledger(items []item) ([]Entry, int) {
+func (w *weights) ledger(items []item) ([]Entry, int) {
 	slices.SortFunc(items, func(a, b item) int {
 		return cmp.Or(
 			cmp.Compare(order[b.severity], order[a.severity]), cmp.Compare(b.points, a.points),
@@ -47,7 +47,7 @@ func ledger(items []item) ([]Entry, int) {
 		for end < len(items) && items[end].severity == s {
 			end++
 		}
-		left, unbounded := caps[order[s]], caps[order[s]] == 0
+		left, unbounded := w.caps[order[s]], w.caps[order[s]] == 0
 		var free, more, morePoints int
 		for _, it := range items[start:end] {
 			if seen[it.group] {

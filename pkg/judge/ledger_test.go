@@ -11,9 +11,9 @@ func random(r *rand.Rand, n int) []item {
 	items := make([]item, n)
 	for i := range items {
 		s := bySeverity[1+r.IntN(4)]
-		p := points[order[s]]
+		p := current.points[order[s]]
 		if r.IntN(4) == 0 {
-			p = deniedPoints[order[s]]
+			p = current.denied[order[s]]
 		}
 		id := fmt.Sprint(s, p, r.IntN(20))
 		items[i] = item{severity: s, points: p, what: id, group: id}
@@ -33,7 +33,7 @@ func TestLedgerProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 2000 {
 		items := random(r, r.IntN(30))
-		entries, s := ledger(slices.Clone(items))
+		entries, s := current.ledger(slices.Clone(items))
 		if s != score(sum(entries)) {
 			t.Fatalf("score %d, but the lines add up to %d", s, score(sum(entries)))
 		}
@@ -43,13 +43,13 @@ func TestLedgerProperties(t *testing.T) {
 		if slices.ContainsFunc(items, func(i item) bool { return i.severity == Critical }) && s < 90 {
 			t.Fatalf("score %d with a critical item", s)
 		}
-		more, s2 := ledger(append(slices.Clone(items), random(r, 1)...))
+		more, s2 := current.ledger(append(slices.Clone(items), random(r, 1)...))
 		if s2 < s {
 			t.Fatalf("one item more takes the score from %d to %d: %v", s, s2, more)
 		}
 		shuffled := append(slices.Clone(items), items...)
 		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		again, s3 := ledger(shuffled)
+		again, s3 := current.ledger(shuffled)
 		if s3 != s || !slices.Equal(again, entries) {
 			t.Fatalf("order and duplicates change the ledger:\n%v\n%v", entries, again)
 		}
@@ -61,9 +61,9 @@ func TestNoSeverityCostsMoreThanItsCap(t *testing.T) {
 	for s, limit := range want {
 		var items []item
 		for i := range 100 {
-			items = append(items, item{severity: s, points: points[order[s]], what: fmt.Sprint(i), group: fmt.Sprint(i)})
+			items = append(items, item{severity: s, points: current.points[order[s]], what: fmt.Sprint(i), group: fmt.Sprint(i)})
 		}
-		entries, got := ledger(items)
+		entries, got := current.ledger(items)
 		if got != limit {
 			t.Errorf("a hundred of %s score %d, want %d", s, got, limit)
 		}

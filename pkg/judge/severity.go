@@ -4,7 +4,7 @@ import "github.com/org/edamame-posture/pkg/fact"
 
 // Version names this judge: the tables of severities, weights and folding
 // rules that a verdict is computed by. A change to any of them that can change
-// a verdict takes a new version, and the old one stays.
+// a verdict takes a new version, and the old one stays: see [NewVersion].
 const Version = "judge/1"
 
 // rule is a row of the severity table.
@@ -15,15 +15,14 @@ type rule struct {
 	why  string
 }
 
-// severities is the severity of an undeclared fact: the first row of its verb
+// severities is, in judge/1, the severity of an undeclared fact: the first row of its verb
 // that holds. listed says whether the intent lists what the verb may do.
 var severities = []rule{
 	{fact.Chain, nil, High, "a sequence that needs a grant of its own"},
 	{fact.Credential, nil, High, "credential read"},
 	{fact.Power, nil, High, "power over the machine"},
 
-	{fact.Connect, stays, Medium, "traffic on this machine"},
-	{fact.Connect, nil, High, "egress to a host"},
+	{fact.Connect, nil, High, "egress to a host, this machine too: what listens there may pass it on"},
 	{fact.Resolve, nil, Medium, "DNS to another resolver"},
 
 	{fact.Listen, stays, Low, "listens on loopback"},
@@ -47,9 +46,9 @@ func fresh(f *fact.Fact, _ bool) bool   { return f.Fresh }
 func onList(_ *fact.Fact, l bool) bool  { return l }
 
 // severityOf returns the severity of a fact that nothing explains.
-func severityOf(f *fact.Fact, listed bool) Severity {
-	for i := range severities {
-		r := &severities[i]
+func (w *weights) severityOf(f *fact.Fact, listed bool) Severity {
+	for i := range w.severities {
+		r := &w.severities[i]
 		if r.verb == f.Verb && (r.when == nil || r.when(f, listed)) {
 			return r.then
 		}

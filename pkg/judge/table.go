@@ -8,16 +8,28 @@ package judge
 // weight of the severity: info .01, low .03, medium .12, high .40, critical
 // .90. Against an explicit deny w is a quarter more, .99 at most.
 
-// points is what an undeclared fact of each severity costs, by order.
-var points = [...]int{10, 30, 128, 511, 2303}
+// weights is what one version of the judge makes of what was not explained.
+type weights struct {
+	version    string
+	severities []rule
+	// points is what an undeclared fact of each severity costs, by order.
+	points [len(bySeverity)]int
+	// denied is the same for a fact that an explicit deny forbids.
+	denied [len(bySeverity)]int
+	// caps bounds what all facts of a severity cost together, so that much drift
+	// of no weight does not come to what an attack does: what a w of .05, .15,
+	// .45 and .85 costs. Critical has none.
+	caps [len(bySeverity)]int
+}
 
-// deniedPoints is the same for a fact that an explicit deny forbids.
-var deniedPoints = [...]int{13, 38, 163, 693, 4605}
-
-// caps bounds what all facts of a severity cost together, so that much drift
-// of no weight does not come to what an attack does: what a w of .05, .15, .45
-// and .85 costs. Critical has none.
-var caps = [...]int{51, 163, 598, 1897, 0}
+// versions are all that there ever were, the current one last. None is changed
+// or taken out: what was judged by one is judged by it again.
+var versions = []*weights{{
+	version: Version, severities: severities,
+	points: [...]int{10, 30, 128, 511, 2303},
+	denied: [...]int{13, 38, 163, 693, 4605},
+	caps:   [...]int{51, 163, 598, 1897, 0},
+}}
 
 // scoreAt[s-1] is the least number of points whose score is s:
 // S = round(100 · (1 - e^(-L/1000))).

@@ -7,6 +7,8 @@ import (
 
 const precision = 200
 
+var current = versions[len(versions)-1]
+
 func float(s string) *big.Float {
 	f, _, err := big.ParseFloat(s, 10, precision, big.ToNearestEven)
 	if err != nil {
@@ -49,9 +51,9 @@ func TestPointsAreTheRoundedLogarithmsOfTheWeights(t *testing.T) {
 		have    []int
 		weights []string
 	}{
-		{"points", points[:], []string{".01", ".03", ".12", ".40", ".90"}},
-		{"deniedPoints", deniedPoints[:], []string{".0125", ".0375", ".15", ".50", ".99"}},
-		{"caps", caps[:4], []string{".05", ".15", ".45", ".85"}},
+		{"points", current.points[:], []string{".01", ".03", ".12", ".40", ".90"}},
+		{"denied", current.denied[:], []string{".0125", ".0375", ".15", ".50", ".99"}},
+		{"caps", current.caps[:4], []string{".05", ".15", ".45", ".85"}},
 	}
 	for _, table := range tables {
 		for i, w := range table.weights {
@@ -84,13 +86,13 @@ func TestScoresOfTheWorkedExamples(t *testing.T) {
 		want int
 	}{
 		{"nothing", 0, 0},
-		{"the least that can be", points[0], 1},
-		{"one low", points[1], 3},
-		{"one medium", points[2], 12},
-		{"two medium", 2 * points[2], 23},
-		{"one high", points[3], 40},
-		{"one high and one medium", points[3] + points[2], 47},
-		{"one critical", points[4], 90},
+		{"the least that can be", current.points[0], 1},
+		{"one low", current.points[1], 3},
+		{"one medium", current.points[2], 12},
+		{"two medium", 2 * current.points[2], 23},
+		{"one high", current.points[3], 40},
+		{"one high and one medium", current.points[3] + current.points[2], 47},
+		{"one critical", current.points[4], 90},
 		{"a million points", 1_000_000, 100},
 	}
 	for _, test := range tests {

@@ -20,8 +20,8 @@ import (
 
 	"github.com/org/edamame-posture/pkg/credential"
 	"github.com/org/edamame-posture/pkg/event"
-	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/process"

@@ -75,11 +75,11 @@ func (t *Table) leading(into []alias, target redact.Text, actor event.Actor, now
 	if s.count[target] == 0 {
 		return into
 	}
-	n := len(s.ring)
+	n, who := len(s.ring), seeker{actor: actor}
 	for i := range n {
 		// From the latest back: of more than there is room for the latest count.
 		a := &s.ring[(s.next+2*n-1-i)%n]
-		if a.target != target || now-a.time > aliasFor || !t.related(a.asker, actor) {
+		if a.target != target || now-a.time > aliasFor || !t.related(a.asker, &who) {
 			continue
 		}
 		if into = append(into, *a); len(into) == maxFirst {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -26,7 +27,7 @@ func (t *Table) add(c claim) {
 	for i, n := head, 0; i != 0 && n < maxRepeat; n++ {
 		old := &t.ring[i-1]
 		following := old.older
-		if old.name == c.name && old.how == c.how && old.sock == c.sock && sameProcess(old.asker, c.asker) {
+		if sameProcess(old.asker, c.asker) && old.how == c.how && old.sock == c.sock && old.name == c.name {
 			t.unlink(i)
 			break
 		}
@@ -127,12 +128,13 @@ func (t *Table) spoken(actor event.Actor, dst netip.Addr, sock uint64) *claim {
 func (t *Table) answered(actor event.Actor, dst netip.Addr) (Name, bool) {
 	var best *claim
 	rank := 0
-	for i, n := t.addrs[dst], 0; i != 0 && n < maxPerAddr; n++ {
+	who := seeker{actor: actor}
+	for i, n := t.addrs[dst], 0; i != 0 && n < maxPerAddr && rank < own; n++ {
 		c := &t.ring[i-1]
-		if r := t.rank(c, actor); r > rank {
+		i = c.older
+		if r := t.rank(c, &who, rank); r > rank {
 			best, rank = c, r
 		}
-		i = c.older
 	}
 	if hosts := t.hosts[dst]; len(hosts) > 0 && rank < own {
 		return Name{Name: hosts[0], How: Hosts, Backed: true}, true
@@ -151,20 +153,21 @@ const (
 	own
 )
 
-func (t *Table) rank(c *claim, actor event.Actor) int {
+// rank returns the rank of a claim, or anything up to least where it is not
+// more than that: whose answer it was is dear to find out.
+func (t *Table) rank(c *claim, who *seeker, least int) int {
+	best, worst := own, others
 	switch c.how {
 	case DNS:
-		if t.related(c.asker, actor) {
-			return own
-		}
-		return others
 	case ClaimedDNS:
-		if t.related(c.asker, actor) {
-			return ownClaimed
-		}
-		return othersClaimed
+		best, worst = ownClaimed, othersClaimed
+	default:
+		return 0
 	}
-	return 0
+	if least >= best || !t.related(c.asker, who) {
+		return worst
+	}
+	return best
 }
 
 // backs reports whether a trusted answer gave dst that name.
@@ -185,22 +188,36 @@ func (t *Table) backs(dst netip.Addr, name redact.Text) bool {
 // maxClimb bounds how far up a lineage is followed.
 const maxClimb = 64
 
-// related reports whether one of the two processes came from the other.
-func (t *Table) related(a, b event.Actor) bool {
-	return sameProcess(a, b) || t.from(a, b) || t.from(b, a)
+// seeker is the process that a look-up is for, and what was found out about it:
+// an address may have claims of hundreds of others.
+type seeker struct {
+	actor  event.Actor
+	asked  bool
+	node   *process.Node
+	barren bool // no process came from it
 }
 
-// from reports whether process a came from process b.
-func (t *Table) from(a, b event.Actor) bool {
+// related reports whether one of the two processes came from the other.
+func (t *Table) related(asker event.Actor, who *seeker) bool {
+	if sameProcess(asker, who.actor) {
+		return true
+	}
 	if t.tree == nil {
 		return false
 	}
-	n := t.tree.Get(a)
+	if !who.asked {
+		who.asked, who.node, who.barren = true, t.tree.Get(who.actor), t.tree.Barren(who.actor)
+	}
+	return cameFrom(who.node, asker) || !who.barren && cameFrom(t.tree.Get(asker), who.actor)
+}
+
+// cameFrom reports whether an image is one of the process, or came from it.
+func cameFrom(n *process.Node, of event.Actor) bool {
 	for range maxClimb {
 		if n == nil {
 			return false
 		}
-		if sameProcess(n.Actor, b) {
+		if sameProcess(n.Actor, of) {
 			return true
 		}
 		n = n.Parent

@@ -3,6 +3,7 @@ package names
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -386,4 +387,71 @@ func FuzzRing(f *testing.F) {
 			verify(t, table)
 		}
 	})
+}
+
+// dearAnswer is Table.answered as it is meant: every claim is asked whose it
+// was, by walks up the tree from both sides.
+func dearAnswer(t *Table, actor event.Actor, dst netip.Addr) (best *claim, rank int) {
+	cameFrom := func(a, b event.Actor) bool {
+		n := t.tree.Get(a)
+		for i := 0; n != nil && i < maxClimb; i++ {
+			if sameProcess(n.Actor, b) {
+				return true
+			}
+			n = n.Parent
+		}
+		return false
+	}
+	for i, n := t.addrs[dst], 0; i != 0 && n < maxPerAddr; n++ {
+		c := &t.ring[i-1]
+		kin := sameProcess(c.asker, actor) || cameFrom(c.asker, actor) || cameFrom(actor, c.asker)
+		r := map[How]map[bool]int{DNS: {true: own, false: others}, ClaimedDNS: {true: ownClaimed, false: othersClaimed}}[c.how][kin]
+		if r > rank {
+			best, rank = c, r
+		}
+		i = c.older
+	}
+	return best, rank
+}
+
+// What a look-up spares itself changes no answer, also in a tree too small for
+// what it is told.
+func TestTheShortWayGivesTheSameAnswerAsTheDearOne(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	kin := 0
+	for _, limit := range []int{16, 4096} {
+		s := newScript(200)
+		s.tree = process.NewTree(limit)
+		s.table.SetTree(s.tree)
+		s.table.AddResolver(netip.MustParseAddr("127.0.0.53"))
+		addr := func() string { return fmt.Sprintf("192.0.2.%d", r.IntN(4)) }
+		for i := range 4000 {
+			a := uint32(10 + r.IntN(60))
+			switch r.IntN(6) {
+			case 0, 1:
+				s.run(fmt.Sprintf("fork %d %d", a, 10+r.IntN(60)))
+			case 2:
+				s.tree.Apply(&event.Event{Kind: event.Exec, Time: int64(i), Actor: event.Actor{PID: actor(a).PID, Start: actor(a).Start, Image: uint32(r.IntN(4))}})
+			case 3:
+				s.tree.Apply(&event.Event{Kind: event.Exit, Time: int64(i), Actor: actor(a)})
+			case 4:
+				s.run(fmt.Sprintf("dns %d h%d.example = h%[2]d.example/a/%s", a, r.IntN(9), addr()))
+			case 5:
+				s.run(fmt.Sprintf("dns@198.51.100.1 %d h%d.example = h%[2]d.example/a/%s", a, r.IntN(9), addr()))
+			}
+			who, dst := actor(uint32(10+r.IntN(60))), netip.MustParseAddr(addr())
+			who.Image = uint32(r.IntN(3))
+			got, ok := s.table.answered(who, dst)
+			want, rank := dearAnswer(s.table, who, dst)
+			if ok != (want != nil) || ok && (got.Name != want.name || got.How != want.how || got.Leaf != want.leaf) {
+				t.Fatalf("limit %d, step %d: %+v, want %+v", limit, i, got, want)
+			}
+			if rank == own && !sameProcess(want.asker, who) {
+				kin++
+			}
+		}
+	}
+	if kin < 500 {
+		t.Errorf("only %d answers were another process's", kin)
+	}
 }

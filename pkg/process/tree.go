@@ -30,6 +30,7 @@ type Tree struct {
 	ended  struct{ head, tail *Node }
 	n      int
 	left   uint64
+	recent *Node // that Get returned: most events are of who did the one before
 }
 
 // NewTree returns an empty tree of at most limit images, at least 16.
@@ -78,6 +79,9 @@ func (t *Tree) Apply(ev *event.Event) *Node {
 
 // Get returns the image, or nil where the tree does not hold it.
 func (t *Tree) Get(a event.Actor) *Node {
+	if t.recent != nil && t.recent.Actor == a && t.recent.flags&inTree != 0 {
+		return t.recent
+	}
 	n := t.latest[image{a.PID, a.Start}]
 	for n != nil && n.Actor.Image > a.Image {
 		n = n.before()
@@ -85,7 +89,26 @@ func (t *Tree) Get(a event.Actor) *Node {
 	if n == nil || n.Actor.Image != a.Image {
 		return nil
 	}
+	t.recent = n
 	return n
+}
+
+// Barren reports whether no other process in the tree came from the actor's.
+// It may say false of one that has run very many programs.
+func (t *Tree) Barren(a event.Actor) bool {
+	n := t.latest[image{a.PID, a.Start}]
+	for range maxPinned {
+		if n == nil {
+			return true
+		}
+		for c := n.child; c != nil; c = c.sister {
+			if !c.sameProcess(n) {
+				return false
+			}
+		}
+		n = n.before()
+	}
+	return false
 }
 
 // before returns the image that the process ran before n, nil at its first.

@@ -526,17 +526,33 @@ func (t *terminal) policy() section {
 		if t.d.Verdict.Coverage.State != "complete" {
 			flags = "--partial "
 		}
-		keep := fmt.Sprintf("# to keep it: edamame-posture intent learn %s%s > posture.yml", flags, t.show(cmp.Or(t.opt.Dir, ".")))
+		keep := fmt.Sprintf("# to keep it: edamame-posture intent learn %s%s > posture.yml", flags, shellWord(t.show(cmp.Or(t.opt.Dir, "."))))
 		s.lines = slices.Insert(s.lines, 0, keep)
 	}
 	return s
+}
+
+// shellWord is a path as it is typed into a POSIX shell: as it is where nothing
+// in it means more than itself, else in single quotes. One that begins with a
+// dash would be taken for an option.
+func shellWord(path string) string {
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+,:=@%", r)
+	}
+	if path != "" && strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func (t *terminal) evidence() []string {
 	dir := cmp.Or(t.opt.Dir, ".")
 	var out []string
 	if t.d.PolicyHint != "" {
-		out = append(out, fmt.Sprintf("%-13s %s was not used: --intent %s", "hint", t.show(t.d.PolicyHint), t.show(t.d.PolicyHint)))
+		out = append(out, fmt.Sprintf("%-13s %s was not used: --intent %s", "hint", t.show(t.d.PolicyHint), shellWord(t.show(t.d.PolicyHint))))
 	}
 	return append(out, fmt.Sprintf("%-13s %s, to read: %s", "evidence",
 		t.show(path.Join(dir, "evidence")), t.show(path.Join(dir, "report.html"))))

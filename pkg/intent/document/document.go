@@ -197,6 +197,9 @@ func (s *Source) syntax(err error) {
 			e.Text = cut(strings.TrimSpace(l))
 		}
 		e.Message = "not YAML: " + e.Message
+		if e.Line <= len(s.lines) && strings.Contains(s.lines[e.Line-1][:e.Column-1], "\t") {
+			e.Message += "; a tab does not indent: use spaces"
+		}
 	}
 	s.add(e)
 }
