@@ -101,8 +101,12 @@ func holds(data []byte, depth int) bool {
 	}
 	for _, run := range base64Run.FindAll(text, 64) {
 		s := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(string(run)), "=")
-		if plain, err := base64.RawStdEncoding.DecodeString(s[:len(s)/4*4]); err == nil && holds(plain, depth-1) {
-			return true
+		// What stands before it may be letters of the same kind.
+		for from := range min(4, len(s)) {
+			part := s[from:]
+			if plain, err := base64.RawStdEncoding.DecodeString(part[:len(part)/4*4]); err == nil && holds(plain, depth-1) {
+				return true
+			}
 		}
 	}
 	return false
