@@ -24,6 +24,7 @@ var (
 	only    = flag.String("only", "", "run the cases alone whose folder's name matches; nothing is written then")
 	sensors = flag.String("sensor", "ebpf,netlink", "sensors that attacks are run under, the first of which must find them")
 	out     = flag.String("out", "", "write the table to this file")
+	keep    = flag.String("keep", "", "leave each run's evidence and verdict in a folder of this one")
 	verbose = flag.Bool("v", false, "show what each job logged and each finding")
 )
 

@@ -130,6 +130,11 @@ func (m *machine) run(ctx context.Context, c *scenario, sensor string) (*outcome
 	if err := o.read(filepath.Join(d, "posture")); err != nil {
 		return nil, fmt.Errorf("%w; %s\n%s%s", err, o.state, &out, &stderr)
 	}
+	if *keep != "" {
+		if err := os.CopyFS(filepath.Join(*keep, c.ID+"-"+sensor), os.DirFS(filepath.Join(d, "posture"))); err != nil {
+			return nil, err
+		}
+	}
 	if failed := o.verdict.Run.Command.Exit != 0; failed != c.Fails {
 		o.missing = append(o.missing, fmt.Sprintf("the job ended with %d: %s", o.verdict.Run.Command.Exit, tail(o.log)))
 	}
