@@ -196,6 +196,10 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 		}
 		what = fmt.Sprintf("signal %d", ev.Signal)
 	case event.Ptrace, event.MemAccess:
+		// ps opens the environment of every process, and ours holds nothing.
+		if ev.Op == event.OpRead && ev.Path.HasSuffix("/environ") {
+			return false
+		}
 		what = ev.Kind.String() + " " + ev.Op.String()
 	case event.BPF:
 		what = "bpf " + ev.Op.String()

@@ -65,7 +65,7 @@ func newMachine() (*machine, error) {
 
 // toolNames are the stand-ins of ./tool.
 var toolNames = []string{"gh", "gcloud", "az", "azd", "aws", "bun", "claude", "gemini", "q", "codex", "trufflehog", "gitleaks", "trivy",
-	"kubectl", "systemctl", "xmrig", "jsextension", "ultralytics_runner", "pglog", "Runner.Listener", "config.sh", "daemon", "beacon"}
+	"kubectl", "docker", "terraform", "systemctl", "xmrig", "jsextension", "ultralytics_runner", "pglog", "Runner.Listener", "config.sh", "daemon", "beacon"}
 
 func (m *machine) close() {
 	if m.world != nil {

@@ -20,7 +20,10 @@ func main() {
 	line := strings.Join(args, " ")
 	switch name := filepath.Base(os.Args[0]); name {
 	case "gh", "gcloud", "az", "azd", "aws":
+		own(name)
 		printToken(name, line)
+	case "terraform", "docker":
+		own(name)
 	case "bun":
 		runScript(args)
 	case "claude", "gemini", "q", "codex":
@@ -28,6 +31,7 @@ func main() {
 	case "trufflehog", "gitleaks", "trivy":
 		scan(args)
 	case "kubectl":
+		own(name)
 		fmt.Println("[]")
 	case "systemctl":
 		// What would be started is not: there is no manager to ask.
@@ -40,8 +44,23 @@ func main() {
 	case "beacon":
 		post(args)
 	default:
+		if line == "--version" {
+			fmt.Println("1.0.0")
+			return
+		}
 		fmt.Fprintf(os.Stderr, "tool: nothing is known of %s\n", name)
 		os.Exit(2)
+	}
+}
+
+// own reads the files that a program keeps its log-ins in.
+func own(name string) {
+	for _, f := range map[string][]string{
+		"gh": {".config/gh/hosts.yml"}, "aws": {".aws/credentials"}, "gcloud": {".config/gcloud/application_default_credentials.json"},
+		"az": {".azure/msal_token_cache.json"}, "kubectl": {".kube/config"}, "docker": {".docker/config.json"},
+		"terraform": {".aws/credentials", ".config/gcloud/application_default_credentials.json", ".azure/msal_token_cache.json", ".kube/config"},
+	}[name] {
+		_, _ = os.ReadFile(filepath.Join(os.Getenv("HOME"), f))
 	}
 }
 
