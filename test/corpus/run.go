@@ -32,7 +32,7 @@ type outcome struct {
 type machine struct {
 	dir, posture, tools, worker string
 	world                       *world
-	cache                       string // Go's build cache, which the jobs share
+	cache                       string // Go's build cache, which the jobs share with this machine's user
 }
 
 func newMachine() (*machine, error) {
@@ -40,7 +40,12 @@ func newMachine() (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{dir: dir, posture: filepath.Join(dir, "edamame-posture"), tools: filepath.Join(dir, "tools"), worker: filepath.Join(dir, "Runner.Worker"), cache: filepath.Join(dir, "go-build")}
+	m := &machine{dir: dir, posture: filepath.Join(dir, "edamame-posture"), tools: filepath.Join(dir, "tools"), worker: filepath.Join(dir, "Runner.Worker")}
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		return m, fmt.Errorf("go env GOCACHE: %w", err)
+	}
+	m.cache = strings.TrimSpace(string(cache))
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return m, err
 	}
@@ -55,9 +60,6 @@ func newMachine() (*machine, error) {
 		if err := os.Link(filepath.Join(m.tools, "tool"), filepath.Join(m.tools, name)); err != nil {
 			return m, err
 		}
-	}
-	if err := os.MkdirAll(m.cache, 0o755); err != nil {
-		return m, err
 	}
 	m.world, err = newWorld(m.tools)
 	return m, err
@@ -161,7 +163,7 @@ func environment() []string {
 		"NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
 		"npm_config_audit=false", "npm_config_fund=false", "npm_config_update_notifier=false",
 		"PIP_INDEX_URL=http://pypi.test/simple", "PIP_TRUSTED_HOST=pypi.test", "PIP_BREAK_SYSTEM_PACKAGES=1", "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_USER=1",
-		"GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOCACHE=/home/runner/.cache/go-build", "GOPATH=/home/runner/go",
+		"GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOCACHE=/home/runner/.cache/go-build", "GOPATH=/home/runner/go", "CGO_ENABLED=0",
 	}
 }
 
