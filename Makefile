@@ -8,10 +8,10 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 # Packages whose tests need root and the real kernel run one after the other:
 # they share its process events.
-KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
+KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion machines lint race short-long check bench fuzz tools bpf clean
+.PHONY: all build test evasion corpus machines lint race short-long check bench fuzz tools bpf clean
 
 all: build
 
@@ -28,6 +28,10 @@ machines: ## the verdicts of stored evidence on other processors, by qemu's user
 evasion: ## every way of doing it unseen that we know of, for real
 	$(GO) test ./test/evasion/...
 
+RUNS ?= 1
+corpus: ## attacks and ordinary jobs under the monitor; writes test/CORPUS.md; RUNS=5 does each ordinary job five times
+	$(GO) run ./test/corpus -runs $(RUNS) -out test/CORPUS.md
+
 race: ## what runs at the same time, under the race detector
 	$(GO) test -race ./pkg/monitor/... ./pkg/evidence/... ./pkg/sensor/...
 	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
@@ -42,7 +46,7 @@ short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
 	$(MAKE) fuzz FUZZTIME=3000x
 
-check: tools test evasion machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
 
 bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
 	$(GO) run ./test/bench -out test/bench/RESULTS.md

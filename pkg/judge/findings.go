@@ -196,8 +196,9 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 		}
 		what = fmt.Sprintf("signal %d", ev.Signal)
 	case event.Ptrace, event.MemAccess:
-		if ev.Op == event.OpRead && strings.HasSuffix(ev.Path.String(), "/environ") {
-			return false // ps(1) reads that of every process, and ours says nothing
+		// ps opens the environment of every process, and ours holds nothing.
+		if ev.Op == event.OpRead && ev.Path.HasSuffix("/environ") {
+			return false
 		}
 		what = ev.Kind.String() + " " + ev.Op.String()
 	case event.BPF:

@@ -831,6 +831,7 @@ func TestActsUponTheMonitorAreFindings(t *testing.T) {
 		{"it is stopped", event.Event{Kind: event.Kill, Signal: 19}, "signal 19"},
 		{"it is traced", event.Event{Kind: event.Ptrace, Op: event.OpAttach}, "ptrace attach"},
 		{"its memory is read", event.Event{Kind: event.MemAccess, Op: event.OpRead}, "memory read"},
+		{"its environment is read, as ps does", event.Event{Kind: event.MemAccess, Op: event.OpRead, Path: facttest.Text("/proc/900/environ")}, ""},
 		{"it is asked whether it lives", event.Event{Kind: event.Kill}, ""},
 		{"it is told to go on", event.Event{Kind: event.Kill, Signal: 18}, ""},
 	} {

@@ -386,13 +386,13 @@ func TestItGeneralisesWhereAPersonWould(t *testing.T) {
 		},
 		{
 			"files of settings count one by one", 6, func(l *facttest.Log, i int) {
-				l.Write(l.Root, fmt.Sprintf("/etc/cron.d/job%d", i))
+				l.Write(l.Root, fmt.Sprintf("/etc/logrotate.d/job%d", i))
 				l.Write(l.Root, fmt.Sprintf(root+"/.github/workflows/w%d.yml", i))
 				for n := range 8 {
 					l.Write(l.Root, fmt.Sprintf("/etc/php/8.1/%c.ini", 'a'+n))
 				}
 			},
-			[]string{"/etc/cron.d/job1", "/etc/php/8.1/a.ini", ".github/workflows/w1.yml"}, []string{"*"},
+			[]string{"/etc/logrotate.d/job1", "/etc/php/8.1/a.ini", ".github/workflows/w1.yml"}, []string{"*"},
 		},
 		{
 			"numbers of files in the workspace", 4, func(l *facttest.Log, i int) { l.Write(l.Root, fmt.Sprintf(root+"/out/report-%d.txt", 41+i)) },
@@ -535,10 +535,10 @@ func TestRunsThatNobodyShouldLearnFromAreLeftOut(t *testing.T) {
 	bad := func(l *facttest.Log) { visit(l, "evil.example") }
 	pull := func(name, value string) func(l *facttest.Log) {
 		return func(l *facttest.Log) {
-			sh := l.Run(l.Root, "/bin/sh", "sh")
+			sh := l.Run(l.Root, "/bin/sh", "sh", "step.sh")
 			l.Events[len(l.Events)-1].Env = []event.Var{{Name: facttest.Text(name), Value: facttest.Text(value)}}
 			bad(l)
-			l.Exec(sh, "/bin/sh", "sh")
+			l.Exec(sh, "/bin/sh", "sh", "step.sh")
 			l.Events[len(l.Events)-1].Env = []event.Var{{Name: facttest.Text(name), Value: facttest.Text("push")}}
 		}
 	}

@@ -205,7 +205,7 @@ func TestSecretInArgvEgress(t *testing.T) {
 		}, []string{"d3-secret-in-argv-egress"}},
 		"curl posts a secret to an address": {func(j *job, b event.Actor) {
 			j.connect(j.start(b, "/usr/bin/curl", post, "secret", "5"), "", "198.51.100.7:8443")
-		}, []string{"d3-secret-in-argv-egress"}},
+		}, []string{"d3-secret-in-argv-egress", "d9-literal-port"}},
 		"the option and its value are one argument": {func(j *job, b event.Actor) {
 			j.connect(j.start(b, "/usr/bin/curl", []string{"curl", "--data-raw=K=[redacted]", "https://bold.test"}, "secret", "1"), "bold.test", "198.51.100.7:443")
 		}, []string{"d3-secret-in-argv-egress"}},

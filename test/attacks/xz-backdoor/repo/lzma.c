@@ -1,0 +1,1 @@
+int lzma_code(void) { return 0; }

@@ -1,0 +1,1 @@
+mkdir -p ~/.vendor/bin && echo "cli is set up"

@@ -1,0 +1,2 @@
+echo 'export NVM_DIR="$HOME/.nvm"' >> ~/.bashrc
+mkdir -p ~/.nvm && echo "nvm is set up"

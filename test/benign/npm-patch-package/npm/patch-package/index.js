@@ -1,0 +1,2 @@
+#!/usr/bin/env node
+require('fs').appendFileSync('node_modules/left/i.js', '// patched\n');
