@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"math/bits"
+	"time"
 
 	"github.com/org/edamame-posture/pkg/sensor"
 )
@@ -25,7 +26,8 @@ type Options struct {
 	// Logf says what a person should know while it runs; nil for silence.
 	Logf func(format string, args ...any)
 
-	folds int // how many acts can be folded at once, for tests; 65,536 where 0
+	poll  time.Duration // how often the rings are read when nothing wakes the reader, for tests
+	folds int           // how many acts can be folded at once, for tests; 65,536 where 0
 }
 
 func (o Options) ringBytes() int     { return ringSize(o.RingBytes, 8<<20) }

@@ -7,8 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -383,5 +385,24 @@ func BenchmarkArming(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+// Where nothing was going on the programs wake the reader: what happens is told
+// without its own poll, which here does not come.
+func TestWhatHappensAfterAQuietMomentIsToldWithoutThePoll(t *testing.T) {
+	_, rec := arm(t, Options{poll: time.Hour}, nil)
+	for i := range 3 {
+		cmd := exec.Command("/bin/true", strconv.Itoa(i))
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		pid := uint32(cmd.Process.Pid)
+		for deadline := time.Now().Add(20 * time.Second); len(rec.find(func(r *sensor.Record) bool { return r.Kind == event.Exit && r.PID == pid })) == 0; {
+			if time.Now().After(deadline) {
+				t.Fatalf("program %d was not told", i)
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +21,13 @@ import (
 )
 
 const (
-	// pollInterval is how often the rings are read where they do not fill. Each
-	// look wakes a processor, which on a virtual machine costs more than what is
-	// read: the fill mark is there for those who write much.
+	// pollInterval is how often the rings are read where nothing is going on:
+	// the programs wake the reader when something begins to. Each look wakes a
+	// processor, which on a virtual machine costs more than what is read.
 	pollInterval = 250 * time.Millisecond
+	// busyInterval is how often they are read while something is going on, and so
+	// how late a record may come: WAKE_GAP of bpf/emit.h, and a little.
+	busyInterval = 60 * time.Millisecond
 	// sweepInterval is how often folded datagrams are told and losses looked for.
 	sweepInterval = time.Second
 	// livingInterval is how often connections that go on tell what they carried.
@@ -43,6 +47,7 @@ type reader struct {
 	counts *bpf.Map
 	sends  *sweep
 	living *link.Iter
+	poll   time.Duration // pollInterval, but for tests
 
 	epoll  *os.File // waited for in Go's own poller: a thread that blocks needs another to notice
 	ready  syscall.RawConn
@@ -73,8 +78,8 @@ func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) 
 	}
 	r := &reader{
 		sink: sink, dec: newDecoder(cpus, opt.argvBytes()), counts: l.coll.Maps["counts"],
-		sends:  newSweep(l.coll.Maps["sends"]),
-		event:  -1,
+		sends: newSweep(l.coll.Maps["sends"]),
+		event: -1, poll: cmp.Or(opt.poll, pollInterval),
 		drains: make(chan chan struct{}, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	defer func() {
@@ -177,14 +182,16 @@ func (r *reader) run() {
 	var waiting []chan struct{}
 	var counted bool
 	nextSweep, nextLiving := time.Now().Add(sweepInterval), time.Now().Add(livingInterval)
+	wait := r.poll
 	for {
-		err := r.epoll.SetReadDeadline(time.Now().Add(pollInterval))
+		err := r.epoll.SetReadDeadline(time.Now().Add(wait))
 		if err == nil {
 			err = r.ready.Read(look)
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			time.Sleep(pollInterval)
 		}
+		before := r.records.Load()
 		stopping := false
 		select {
 		case <-r.stop:
@@ -228,6 +235,9 @@ func (r *reader) run() {
 		if counted {
 			r.findLosses()
 			counted = false
+		}
+		if wait = r.poll; r.records.Load() != before {
+			wait = min(wait, busyInterval)
 		}
 		now := time.Now()
 		if now.After(nextSweep) || len(waiting) > 0 || stopping {

@@ -41,6 +41,14 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
+/* When the reader was last woken because something happened at all. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} woken_at SEC(".maps");
+
 #define PIECE 4096
 #define OUT (5 * PIECE)
 
@@ -124,16 +132,30 @@ static __always_inline void give(struct scratch *s)
 	s->busy = 0;
 }
 
+#define WAKE_GAP 50000000 /* ns */
+
 /*
- * Waking the reader for each record makes an exec seven times dearer, so it
- * polls, and is woken only where a burst could fill the ring before it does.
+ * Waking the reader for each record makes an exec seven times dearer. So it is
+ * woken where something happens after a quiet moment, and polls while more
+ * comes; and where a burst could fill the ring before it does.
  */
 static __always_inline u64 wake(void *ring, u32 r, struct counters *c, u64 now)
 {
-	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < fill_mark[r] || now - c->woken[r] < 1000000)
-		return BPF_RB_NO_WAKEUP;
-	c->woken[r] = now;
-	return BPF_RB_FORCE_WAKEUP;
+	u32 zero = 0;
+	u64 *last;
+
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= fill_mark[r] && now - c->woken[r] >= 1000000) {
+		c->woken[r] = now;
+		return BPF_RB_FORCE_WAKEUP;
+	}
+	if (r == PRIORITY) {
+		last = bpf_map_lookup_elem(&woken_at, &zero);
+		if (last && (s64)(now - *last) > WAKE_GAP) {
+			*last = now;
+			return BPF_RB_FORCE_WAKEUP;
+		}
+	}
+	return BPF_RB_NO_WAKEUP;
 }
 
 /* The number is taken first, so that a record without a place leaves a hole. */
