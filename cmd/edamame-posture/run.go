@@ -32,7 +32,7 @@ type runFlags struct {
 	intent, out, job, sensor, key string
 	indicators                    []string
 	indicatorsKey                 string
-	host, quiet, scan             bool
+	host, quiet, scan, live       bool
 }
 
 func runCommand() *cobra.Command {
@@ -71,6 +71,7 @@ not start, and then the command was not started either.`,
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
 	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses and packages of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
+	fl.BoolVar(&f.live, "live", false, "tell each finding on stderr when it is made, not at the end alone")
 	fl.BoolVar(&f.scan, "scan-output", false, "look for the caller's secrets in what the command prints: its output goes through a pipe, or a terminal of its own")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
 	return cmd
@@ -121,6 +122,13 @@ func run(f runFlags, argv []string) error {
 	if err != nil {
 		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
 	}
+	stopLive := func() {}
+	if f.live {
+		if stopLive, err = client.Follow(tellLive); err != nil {
+			client.Close()
+			return fmt.Errorf("--live: %w (%s was not started)", err, argv[0])
+		}
+	}
 	cwd, err := os.Getwd()
 	if err != nil {
 		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
@@ -154,6 +162,7 @@ func run(f runFlags, argv []string) error {
 		return errors.Join(fmt.Errorf("waiting for %s: %w", argv[0], err), client.Close())
 	}
 	defer command.Release()
+	defer stopLive()
 	verdict := conclude(f, caller, client, opened, out, monitor.Closing{Exit: wcode, Signal: sig})
 	if sig == int(unix.SIGINT) && command.Interrupted() {
 		dieInterrupted()
@@ -166,6 +175,15 @@ func run(f runFlags, argv []string) error {
 		return exit(code, nil)
 	}
 	return nil
+}
+
+// tellLive tells one finding.
+func tellLive(f monitor.Found) {
+	object := f.Object
+	if f.Program != "" {
+		object += " (" + filepath.Base(f.Program) + ")"
+	}
+	fmt.Fprintf(os.Stderr, "edamame-posture: %s: %s: %s [%s]\n", f.Severity, f.Title, object, f.Rule)
 }
 
 // dieInterrupted ends this process by SIGINT where Ctrl-C ended the command: a

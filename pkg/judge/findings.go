@@ -84,6 +84,9 @@ func (j *Judge) find(f *Finding, n *process.Node) {
 	j.hits.count[o]++
 	f.Actor, f.Scope = actorOf(n, lineage), scopeOf(n)
 	j.hits.byID[f.ID] = f
+	if j.OnFinding != nil {
+		j.OnFinding(f)
+	}
 }
 
 // findingID is the same for the same rule, lineage and object, in this run and

@@ -30,6 +30,9 @@ type Judge struct {
 	// OnHit, where it is set, is told of each match of a rule, which is folded
 	// into a finding then. Both are valid until it returns.
 	OnHit func(ev *event.Event, h *signature.Hit)
+	// OnFinding, where it is set, is told of each finding when it is made. It is
+	// valid until it returns.
+	OnFinding func(f *Finding)
 
 	in      *intent.Resolved
 	pack    *signature.Pack

@@ -34,6 +34,7 @@ var ErrMonitorDied = errors.New("the monitor died")
 type Client struct {
 	k      *conn
 	socket string
+	asking sync.Mutex // one question at a time
 	asked  uint64
 	pid    int         // of the monitor, as the kernel says
 	proc   *os.Process // nil where the monitor is not our child
@@ -261,6 +262,8 @@ func readHello(r io.Reader) (Hello, error) {
 // ask sends a request and waits for its answer.
 func (c *Client) ask(q Request, within time.Duration) (Response, error) {
 	var a Response
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	if err := c.k.c.SetDeadline(time.Now().Add(within)); err != nil {
 		return a, err
 	}

@@ -9,6 +9,8 @@ import (
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/judge"
 )
 
 // ProtocolVersion is the version of the control protocol. A client and a
@@ -21,7 +23,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, memory, status, disclosed, close, discard
+	Op      string   `json:"op"`           // hello, open, memory, status, follow, disclosed, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -57,6 +59,8 @@ type Opening struct {
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
 	// Scanned says that the client reads the command's output and tells of secrets in it.
 	Scanned bool `json:"scanned,omitempty"`
+	// found is told of each finding.
+	found func(*judge.Finding)
 	// Host asks for everything on the machine, not the lineage alone.
 	Host bool `json:"host,omitempty"`
 	// Parent names the process whose children are recorded, where that is not
@@ -86,6 +90,17 @@ type Response struct {
 	Opened  *Opened `json:"opened,omitempty"`
 	Closed  *Closed `json:"closed,omitempty"`
 	Status  *Status `json:"status,omitempty"`
+	Found   *Found  `json:"found,omitempty"` // to who follows, without being asked each time
+}
+
+// Found is a finding, told when it is made.
+type Found struct {
+	Rule     string `json:"rule"`
+	Severity string `json:"severity"`
+	Title    string `json:"title"`
+	Object   string `json:"object,omitempty"`
+	Program  string `json:"program,omitempty"`
+	Time     int64  `json:"time"` // CLOCK_BOOTTIME of the event that decided it, in nanoseconds
 }
 
 // Opened says that the recording runs and a first event would be seen.

@@ -130,6 +130,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}
+	r.judge.OnFinding = o.found
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
 	defer func() {

@@ -146,6 +146,7 @@ type server struct {
 	shut func()        // lets nobody else in
 
 	mu     sync.Mutex
+	feed   feed
 	holder *conn // whose recording it is; nil for a detached one
 	rec    *recording
 	ended  bool
@@ -155,8 +156,11 @@ type server struct {
 // serve answers one connection until it is closed. The connection that opened
 // a recording holds it, unless it was opened detached.
 func (s *server) serve(k *conn, peer *unix.Ucred) {
-	holds := false
+	holds, follows := false, false
 	defer func() {
+		if follows {
+			return
+		}
 		if holds {
 			s.abandon("the run command went away while the watched one ran: nothing was seen after this")
 		}
@@ -169,6 +173,11 @@ func (s *server) serve(k *conn, peer *unix.Ucred) {
 	for {
 		var q Request
 		if err := k.read(&q); err != nil {
+			return
+		}
+		if q.Op == "follow" {
+			follows = true
+			_ = s.follow(k, q.ID)
 			return
 		}
 		a, err := s.answer(q, k, peer)
@@ -234,6 +243,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		if s.rec != nil || s.ended {
 			return Response{}, errors.New("open: this monitor has its recording already")
 		}
+		q.Open.found = s.feed.add
 		r, err := s.m.Open(*q.Open, uint32(peer.Pid))
 		if err != nil {
 			return Response{}, err

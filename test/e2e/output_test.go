@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -170,5 +171,38 @@ func TestScanningOnATerminal(t *testing.T) {
 		} else if !strings.Contains(seen.String(), want) {
 			t.Errorf("%q is not in %q", want, &seen)
 		}
+	}
+}
+
+// With --live a finding is told when it is made: the command here ends only
+// when its reader has seen that.
+func TestAFindingIsToldWhileTheCommandRuns(t *testing.T) {
+	in := t.TempDir()
+	fifo := filepath.Join(in, "go-on")
+	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	cmd := exec.Command(binary, "run", "--live", "--scan-output", "--", "sh", "-c", `echo "$DEPLOY_TOKEN" | base64; cat go-on; exit 7`)
+	cmd.Dir, cmd.Env = in, append(os.Environ(), scanning.env...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	var all bytes.Buffer
+	for lines := bufio.NewScanner(io.TeeReader(stderr, &all)); lines.Scan(); {
+		if !told && strings.Contains(lines.Text(), "critical: The job printed a secret") && strings.HasSuffix(lines.Text(), "[secret-in-log]") {
+			told = true
+			if err := os.WriteFile(fifo, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); !told || code != 7 {
+		t.Errorf("told: %v, exit code %d, stderr:\n%s", told, code, &all)
 	}
 }
