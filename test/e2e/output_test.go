@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -182,7 +183,9 @@ func TestAFindingIsToldWhileTheCommandRuns(t *testing.T) {
 	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	cmd := exec.Command(binary, "run", "--live", "--scan-output", "--", "sh", "-c", `echo "$DEPLOY_TOKEN" | base64; cat go-on; exit 7`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it would wait for ever
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "run", "--live", "--scan-output", "--", "sh", "-c", `echo "$DEPLOY_TOKEN" | base64; cat go-on; exit 7`)
 	cmd.Dir, cmd.Env = in, append(os.Environ(), scanning.env...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
