@@ -20,7 +20,7 @@ import (
 
 // Version names the state of the data, for the verdict's inputs. It changes
 // with every change of a rule or preset.
-const Version = "1"
+const Version = "2"
 
 //go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml
 var data embed.FS
