@@ -10,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -20,6 +23,9 @@ import (
 
 // outcome is what one run of a case gave.
 type outcome struct {
+	line int64 // when run told the first finding of high or above
+	// told is how long after the event that decided it that was.
+	told    time.Duration
 	verdict *judge.Verdict
 	log     []byte   // of the job
 	missing []string // effects that are not there: the case did not do what it says
@@ -113,12 +119,13 @@ func (m *machine) run(ctx context.Context, c *scenario, sensor string) (*outcome
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private", "sh", "-c", mounts, "sh", d,
-		m.posture, "run", "--quiet", "--sensor", sensor, "--out", filepath.Join(d, "posture"), "--",
+		m.posture, "run", "--quiet", "--live", "--sensor", sensor, "--out", filepath.Join(d, "posture"), "--",
 		"nsenter", "--net=/run/netns/"+m.world.name, "/home/runner/runners/2.336.0/bin/Runner.Worker", "/home/runner/job.json")
 	cmd.Dir = d
 	cmd.Env = environment()
 	cmd.WaitDelay = time.Second
-	var out, stderr bytes.Buffer
+	var out bytes.Buffer
+	var stderr liveLines
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	runErr := cmd.Run()
 	if err := m.world.end(); err != nil {
@@ -128,7 +135,7 @@ func (m *machine) run(ctx context.Context, c *scenario, sensor string) (*outcome
 	if runErr != nil && !errors.As(runErr, &exit) && !errors.Is(runErr, exec.ErrWaitDelay) {
 		return nil, runErr
 	}
-	o := &outcome{log: out.Bytes(), state: cmd.ProcessState.String()}
+	o := &outcome{log: out.Bytes(), state: cmd.ProcessState.String(), line: stderr.first}
 	if err := o.read(filepath.Join(d, "posture")); err != nil {
 		return nil, fmt.Errorf("%w; %s\n%s%s", err, o.state, &out, &stderr)
 	}
@@ -334,6 +341,9 @@ func (o *outcome) read(dir string) error {
 			seen = n
 			if worst(j.Verdict().Findings) >= severe["high"] {
 				o.after = time.Duration(ev.Time - began)
+				if o.line > 0 {
+					o.told = time.Duration(o.line - ev.Time)
+				}
 				return done
 			}
 		}
@@ -343,6 +353,27 @@ func (o *outcome) read(dir string) error {
 		return err
 	}
 	return nil
+}
+
+// liveLines is what run says, and when it first told a finding of high or above:
+// CLOCK_BOOTTIME in nanoseconds, 0 for never.
+type liveLines struct {
+	bytes.Buffer
+	first int64
+}
+
+var graveLine = regexp.MustCompile(`(?m)^edamame-posture: (high|critical): .*\[[a-z0-9-]+\]$`)
+
+// Write is called by one goroutine alone.
+func (l *liveLines) Write(b []byte) (int, error) {
+	n, err := l.Buffer.Write(b)
+	if l.first == 0 && graveLine.Match(l.Bytes()) {
+		var ts unix.Timespec
+		if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil {
+			l.first = ts.Nano()
+		}
+	}
+	return n, err
 }
 
 var severe = map[string]int{"info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}

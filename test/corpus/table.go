@@ -173,12 +173,27 @@ func (r *results) lines() []string {
 		fmt.Sprintf("attacks with a finding of high or above under %s: %s", r.sensors[0], ratio(n.caught, n.attacks)),
 		fmt.Sprintf("of these by rules of families alone: %s", ratio(n.families, n.attacks)),
 	}
+	if told := r.told(); len(told) > 0 {
+		list = append(list, fmt.Sprintf("from the event that decided to the line of the finding (--live), under %s: median %d ms, 95th percentile %d ms, longest %d ms",
+			r.sensors[0], told[len(told)/2].Milliseconds(), told[(len(told)*95+99)/100-1].Milliseconds(), told[len(told)-1].Milliseconds()))
+	}
 	if len(r.sensors) > 1 {
 		list = append(list, fmt.Sprintf("attacks with a finding of high or above under %s: %s", r.sensors[1], ratio(n.other, n.attacks)))
 	}
 	return append(list,
 		fmt.Sprintf("runs of benign jobs with a finding of high or above: %s", ratio(n.high, n.benign)),
 		fmt.Sprintf("runs of benign jobs with a finding of medium: %s", ratio(n.medium, n.benign)))
+}
+
+// told returns how long each first finding took to be told, shortest first.
+func (r *results) told() (all []time.Duration) {
+	for _, row := range r.attacks {
+		if o := row.runs[0]; o.told > 0 {
+			all = append(all, o.told)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 func (r *results) summary() {
