@@ -298,13 +298,13 @@ func packageKey(kind, name, version string) string {
 // Len returns how many entries there are.
 func (s *Set) Len() int { return len(s.entries) }
 
-// Host returns the entry of a host, or of a domain that it is below; nil where
-// there is none. host is in lower case.
-func (s *Set) Host(host string) *Entry {
+// Host returns the entry of a host, or of a domain that it is below, and which
+// of the two is listed; nil where there is none. host is in lower case.
+func (s *Set) Host(host string) (e *Entry, listed string) {
 	host = strings.TrimSuffix(host, ".")
 	for len(s.hosts) > 0 {
 		if e := s.hosts[host]; e != nil {
-			return e
+			return e, host
 		}
 		_, rest, ok := strings.Cut(host, ".")
 		if !ok {
@@ -312,21 +312,22 @@ func (s *Set) Host(host string) *Entry {
 		}
 		host = rest
 	}
-	return nil
+	return nil, ""
 }
 
-// Addr returns the entry of an address, or nil.
-func (s *Set) Addr(a netip.Addr) *Entry {
+// Addr returns the entry of an address, and the address or prefix that is
+// listed; nil where there is none.
+func (s *Set) Addr(a netip.Addr) (e *Entry, listed netip.Prefix) {
 	a = a.Unmap()
 	if e := s.addrs[a]; e != nil {
-		return e
+		return e, netip.PrefixFrom(a, a.BitLen())
 	}
 	for i := range s.prefixes {
 		if s.prefixes[i].Contains(a) {
-			return s.prefixes[i].entry
+			return s.prefixes[i].entry, s.prefixes[i].Prefix
 		}
 	}
-	return nil
+	return nil, netip.Prefix{}
 }
 
 // Package returns the entry of a package's version, or of the package where all

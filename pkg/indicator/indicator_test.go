@@ -33,6 +33,9 @@ func read(t testing.TB, text string) *Set {
 	return s
 }
 
+func host(s *Set, h string) *Entry { e, _ := s.Host(h); return e }
+func addr(s *Set, a string) *Entry { e, _ := s.Addr(netip.MustParseAddr(a)); return e }
+
 func name(e *Entry) string {
 	if e == nil {
 		return ""
@@ -47,20 +50,20 @@ func TestWhatIsListedIsFoundAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []*Set{given, again} {
-		for host, want := range map[string]string{
+		for h, want := range map[string]string{
 			"evil.example": "first critical", "a.b.evil.example": "first critical", "evil.example.": "first critical",
 			"notevil.example": "", "later.example": "second high", "example": "", "other.example": "", "x.deep.other.example": "first critical", "": "",
 		} {
-			if got := name(s.Host(host)); got != want {
-				t.Errorf("host %q: %q, want %q", host, got, want)
+			if got := name(host(s, h)); got != want {
+				t.Errorf("host %q: %q, want %q", h, got, want)
 			}
 		}
-		for addr, want := range map[string]string{
+		for a, want := range map[string]string{
 			"203.0.113.7": "first critical", "::ffff:203.0.113.7": "first critical", "203.0.113.8": "", "198.51.100.200": "first critical",
 			"2001:db8::1": "first critical", "2001:db8::2": "",
 		} {
-			if got := name(s.Addr(netip.MustParseAddr(addr))); got != want {
-				t.Errorf("address %s: %q, want %q", addr, got, want)
+			if got := name(addr(s, a)); got != want {
+				t.Errorf("address %s: %q, want %q", a, got, want)
 			}
 		}
 		for _, c := range []struct{ kind, name, version, want string }{
@@ -189,7 +192,7 @@ func TestTheListThatShipsIsRead(t *testing.T) {
 			t.Errorf("%s: source %q, date %q", e.Incident, e.Source, e.Date)
 		}
 	}
-	if got := name(s.Host("www.sfrclak.com")); got != "axios RAT critical" {
+	if got := name(host(s, "www.sfrclak.com")); got != "axios RAT critical" {
 		t.Errorf("%q", got)
 	}
 }

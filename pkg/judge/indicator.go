@@ -22,16 +22,15 @@ func (j *Judge) indicator(ev *event.Event, n *process.Node, f *fact.Fact) {
 		if f != nil && !f.Host.IsZero() {
 			host = f.Host.String()
 		}
-		if e := set.Addr(ev.Dst.Addr()); e != nil {
-			j.indicated(e, ev.Dst.Addr().String(), ev, n)
-		} else if e := set.Host(host); e != nil {
-			j.indicated(e, host, ev, n)
+		if e, at := set.Addr(ev.Dst.Addr()); e != nil {
+			j.indicated(e, strings.TrimSuffix(strings.TrimSuffix(at.String(), "/32"), "/128"), ev, n)
+		} else if e, at := set.Host(host); e != nil {
+			j.indicated(e, at, ev, n)
 		}
 	case event.DNS, event.TLS, event.HTTP:
-		if host := strings.ToLower(ev.Name.String()); host != "" {
-			if e := set.Host(host); e != nil {
-				j.indicated(e, host, ev, n)
-			}
+		// What is listed is the object: there may be any number of names below it.
+		if e, at := set.Host(strings.ToLower(ev.Name.String())); e != nil {
+			j.indicated(e, at, ev, n)
 		}
 	case event.Exec:
 		j.packages(set, ev, n)

@@ -32,11 +32,11 @@ func TestWhatAKnownAttackLeftIsFoundByItsName(t *testing.T) {
 	}{
 		"a host of the list that ships": {func(l *facttest.Log, n event.Actor) {
 			l.Resolve(n, "www.sfrclak.com", "203.0.113.9")
-		}, []string{"critical Known from an attack: axios RAT: www.sfrclak.com"}},
+		}, []string{"critical Known from an attack: axios RAT: sfrclak.com"}},
 		"a host of one's own list, connected to": {func(l *facttest.Log, n event.Actor) {
 			l.Resolve(n, "cdn.bad.example", "203.0.113.9")
 			l.Send(n, "203.0.113.9:443", 10)
-		}, []string{"high Known from an attack: our own: cdn.bad.example"}},
+		}, []string{"high Known from an attack: our own: bad.example"}},
 		"an address": {func(l *facttest.Log, n event.Actor) {
 			l.Send(n, "203.0.113.66:443", 10)
 		}, []string{"high Known from an attack: our own: 203.0.113.66"}},

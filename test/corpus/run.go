@@ -137,7 +137,7 @@ func (m *machine) run(ctx context.Context, c *scenario, sensor string) (*outcome
 	}
 	o := &outcome{log: out.Bytes(), state: cmd.ProcessState.String(), line: stderr.first}
 	if err := o.read(filepath.Join(d, "posture")); err != nil {
-		return nil, fmt.Errorf("%w; %s\n%s%s", err, o.state, &out, &stderr)
+		return nil, fmt.Errorf("%w; %s\n%s%s", err, o.state, &out, &stderr.all)
 	}
 	if *keep != "" {
 		if err := os.CopyFS(filepath.Join(*keep, c.ID+"-"+sensor), os.DirFS(filepath.Join(d, "posture"))); err != nil {
@@ -358,7 +358,7 @@ func (o *outcome) read(dir string) error {
 // liveLines is what run says, and when it first told a finding of high or above:
 // CLOCK_BOOTTIME in nanoseconds, 0 for never.
 type liveLines struct {
-	bytes.Buffer
+	all   bytes.Buffer // no embedded one: its ReadFrom would pass Write by
 	first int64
 }
 
@@ -366,8 +366,8 @@ var graveLine = regexp.MustCompile(`(?m)^edamame-posture: (high|critical): .*\[[
 
 // Write is called by one goroutine alone.
 func (l *liveLines) Write(b []byte) (int, error) {
-	n, err := l.Buffer.Write(b)
-	if l.first == 0 && graveLine.Match(l.Bytes()) {
+	n, err := l.all.Write(b)
+	if l.first == 0 && graveLine.Match(l.all.Bytes()) {
 		var ts unix.Timespec
 		if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil {
 			l.first = ts.Nano()

@@ -42,8 +42,8 @@ func (r *results) fail(c *scenario, format string, args ...any) {
 }
 
 // family reports whether a rule is of a family of attacks, not named after one
-// incident.
-func family(rule string) bool { return !strings.HasPrefix(rule, "incident-") }
+// incident, nor a list of what incidents left.
+func family(rule string) bool { return !strings.HasPrefix(rule, "incident-") && rule != "indicator" }
 
 func (r *results) attack(row *attackRow) {
 	r.attacks = append(r.attacks, row)
