@@ -159,7 +159,8 @@ func (o *output) attach() {
 			_ = pty.InheritSize(os.Stdout, o.master)
 		}
 	}()
-	if !isTerminal(0) {
+	// In the background the keys are another's, and who changes the terminal is stopped.
+	if group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil || group != unix.Getpgrp() {
 		return
 	}
 	if state, err := term.MakeRaw(0); err == nil {

@@ -38,6 +38,12 @@ func (r *Redactor) Argv(raw []byte, dst []Text, found []Found) ([]Text, []Found)
 		var arg []byte
 		arg, raw, more = bytes.Cut(raw, []byte{0})
 		from, to, pattern, in := l.argument(arg)
+		if to == 0 && len(arg) <= left && r.clean(arg, in) {
+			// Most of them, also in a list of files that is too long for the way above.
+			dst = append(dst, Text{string(arg)})
+			left -= len(arg)
+			continue
+		}
 		s.hits = s.hits[:0]
 		if to > from {
 			s.add(arg, unmarked(arg, from, to), to, 2, pattern)

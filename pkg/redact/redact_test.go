@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 	"testing"
@@ -504,6 +505,7 @@ func BenchmarkArgv(b *testing.B) {
 		r    *Redactor
 		raw  []byte
 	}{
+		{"a long list of files", plain, bytes.Repeat([]byte("/home/runner/work/app/app/src/module/file_name.go\x00"), 2600)},
 		{"usual", plain, usual}, {"usual, 30 masked values", New(testKey(1), Options{Masked: ms}), usual}, {"script", plain, script}, {"secret", plain, secret},
 	} {
 		b.Run(c.name, func(b *testing.B) {

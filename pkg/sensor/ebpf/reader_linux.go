@@ -27,7 +27,7 @@ const (
 	pollInterval = 250 * time.Millisecond
 	// busyInterval is how often they are read while something is going on, and so
 	// how late a record may come: WAKE_GAP of bpf/emit.h, and a little.
-	busyInterval = 60 * time.Millisecond
+	busyInterval = 85 * time.Millisecond
 	// sweepInterval is how often folded datagrams are told and losses looked for.
 	sweepInterval = time.Second
 	// livingInterval is how often connections that go on tell what they carried.

@@ -132,7 +132,7 @@ static __always_inline void give(struct scratch *s)
 	s->busy = 0;
 }
 
-#define WAKE_GAP 50000000 /* ns */
+#define WAKE_GAP 75000000 /* ns */
 
 /*
  * Waking the reader for each record makes an exec seven times dearer. So it is
