@@ -122,9 +122,14 @@ func (o *output) begin() {
 	}
 	go func() {
 		defer close(o.told)
+		var failed error
 		for h := range o.hits {
-			if err := o.client.Disclosed(monitor.Disclosed{Name: h.Name, Form: h.Form.String(), Line: h.Line}); err != nil {
-				fmt.Fprintf(os.Stderr, "edamame-posture: %s was printed (%s) and the monitor did not take note: %v\n", h.Name, h.Form, err)
+			// A monitor that does not answer is asked once: the command's output waits for this.
+			if failed == nil {
+				failed = o.client.Disclosed(monitor.Disclosed{Name: h.Name, Form: h.Form.String(), Line: h.Line})
+			}
+			if failed != nil {
+				fmt.Fprintf(os.Stderr, "edamame-posture: %s was printed (%s) and the monitor did not take note: %v\n", h.Name, h.Form, failed)
 			}
 		}
 	}()

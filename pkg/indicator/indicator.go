@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"gopkg.in/yaml.v3"
 )
@@ -208,6 +209,11 @@ func readEntry(n *yaml.Node, bad func(*yaml.Node, string, ...any) error) (*Entry
 func (e *Entry) check() error {
 	if e.Severity == "" {
 		e.Severity = severities[0]
+	}
+	for _, text := range []string{e.Incident, e.Source, e.Date} {
+		if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return fmt.Errorf("%.80q: it is shown to people, and holds a character that does not print", text)
+		}
 	}
 	switch {
 	case e.Incident == "" || len(e.Incident) > maxText:

@@ -84,6 +84,7 @@ func TestABadListSaysWhere(t *testing.T) {
 		"version: 1\nindicator: []":  "list.yml:2:1: \"indicator\" is no key",
 		"version: 1\nindicators: {}": "no sequence",
 		"version: 1\nindicators:\n  - {incident: x}":                                               "list.yml:3:5: the entry of \"x\" has no hosts",
+		"version: 1\nindicators:\n  - {incident: \"x\\e[2J\", hosts: [a.example]}":                 "does not print",
 		"version: 1\nindicators:\n  - {hosts: [a.example]}":                                        "of which incident",
 		"version: 1\nindicators:\n  - {incident: x, hosts: [\"*.a.example\"]}":                     "which stands for all below it",
 		"version: 1\nindicators:\n  - {incident: x, hosts: [192.0.2.1]}":                           "put it into addresses",

@@ -216,7 +216,7 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 	case event.Open:
 		what = "read of its files"
 		switch {
-		case ev.Access == event.Read && strings.HasPrefix(ev.Path.String(), "/proc/"):
+		case ev.Access == event.Read && ev.Path.Is(fmt.Sprintf("/proc/%d/maps", j.monitor.PID)):
 			return false // lsof(8) and fuser(1) read the maps of every process
 		case ev.Err != 0:
 			what, severity = "refused open of its files", Medium
