@@ -8,10 +8,10 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 # Packages whose tests need root and the real kernel run one after the other:
 # they share its process events.
-KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
+KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion corpus machines lint race short-long check bench fuzz tools bpf clean
+.PHONY: all build test evasion corpus machines lint race short-long check bench fuzz tools bpf warden clean
 
 all: build
 
@@ -33,14 +33,15 @@ corpus: ## attacks and ordinary jobs under the monitor; writes test/CORPUS.md; R
 	$(GO) run ./test/corpus -runs $(RUNS) -out test/CORPUS.md
 
 race: ## what runs at the same time, under the race detector
-	$(GO) test -race ./pkg/monitor/... ./pkg/evidence/... ./pkg/sensor/...
+	$(GO) test -race ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/...
 	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
 
-lint: ## formatting, vet, staticcheck, and the BPF objects as the pinned clang makes them
+lint: ## formatting, vet, staticcheck, the BPF objects as the pinned clang makes them, the warden as the pinned Go does
 	@test -z "$$(gofmt -l cmd pkg policies test)" || { echo "gofmt: run gofmt -w on:"; gofmt -l cmd pkg policies test; exit 1; }
 	$(GO) vet ./...
 	$(TOOLS)/bin/staticcheck ./...
 	bash pkg/sensor/ebpf/bpf/rebuild.sh --check
+	bash cmd/edamame-warden/rebuild.sh --check
 
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
@@ -71,6 +72,9 @@ $(TOOLS)/bin/act-$(ACT_VERSION):
 
 bpf: ## rebuild the BPF objects
 	bash pkg/sensor/ebpf/bpf/rebuild.sh
+
+warden: ## rebuild the small program that holds keys and stands before sudo
+	bash cmd/edamame-warden/rebuild.sh
 
 clean:
 	rm -rf edamame-posture $(TOOLS)

@@ -62,6 +62,7 @@ const (
 	Mount     // Path, NewPath, Op
 	Namespace // Op, NS
 	IOUring   // Op
+	Barrier   // Path, OK: a program that gives power was about to run; OK: what led to it was sealed before
 
 	// What it printed. Actor is the recording's root: a pipe does not say who wrote.
 	Disclosure // Name: what the secret is called, Detail: the form, Count: the line of the output on which it ends
@@ -83,7 +84,7 @@ var kindNames = [kindCount]string{
 	DNS: "dns", TLS: "tls", HTTP: "http",
 	Open: "open", Rename: "rename", Unlink: "unlink", Link: "link", Chmod: "chmod", Mkdir: "mkdir",
 	Ptrace: "ptrace", MemAccess: "memory", Kill: "kill", BPF: "bpf", Module: "module",
-	Mount: "mount", Namespace: "namespace", IOUring: "io_uring", Disclosure: "disclosure",
+	Mount: "mount", Namespace: "namespace", IOUring: "io_uring", Barrier: "barrier", Disclosure: "disclosure",
 	Agent: "agent", Posture: "posture", Drift: "drift",
 }
 

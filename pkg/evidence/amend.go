@@ -145,10 +145,7 @@ func readTorn(root *os.Root) (*torn, error) {
 }
 
 func (t *torn) lastSegment(r *lineReader, file *os.File, size int64) error {
-	var err error
-	if t.whole, err = wholeFrames(file); err != nil {
-		return &Fault{File: t.name, Err: err}
-	}
+	t.whole = framesOf(file)
 	if err := r.segment(t.name, io.NewSectionReader(file, 0, t.whole), t.line); err != nil {
 		return err
 	}
@@ -160,17 +157,14 @@ func (t *torn) lastSegment(r *lineReader, file *os.File, size int64) error {
 	return nil
 }
 
-// wholeFrames returns how many bytes of a segment are frames that were ended.
-func wholeFrames(file io.ReadSeeker) (int64, error) {
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
+// framesOf returns how many bytes that follow are frames that were ended.
+func framesOf(file io.Reader) int64 {
 	r := bufio.NewReader(file)
 	var at int64
 	for {
 		n, err := checkFrame(r)
 		if err != nil {
-			return at, nil // the end, or of a frame that was not ended
+			return at // the end, or of a frame that was not ended
 		}
 		at += n
 	}

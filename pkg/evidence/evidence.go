@@ -25,6 +25,7 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -56,6 +57,21 @@ const (
 	segmentSuffix   = ".jsonl.zst"
 	originPrefix    = "edamame-posture/"
 )
+
+// The files that may stand beside the log.
+const (
+	// CommitmentFile is the commitment, whose hash the start event names.
+	CommitmentFile = "commitment.json"
+	// StartTokenFile is the job's token whose audience is the commitment's
+	// hash. It is no secret, and it is no part of what is published.
+	StartTokenFile = "start.jwt"
+	// StartBundleFile is a statement about the commitment, signed at the start.
+	StartBundleFile = "start.sigstore.json"
+	// RecordFile is the answer of the place where the commitment was recorded.
+	RecordFile = "first-record.json"
+)
+
+var attachments = []string{CommitmentFile, RecordFile, StartTokenFile, StartBundleFile}
 
 // ErrFull says that the log takes no more events, because of its bound, a full
 // disk or a failed write. What was appended stays readable, what is refused is
@@ -106,10 +122,13 @@ func plainName(s string) bool {
 	return s != "" && s[0] != '.' && nameOf(s, "._-")
 }
 
+// Origin is the first line of the checkpoints of a run.
+func Origin(run string) string { return originPrefix + run }
+
 // CheckRun says what is wrong with the id of a run, which names the log.
 func CheckRun(run string) error {
-	if run == "" || !nameOf(run, "._:@+-") {
-		return fmt.Errorf("run id %.160q: use 1 to %d characters of A-Z a-z 0-9 . _ : @ + -", run, maxNameLength)
+	if run == "" || !nameOf(run, "._:@-") {
+		return fmt.Errorf("run id %.160q: use 1 to %d characters of A-Z a-z 0-9 . _ : @ -", run, maxNameLength)
 	}
 	return nil
 }
@@ -132,7 +151,7 @@ func fileName(s string) bool {
 	if in, ok := strings.CutPrefix(s, inputsDir+"/"); ok {
 		return plainName(in)
 	}
-	return s == checkpointsName || isSegment(s)
+	return s == checkpointsName || isSegment(s) || slices.Contains(attachments, s)
 }
 
 func isSegment(s string) bool {

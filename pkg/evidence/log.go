@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -48,12 +50,15 @@ type Options struct {
 	// Made is given the path of each file of the folder, below dir as Create
 	// was given it, right after it was made. It must not call the log.
 	Made func(path string)
+	// Keys sign the checkpoints. nil for unsigned ones.
+	Keys Keys
 	// NoSync leaves out fsync: for tests, and where a crash of the machine
 	// does not matter.
 	NoSync bool
 }
 
-// Log is a log that is being written. It is used by one goroutine at a time.
+// Log is a log that is being written. It is used by one goroutine at a time,
+// but for Sync, and for Write of a checkpoint that was begun.
 type Log struct {
 	opt  Options
 	dir  string
@@ -64,9 +69,12 @@ type Log struct {
 	segments  int   // begun
 	before    int64 // bytes of the segments before seg
 	notes     *room
+	noteBytes atomic.Int64 // of notes, and of those that were begun
+	disk      disk
+	noteBuf   []byte
 	manifest  *room
-	inputs    []string
-	inputSize int64
+	whole     []string // files that were written at once
+	wholeSize int64
 	inFrame   int64 // bytes of lines in the open frame
 	raw       int64 // bytes of lines in all
 
@@ -87,14 +95,14 @@ type Log struct {
 		seg  int64 // bytes of the segment
 		raw  int64 // bytes of lines in all
 	}
-	last    Checkpoint
-	full    error       // why no more events are taken
-	detail  redact.Text // the same for the gap that says so
-	said    bool        // that gap was tried
-	halt    error       // why the next event is not taken: told by a write between events
-	ended   bool
-	closed  bool
-	noteBuf []byte
+	last   Checkpoint  // that was begun
+	chain  signing     // of the checkpoints
+	full   error       // why no more events are taken
+	detail redact.Text // the same for the gap that says so
+	said   bool        // that gap was tried
+	halt   error       // why the next event is not taken: told by a write between events
+	ended  bool
+	closed bool
 }
 
 var (
@@ -130,7 +138,7 @@ func Create(dir string, opt Options) (*Log, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create evidence: %w", err)
 	}
-	l := &Log{opt: opt, dir: dir, buf: make([]byte, 0, 64<<10)}
+	l := &Log{opt: opt, dir: dir, buf: make([]byte, 0, 64<<10), chain: signing{keys: opt.Keys}}
 	if err := l.begin(dir); err != nil {
 		l.Abort()
 		return nil, fmt.Errorf("create evidence: %w", err)
@@ -161,6 +169,7 @@ func (l *Log) begin(dir string) (err error) {
 		return err
 	}
 	l.segments = 1
+	l.disk.begin(l.seg.f, l.notes.f)
 	if err := l.seg.need(endRoom, 0); err != nil {
 		return err
 	}
@@ -194,7 +203,7 @@ func (l *Log) Root() Hash { return l.tree.root() }
 func (l *Log) Lost() uint64 { return l.told + l.untold }
 
 // Bytes returns the size of the folder's files, in bytes.
-func (l *Log) Bytes() int64 { return l.before + l.seg.size + l.notes.size + l.inputSize }
+func (l *Log) Bytes() int64 { return l.before + l.seg.size + l.noteBytes.Load() + l.wholeSize }
 
 // Full returns why the log takes no more events, or nil. It wraps ErrFull.
 func (l *Log) Full() error { return l.full }
@@ -421,19 +430,17 @@ func (l *Log) nextSegment() error {
 		return err
 	}
 	if err = next.need(endRoom, 0); err == nil {
-		if err = l.seg.cut(l.seg.size); err == nil {
-			err = l.sync(l.seg)
-		}
+		err = l.seg.cut(l.seg.size)
 	}
 	if err != nil {
 		return errors.Join(err, next.f.Close(), l.root.Remove(name), l.seg.need(endRoom, 0))
 	}
-	err = l.seg.f.Close()
+	l.disk.retire(l.seg.f, next.f)
 	l.before += l.seg.size
 	l.seg = next
 	l.segments++
 	l.mark()
-	return err
+	return nil
 }
 
 // finish gives back the space that was taken ahead and closes a file.
@@ -452,85 +459,150 @@ func (l *Log) sync(r *room) error {
 	return r.f.Sync()
 }
 
-// Checkpoint ends the frame, brings it to the disk, and appends the state of
-// the tree to checkpoints. boottime is CLOCK_BOOTTIME in nanoseconds; one
-// before the last checkpoint's is taken as that.
-//
-// An error that is ErrFull means that the log has now stopped; a full log has
-// no further checkpoints until something is appended to it.
+// Checkpoint appends the state of the tree to checkpoints and brings it to the
+// disk: Begin, Write and Sync in one.
 func (l *Log) Checkpoint(boottime int64) error {
-	if l.closed {
-		return ErrClosed
+	c, err := l.Begin(boottime)
+	if err == nil && c != nil {
+		if err = c.Write(context.Background()); err == nil {
+			err = l.Sync()
+		}
+		if err != nil {
+			err = l.Failed(err)
+		}
 	}
-	if l.full != nil && l.tree.size == l.last.Size {
-		return nil
-	}
-	if err := l.checkpoint(boottime); err != nil {
-		l.stop(err)
-		return l.full
-	}
-	return nil
+	return err
 }
 
-func (l *Log) checkpoint(boottime int64) error {
-	if err := l.endFrame(); err != nil {
-		return err
+// Begun is a checkpoint that was begun and is not in the file yet.
+type Begun struct {
+	log  *Log
+	note Checkpoint
+}
+
+// Begin ends the frame and takes the state of the tree for a checkpoint, which
+// Write then appends to the file. boottime is CLOCK_BOOTTIME in nanoseconds; one
+// before the last checkpoint's is taken as that. Until Write has returned, no
+// other checkpoint may be begun.
+//
+// An error that is ErrFull means that the log has now stopped; a full log has
+// no further checkpoints, and gives nil, until something is appended to it.
+func (l *Log) Begin(boottime int64) (*Begun, error) {
+	if l.closed {
+		return nil, ErrClosed
 	}
-	if err := l.sync(l.seg); err != nil {
-		return err
+	if l.full != nil && l.tree.size == l.last.Size {
+		return nil, nil
+	}
+	c, err := l.beginCheckpoint(boottime)
+	if err != nil {
+		return nil, l.Failed(err)
+	}
+	return c, nil
+}
+
+// Failed says that writing or syncing a checkpoint failed: the log stops. It
+// returns why the log takes no more events.
+func (l *Log) Failed(err error) error {
+	l.stop(err)
+	return l.full
+}
+
+func (l *Log) beginCheckpoint(boottime int64) (*Begun, error) {
+	if err := l.endFrame(); err != nil {
+		return nil, err
+	}
+	if l.full == nil && l.Bytes()+maxNote+endRoom > l.opt.MaxBytes-manifestRoom {
+		return nil, errBound
+	}
+	if err := l.notes.need(maxNote+endRoom/8, endRoom); err != nil && l.full == nil {
+		return nil, err
 	}
 	c := l.last
 	c.Size, c.Root, c.Boottime, c.Lost = l.tree.size, l.tree.root(), max(boottime, l.last.Boottime), l.Lost()
-	l.noteBuf = c.appendNote(l.noteBuf[:0])
-	n := int64(len(l.noteBuf))
-	if l.full == nil && l.Bytes()+n+endRoom > l.opt.MaxBytes-manifestRoom {
-		return errBound
-	}
-	if err := l.notes.need(n+endRoom/8, endRoom); err != nil && l.full == nil {
-		return err
-	}
-	size := l.notes.size
-	if _, err := l.notes.Write(l.noteBuf); err != nil {
-		return errors.Join(err, l.notes.cut(size))
-	}
-	if err := l.sync(l.notes); err != nil {
-		return errors.Join(err, l.notes.cut(size))
-	}
 	l.last = c
+	return &Begun{log: l, note: c}, nil
+}
+
+// maxNote is the most that a checkpoint comes to, in bytes.
+const maxNote = 1 << 10
+
+// Write signs the checkpoint and appends it to the file. It is not on the disk
+// before the next Sync. It may run while events are appended to the log.
+//
+// Where the keys fail it is unsigned, as all that follow: see Unsigned.
+func (c *Begun) Write(ctx context.Context) error { return c.write(ctx, false) }
+
+func (c *Begun) write(ctx context.Context, last bool) error {
+	l := c.log
+	l.chain.sign(ctx, &c.note, last)
+	note := c.note.appendNote(l.noteBuf[:0])
+	l.noteBuf = note
+	size := l.notes.size
+	if _, err := l.notes.Write(note); err != nil {
+		return errors.Join(err, l.notes.cut(size))
+	}
+	l.noteBytes.Store(l.notes.size)
 	return nil
+}
+
+// Unsigned returns why checkpoints are no longer signed, or nil.
+func (l *Log) Unsigned() error { return l.chain.err }
+
+// Sync brings what was written to the disk: the lines that checkpoints cover
+// before the checkpoints. It may run while events are appended to the log.
+func (l *Log) Sync() error {
+	if l.opt.NoSync {
+		return nil
+	}
+	return l.disk.sync(true)
 }
 
 // Input writes inputs/name, once. A name is made of A-Z a-z 0-9 . _ - and
 // does not begin with a dot.
 func (l *Log) Input(name string, data []byte) error {
+	if !plainName(name) {
+		return fmt.Errorf("input %.160q: use 1 to %d characters of A-Z a-z 0-9 . _ -, the first not a dot", name, maxNameLength)
+	}
+	return l.putFile(inputsDir+"/"+name, data)
+}
+
+// Attach writes one of the files that stand beside the log, once: what says
+// when and for what the log was begun.
+func (l *Log) Attach(name string, data []byte) error {
+	if !slices.Contains(attachments, name) {
+		return fmt.Errorf("%.160q: such a file has no place in the folder", name)
+	}
+	return l.putFile(name, data)
+}
+
+// putFile writes a whole file of the folder.
+func (l *Log) putFile(path string, data []byte) error {
 	switch {
 	case l.closed:
 		return ErrClosed
-	case !plainName(name):
-		return fmt.Errorf("input %.160q: use 1 to %d characters of A-Z a-z 0-9 . _ -, the first not a dot", name, maxNameLength)
 	case len(data) > MaxInput:
-		return fmt.Errorf("input %s: %d bytes, and the format allows %d", name, len(data), MaxInput)
-	case len(l.inputs) >= maxFiles/4:
-		return fmt.Errorf("input %s: there are %d already", name, len(l.inputs))
+		return fmt.Errorf("%s: %d bytes, and the format allows %d", path, len(data), MaxInput)
+	case len(l.whole) >= maxFiles/4:
+		return fmt.Errorf("%s: there are %d files already", path, len(l.whole))
 	}
 	size := int64(len(data))
 	if l.Bytes()+size+endRoom+worst(min(l.inFrame, blockLines)) > l.opt.MaxBytes-manifestRoom {
-		return fmt.Errorf("input %s: %w: %w", name, ErrFull, errBound)
+		return fmt.Errorf("%s: %w: %w", path, ErrFull, errBound)
 	}
-	path := inputsDir + "/" + name
 	r, err := l.create(path)
 	if err != nil {
-		return fmt.Errorf("input: %w", err)
+		return err
 	}
 	_, err = r.Write(data)
 	if err == nil {
 		err = l.sync(r)
 	}
 	if err = errors.Join(err, r.f.Close()); err != nil {
-		return fmt.Errorf("input %s: %w", name, errors.Join(err, l.root.Remove(path)))
+		return fmt.Errorf("%s: %w", path, errors.Join(err, l.root.Remove(path)))
 	}
-	l.inputs = append(l.inputs, path)
-	l.inputSize += size
+	l.whole = append(l.whole, path)
+	l.wholeSize += size
 	return nil
 }
 
@@ -549,13 +621,14 @@ func (l *Log) Close(c Closing) (*Manifest, error) {
 	if l.untold > 0 {
 		l.gap(detailRest, 0)
 	}
-	err := l.checkpoint(c.Boottime)
+	err := l.lastCheckpoint(c.Boottime)
 	if err != nil && l.full == nil {
 		// The bound was met just here, or a write failed: once more, with the
 		// room that is kept for it.
 		l.stop(err)
-		err = l.checkpoint(c.Boottime)
+		err = l.lastCheckpoint(c.Boottime)
 	}
+	l.chain.end()
 	l.closed = true
 	m := &Manifest{Version: Version, Run: l.opt.Run, Judge: c.Judge, Tree: Tree{l.tree.size, l.tree.root()}, Lost: l.Lost()}
 	if err == nil {
@@ -567,11 +640,19 @@ func (l *Log) Close(c Closing) (*Manifest, error) {
 	return m, nil
 }
 
+func (l *Log) lastCheckpoint(boottime int64) error {
+	c, err := l.beginCheckpoint(boottime)
+	if err == nil {
+		err = c.write(context.Background(), true)
+	}
+	return errors.Join(err, l.Sync())
+}
+
 func (l *Log) writeManifest(m *Manifest) error {
-	if err := errors.Join(l.finish(l.seg), l.finish(l.notes)); err != nil {
+	if err := errors.Join(l.disk.end(!l.opt.NoSync), l.finish(l.seg), l.finish(l.notes)); err != nil {
 		return err
 	}
-	names := append(slices.Clone(l.inputs), checkpointsName)
+	names := append(slices.Clone(l.whole), checkpointsName)
 	for i := range l.segments {
 		names = append(names, segmentName(i))
 	}
@@ -627,6 +708,8 @@ func hashFile(root *os.Root, name string) (File, error) {
 // Abort gives up the log without a manifest and closes its files. What is in
 // whole frames stays readable with OpenPartial.
 func (l *Log) Abort() {
+	l.chain.end()
+	_ = l.disk.end(false)
 	l.closed = true
 	for _, r := range []*room{l.seg, l.notes, l.manifest} {
 		if r != nil {

@@ -1,9 +1,12 @@
 package evidence
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 
+	tlogproof "github.com/transparency-dev/formats/proof"
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -75,4 +78,47 @@ func (p *Proof) Verify(root Hash) error {
 		return fmt.Errorf("proof: event %d is not in the tree of %d events with root %s: %w", p.Seq, p.Size, root, err)
 	}
 	return nil
+}
+
+// ProofText returns the proof of one event in the form of C2SP tlog-proof v1,
+// with the line as its extra data and the log's last checkpoint.
+func (e *Evidence) ProofText(seq uint64) ([]byte, error) {
+	p, err := e.Prove(seq)
+	if err != nil {
+		return nil, err
+	}
+	var last Checkpoint
+	if err := e.EachCheckpoint(func(c *Checkpoint) error { last = *c; return nil }); err != nil {
+		return nil, err
+	}
+	if last.Size != p.Size {
+		return nil, fmt.Errorf("prove event %d: the last checkpoint covers %d of %d events", seq, last.Size, p.Size)
+	}
+	text := tlogproof.TLogProof{ExtraData: []byte(p.Line), Index: p.Seq, Checkpoint: last.appendNote(nil)}
+	for _, h := range p.Path {
+		text.Hashes = append(text.Hashes, h)
+	}
+	return text.Marshal(), nil
+}
+
+// ParseProof reads what ProofText writes. It checks neither the proof nor the
+// signatures of the checkpoint.
+func ParseProof(text []byte) (*Proof, *Checkpoint, error) {
+	var t tlogproof.TLogProof
+	if err := t.Unmarshal(text); err != nil {
+		return nil, nil, fmt.Errorf("it is no proof in the form of c2sp.org/tlog-proof: %w", err)
+	}
+	r := newNoteReader(bytes.NewReader(t.Checkpoint))
+	note, err := r.read()
+	if err != nil {
+		return nil, nil, fmt.Errorf("its checkpoint: %w", err)
+	}
+	if _, err := r.read(); err != io.EOF {
+		return nil, nil, errors.New("something follows its checkpoint")
+	}
+	p := &Proof{Seq: t.Index, Size: note.Size, Line: string(t.ExtraData), Path: []Hash{}}
+	for _, h := range t.Hashes {
+		p.Path = append(p.Path, h)
+	}
+	return p, note, nil
 }

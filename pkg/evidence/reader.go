@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -22,6 +24,7 @@ type Evidence struct {
 	segments int
 	size     uint64 // events, of a partial log
 	missing  []string
+	chain    Chain
 }
 
 // Open opens a closed folder. It checks the manifest, and that every file in
@@ -111,7 +114,7 @@ func (e *Evidence) checkFiles() error {
 
 // checkInputsDir refuses a link in the place of the folder of inputs.
 func (e *Evidence) checkInputsDir(name string) error {
-	if name == checkpointsName || isSegment(name) {
+	if !strings.HasPrefix(name, inputsDir+"/") {
 		return nil
 	}
 	info, err := e.root.Lstat(inputsDir)
@@ -228,10 +231,23 @@ func (e *Evidence) Close() error { return e.root.Close() }
 // Input returns inputs/name. Of a closed log it is held against the
 // manifest's hash again.
 func (e *Evidence) Input(name string) ([]byte, error) {
-	path := inputsDir + "/" + name
 	if !plainName(name) {
 		return nil, fmt.Errorf("input %.160q: not a plain name", name)
 	}
+	return e.file(inputsDir + "/" + name)
+}
+
+// Attached returns a file that stands beside the log, such as CommitmentFile.
+// The error is os.ErrNotExist where there is none.
+func (e *Evidence) Attached(name string) ([]byte, error) {
+	if !slices.Contains(attachments, name) {
+		return nil, fmt.Errorf("%.160q: such a file has no place in the folder", name)
+	}
+	return e.file(name)
+}
+
+// file returns a whole file of the folder.
+func (e *Evidence) file(path string) ([]byte, error) {
 	if err := e.checkInputsDir(path); err != nil {
 		return nil, err
 	}
@@ -240,7 +256,7 @@ func (e *Evidence) Input(name string) ([]byte, error) {
 	}
 	want := e.manifest.File(path)
 	if want == nil {
-		return nil, fmt.Errorf("input %s: %w in the manifest", name, os.ErrNotExist)
+		return nil, fmt.Errorf("%s: %w in the manifest", path, os.ErrNotExist)
 	}
 	b, err := readFile(e.root, path, MaxInput)
 	if err != nil {

@@ -15,7 +15,9 @@ import (
 // thing that is wrong, with its place: the files' hashes, that nothing else
 // is there, the lines and their seq, the tree at every checkpoint, that
 // sizes, times and losses never fall, and that the log begins with its start
-// and ends with its end. It says nothing of signatures.
+// and ends with its end. Of signed checkpoints it checks that each was signed
+// with the key that the one before names; Chain tells what there is, and which
+// key the first was signed with, of which only others can say whose it is.
 //
 // Of a partial log it checks what there is, against the checkpoints there are.
 func (e *Evidence) Verify() error {
@@ -46,8 +48,15 @@ func (e *Evidence) Verify() error {
 	if err := e.Each(v.line); err != nil {
 		return err
 	}
-	return v.end(e)
+	if err := v.end(e); err != nil {
+		return err
+	}
+	e.chain = v.chain
+	return nil
 }
+
+// Chain returns what Verify found of the checkpoints' keys.
+func (e *Evidence) Chain() Chain { return e.chain }
 
 // verifier follows the log and its checkpoints side by side.
 type verifier struct {
@@ -56,6 +65,7 @@ type verifier struct {
 	now     *Checkpoint // the next one to be met, nil after the last
 	last    Checkpoint  // the one before it
 	count   int
+	chain   Chain
 
 	tree tree
 	leaf []byte
@@ -85,6 +95,9 @@ func (v *verifier) next() error {
 		return at("boottime falls from %d to %d", v.last.Boottime, c.Boottime)
 	case c.Lost < v.last.Lost:
 		return at("lost falls from %d to %d", v.last.Lost, c.Lost)
+	}
+	if err := v.chain.add(c); err != nil {
+		return at("%w", err)
 	}
 	v.now = c
 	v.count++
@@ -154,6 +167,8 @@ func (v *verifier) end(e *Evidence) error {
 		return fault(manifestName, "lost is %d, and the gaps of the log come to %d", m.Lost, v.told)
 	case v.kind != event.End:
 		return fault(last, "the log was not ended: its last event is %q", v.kind)
+	case v.chain.Signed > 0 && v.chain.Unsigned == 0 && !v.chain.Ended:
+		return fault(checkpointsName, "the last checkpoint names a next key: the chain was not ended")
 	}
 	return nil
 }

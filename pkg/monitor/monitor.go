@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/barrier"
 	"github.com/org/edamame-posture/pkg/credential"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/probe"
@@ -88,9 +89,14 @@ type Monitor struct {
 	own         own
 	images      images
 
+	barrier *barrier.Barrier // nil where there is none
+	guard   uint32           // its process
+
 	armed int64
+	soon  chan struct{} // a checkpoint is wanted now
 	stop  chan struct{}
 	done  chan struct{}
+	held  chan struct{} // closed when the barrier is no longer answered
 }
 
 // Start arms the sensors and returns when a first event would be seen. The
@@ -100,7 +106,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		opt: opt, self: uint32(os.Getpid()), started: boottime(),
 		table:    process.NewTable(tableLimit),
 		problems: map[string]bool{}, canary: newCanary(), sockets: newSockets(),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		soon: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), held: make(chan struct{}),
 	}
 	if m.opt.Logf == nil {
 		m.opt.Logf = func(string, ...any) {}
@@ -112,9 +118,16 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if opt.Unsealed != nil {
 		m.doWithout(fmt.Sprintf("changes of the monitor's own program while it runs: %v", opt.Unsealed))
 	}
-	if err := m.arm(ctx); err != nil {
+	up := raise()
+	err = m.arm(ctx)
+	g := <-up
+	if m.barrier = g.barrier; m.barrier == nil && err == nil {
+		m.doWithout(fmt.Sprintf("the last second before a job takes root: nothing holds up sudo until it is sealed: %v", g.err))
+	}
+	if err != nil {
 		m.containers.close()
 		m.canary.close()
+		m.lower()
 		return nil, err
 	}
 	m.mu.Lock()
@@ -124,6 +137,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if err != nil {
 		m.disarm()
 		m.canary.close()
+		m.lower()
 		return nil, fmt.Errorf("reading the processes that are already there: %w", err)
 	}
 	m.armed = boottime()
@@ -137,7 +151,20 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	// A recording may be shorter than the first round.
 	m.check()
 	go m.tick()
+	if m.barrier != nil {
+		m.guard = m.barrier.PID()
+		go m.hold(m.barrier)
+	} else {
+		close(m.held)
+	}
 	return m, nil
+}
+
+// lower takes the barrier away.
+func (m *Monitor) lower() {
+	if m.barrier != nil {
+		m.barrier.Close()
+	}
 }
 
 // level takes the difference between the two witnesses that stands before
@@ -224,6 +251,8 @@ func (m *Monitor) disarm() {
 // kernel.
 func (m *Monitor) Close() {
 	close(m.stop)
+	m.lower()
+	<-m.held
 	<-m.done
 	m.mu.Lock()
 	open := m.open()
@@ -326,7 +355,8 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	if rec.TargetPID != 0 {
 		target = m.table.Find(rec.TargetPID, rec.TargetStart)
 	}
-	if rec.OwnObject || m.own.has(rec) {
+	ours := rec.TargetPID == m.self || m.guard != 0 && rec.TargetPID == m.guard || rec.OwnObject
+	if rec.TargetPID != m.self && ours || m.own.has(rec) {
 		target = m.table.Find(m.self, 0) // what is ours is us
 	}
 	for bit, r := range m.recs {
@@ -337,10 +367,13 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		case p.Tags.Has(bit):
 			r.record(rec, p, target, p.Via(bit))
 		case r.host:
-			r.record(rec, p, target, event.ViaHost)
+			// The children of the monitor are the holders of keys and the guard.
+			if p.Parent == nil || p.Parent.Actor.PID != m.self {
+				r.record(rec, p, target, event.ViaHost)
+			}
 		case resolves.Has(bit):
 			r.record(rec, p, nil, event.ViaRequest)
-		case (rec.TargetPID == m.self || rec.OwnObject || target != nil && target.Tags.Has(bit)) && outsideMatters(rec):
+		case (ours || target != nil && target.Tags.Has(bit)) && outsideMatters(rec):
 			r.stranger(rec, p, m.images.find(p.Actor))
 			r.record(rec, p, target, event.ViaOutside)
 		}

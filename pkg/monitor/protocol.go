@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
@@ -57,6 +58,8 @@ type Opening struct {
 	// was read at the start counts.
 	PolicyFile   string `json:"policy_file,omitempty"`
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
+	// Claims say which job it is, where somebody else can know of it; nil else.
+	Claims *evidence.Claims `json:"claims,omitempty"`
 	// Scanned says that the client reads the command's output and tells of secrets in it.
 	Scanned bool `json:"scanned,omitempty"`
 	// found is told of each finding.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,6 +48,7 @@ type recording struct {
 	judge *judge.Judge
 
 	opened      int64
+	commitment  string      // SHA-256 of the commitment, hex
 	parent      event.Actor // the process whose children are recorded
 	root        event.Actor // the command, once it was forked
 	disclosures int         // that were told
@@ -73,6 +75,12 @@ type recording struct {
 	containers  *containers          // the monitor's
 	inContainer map[redact.Text]bool // containers that were told
 	strangers   map[event.Actor]bool // see stranger
+
+	// sealing is held while a checkpoint is made, and by who ends the log; it is
+	// taken before the monitor's lock. unsigned is guarded by it.
+	sealing  sync.Mutex
+	closing  bool // no more checkpoints; guarded by the monitor's lock
+	unsigned bool // that checkpoints are no longer signed was told
 
 	// What the monitor could not say whose doing it was, when this was opened.
 	unownedBefore, unresolvedBefore uint64
@@ -130,7 +138,12 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}
-	r.judge.OnFinding = o.found
+	r.judge.OnFinding = func(f *judge.Finding) {
+		m.sealSoon()
+		if o.found != nil {
+			o.found(f)
+		}
+	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
 	defer func() {
@@ -138,15 +151,23 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 			m.own.leave(spool)
 		}
 	}()
+	keys, first := m.keys()
+	defer func() {
+		if err != nil && keys != nil {
+			keys.Close()
+		}
+	}()
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
-		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply,
+		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: keys,
 		Made: func(path string) { m.own.file(r.adopter, path) },
 	})
 	if err != nil {
 		return nil, err
 	}
+	var canonical []byte
 	if in.Present() {
-		err = r.log.Input(evidence.IntentInput, in.Canonical())
+		canonical = in.Canonical()
+		err = r.log.Input(evidence.IntentInput, canonical)
 	}
 	if err = errors.Join(err, r.log.Input(evidence.SignaturesInput, pack.Canonical())); err != nil {
 		return nil, err
@@ -159,6 +180,8 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if err := m.primary.Drain(ctx); err != nil {
 		return nil, fmt.Errorf("sensor %s does not answer: %w", m.primary.Name(), err)
 	}
+	r.sealing.Lock()
+	defer r.sealing.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r.bit = -1
@@ -180,12 +203,15 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if root == nil {
 		return nil, fmt.Errorf("process %d is not an ancestor of the client: only its own can be watched", o.Parent)
 	}
+	if r.commitment, err = m.commit(r, &o, first, root, m.table.Find(peer, 0), canonical, pack.Canonical()); err != nil {
+		return nil, err
+	}
 	r.parent = root.Actor
 	r.unownedBefore, r.unresolvedBefore = m.unowned, unresolved(m.table.Stats())
 	r.start(m, o, root)
 	// On the disk before anything runs: a monitor that is stopped or killed at
 	// once leaves a log that says what it was of.
-	r.checkpoint(boottime())
+	_ = r.log.Checkpoint(boottime())
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
 	return r, nil
@@ -470,11 +496,6 @@ func (r *recording) witness(first, second sensor.Stats, base [3]int64, open *soc
 	r.append(ev)
 }
 
-func (r *recording) checkpoint(now int64) {
-	// A log that stopped here tells it in its own gap, and at the close.
-	_ = r.log.Checkpoint(now)
-}
-
 // finish ends the recording: everything that happened before is in the log,
 // then what is left running, the last checkpoint and the verdict. why is empty
 // where the command's own end was the reason.
@@ -485,9 +506,21 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if err := m.settle(); late == nil {
 		late = err
 	}
+	r.sealing.Lock()
+	defer r.sealing.Unlock()
+	now := m.end(r, c, why, late, changed)
+	v, err := r.seal(now)
+	if err != nil {
+		m.opt.Logf("the recording could not be closed: %v", err)
+	}
+	return string(v.Verdict)
+}
+
+// end writes the last events of a recording and takes it out of the monitor.
+func (m *Monitor) end(r *recording, c Closing, why string, late error, changed bool) (now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := boottime()
+	now = boottime()
 	if late != nil {
 		r.gap(m.primary.Name(), "not everything was handed over in time: "+late.Error(), now, now, 0)
 	}
@@ -543,18 +576,14 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		ev.Survivors = append(ev.Survivors, s)
 	}
 	r.append(ev)
+	r.closing = true
 	m.recs[r.bit] = nil
 	m.table.Untag(r.bit)
 	m.own.leave(r.spool)
 	if r.pinned {
 		_ = os.Remove(pinOf(r.id))
 	}
-
-	v, err := r.seal(now)
-	if err != nil {
-		m.opt.Logf("the recording could not be closed: %v", err)
-	}
-	return string(v.Verdict)
+	return now
 }
 
 // tellUnattributed says how much happened on the machine of which nobody knows

@@ -98,13 +98,24 @@ func (m *Monitor) tick() {
 	m.rounds.Unlock()
 	t := time.NewTicker(Interval)
 	defer t.Stop()
+	var due <-chan time.Time // of a checkpoint that a finding asked for
+	var last time.Time
 	for {
 		select {
 		case <-m.stop:
 			return
 		case <-t.C:
+			m.round(true)
+		case <-m.soon:
+			if due == nil {
+				due = time.After(afterFinding - time.Since(last))
+			}
+		case <-due:
+			due, last = nil, time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
+			m.sealAll(ctx)
+			cancel()
 		}
-		m.round(true)
 	}
 }
 
@@ -150,7 +161,8 @@ func (m *Monitor) round(checkpoint bool) {
 	if due {
 		m.sinceCanary, m.lastCanary = 0, now
 	}
-	for _, r := range m.open() {
+	open := m.open()
+	for _, r := range open {
 		switch {
 		case !launched || !due:
 		case execSeen && connSeen:
@@ -178,11 +190,16 @@ func (m *Monitor) round(checkpoint bool) {
 		if m.second != nil {
 			r.witness(first, m.second.Stats(), m.witness.base, m.sockets, disagree || m.witness.disagree)
 		}
-		if checkpoint {
-			r.checkpoint(now)
-		}
 	}
 	m.mu.Unlock()
+	if checkpoint {
+		ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
+		defer cancel()
+		for _, r := range open {
+			m.seal(ctx, r)
+			m.sync(r)
+		}
+	}
 	if due {
 		m.canary.run(m.locked)
 	}

@@ -280,3 +280,20 @@ func (t *Table) all() iter.Seq[*Process] {
 		}
 	}
 }
+
+// Below returns the living processes that p started, and what these started.
+func (t *Table) Below(p *Process) []*Process {
+	var out []*Process
+	for q := range t.all() {
+		if !q.Alive || q == p {
+			continue
+		}
+		for up := q.Parent; up != nil; up = up.Parent {
+			if up == p {
+				out = append(out, q)
+				break
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,230 @@
+package barrier
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// setuidTrue is a program that gives power and does nothing with it.
+func setuidTrue(t testing.TB) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("fanotify's permission events need root")
+	}
+	data, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "setuid-true")
+	if err := os.WriteFile(path, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func raise(t testing.TB, programs ...string) *Barrier {
+	t.Helper()
+	b, err := Start(programs)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		t.Skipf("this kernel has no fanotify permission events: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func TestAnExecWaitsForTheAnswer(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	for range 20 {
+		var answered atomic.Bool
+		done := make(chan error)
+		pid := make(chan int, 1)
+		go func() {
+			cmd := exec.Command(program)
+			err := cmd.Start() // returns when the exec is done
+			if err == nil && !answered.Load() {
+				err = errors.New("the exec did not wait")
+			}
+			if err == nil {
+				pid <- cmd.Process.Pid
+				err = cmd.Wait()
+			}
+			done <- err
+		}()
+		h, err := b.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Missed || h.Path != program {
+			t.Fatalf("held: %+v", h)
+		}
+		answered.Store(true)
+		if err := b.Answer(h.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if got := <-pid; got != int(h.PID) {
+			t.Fatalf("process %d was held, and %d executed it", h.PID, got)
+		}
+	}
+}
+
+func TestAnExecThatIsNotAnsweredGoesOnAndIsTold(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	done := make(chan error)
+	go func() { done <- exec.Command(program).Run() }()
+	h, err := b.Next()
+	if err != nil || h.Missed {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	m, err := b.Next()
+	if err != nil || !m.Missed || m.ID != h.ID || m.PID != h.PID {
+		t.Fatalf("after %+v came %+v, %v", h, m, err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// A late answer is for nobody, and the next exec waits again.
+	if err := b.Answer(h.ID); err != nil {
+		t.Fatal(err)
+	}
+	go func() { done <- exec.Command(program).Run() }()
+	if h, err = b.Next(); err != nil || h.Missed {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	if err := b.Answer(h.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAGuardThatIsKilledHoldsUpNobody(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	if err := syscall.Kill(int(b.PID()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Next(); err == nil {
+		t.Fatal("a dead guard spoke")
+	}
+	if err := exec.Command(program).Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAMonitorThatIsGoneHoldsUpNobody(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	b.guard.Conn.Close()
+	if err := exec.Command(program).Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	const execs = 300
+	var done sync.WaitGroup
+	var failed atomic.Int32
+	for range execs {
+		done.Go(func() {
+			if exec.Command(program).Run() != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	seen := map[uint32]bool{}
+	for len(seen) < execs {
+		h, err := b.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[h.ID] = true
+		if !h.Missed {
+			if err := b.Answer(h.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	done.Wait()
+	if failed.Load() > 0 {
+		t.Errorf("%d of %d execs failed", failed.Load(), execs)
+	}
+}
+
+func TestProgramsAreThoseThatGivePower(t *testing.T) {
+	found := Programs()
+	for _, p := range found {
+		var st unix.Stat_t
+		if err := unix.Stat(p, &st); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	su, err := exec.LookPath("su")
+	if err != nil {
+		t.Skip("this machine has no su")
+	}
+	same := func(p string) bool {
+		a, aerr := os.Stat(p)
+		b, berr := os.Stat(su)
+		return aerr == nil && berr == nil && os.SameFile(a, b)
+	}
+	if !slices.ContainsFunc(found, same) {
+		t.Errorf("su is not among %d programs: %q", len(found), found)
+	}
+	if slices.Contains(found, "/bin/true") || slices.Contains(found, "/usr/bin/true") {
+		t.Error("true gives no power")
+	}
+}
+
+// The monitor's answer at once: what the guard alone adds to an exec.
+func BenchmarkExec(b *testing.B) {
+	program := setuidTrue(b)
+	b.Run("free", func(b *testing.B) {
+		for b.Loop() {
+			if err := exec.Command(program).Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("held", func(b *testing.B) {
+		g := raise(b, program)
+		go func() {
+			for {
+				h, err := g.Next()
+				if err != nil {
+					return
+				}
+				if !h.Missed {
+					_ = g.Answer(h.ID)
+				}
+			}
+		}()
+		for b.Loop() {
+			if err := exec.Command(program).Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

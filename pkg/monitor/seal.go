@@ -1,0 +1,176 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/org/edamame-posture/pkg/barrier"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/seal"
+)
+
+// sealWithin is how long a signature is waited for. Were it never given up, a
+// process that was stopped would end all checkpoints.
+const sealWithin = 5 * time.Second
+
+// afterFinding is the least time between two checkpoints that findings asked
+// for: a job that causes findings by the thousand shall not cause signatures.
+const afterFinding = 100 * time.Millisecond
+
+// keys returns those that sign the checkpoints of a new recording, and the
+// first one's public half. Where there are none the recording goes on without:
+// its commitment and its checkpoints say so.
+func (m *Monitor) keys() (keys evidence.Keys, first [32]byte) {
+	chain, err := seal.NewChain()
+	if err == nil {
+		if first, _, err = chain.Keys(context.Background()); err == nil {
+			return chain, first
+		}
+		chain.Close()
+	}
+	m.opt.Logf("checkpoints are not signed: %v", err)
+	return nil, [32]byte{}
+}
+
+// seal makes a checkpoint of what the log of r holds and signs it. It is on
+// the disk with the next sync.
+func (m *Monitor) seal(ctx context.Context, r *recording) {
+	r.sealing.Lock()
+	defer r.sealing.Unlock()
+	m.mu.Lock()
+	var c *evidence.Begun
+	if !r.closing {
+		// A log that stopped here tells it in its own gap, and at the close.
+		c, _ = r.log.Begin(boottime())
+	}
+	m.mu.Unlock()
+	if c == nil {
+		return
+	}
+	err := c.Write(ctx)
+	if err == nil && (r.log.Unsigned() == nil || r.unsigned) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		_ = r.log.Failed(err)
+	}
+	if why := r.log.Unsigned(); why != nil && !r.unsigned {
+		r.unsigned = true
+		now := boottime()
+		r.gap("log", fmt.Sprintf("checkpoints are no longer signed: %v", why), now, now, 0)
+	}
+}
+
+// sealAll seals every open recording.
+func (m *Monitor) sealAll(ctx context.Context) {
+	m.mu.Lock()
+	open := m.open()
+	m.mu.Unlock()
+	for _, r := range open {
+		m.seal(ctx, r)
+	}
+}
+
+// sync brings the log of r to the disk, away from the way of events.
+func (m *Monitor) sync(r *recording) {
+	if err := r.log.Sync(); err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !r.closing {
+			_ = r.log.Failed(err)
+		}
+	}
+}
+
+// sealSoon asks for a checkpoint because of a finding. It does not wait.
+func (m *Monitor) sealSoon() {
+	select {
+	case m.soon <- struct{}{}:
+	default:
+	}
+}
+
+// guarded is a barrier that is up, or why there is none.
+type guarded struct {
+	barrier *barrier.Barrier
+	err     error
+}
+
+// raise puts up the barrier before programs that give power. Looking for them
+// takes a while, in which the sensors are armed.
+func raise() <-chan guarded {
+	up := make(chan guarded, 1)
+	go func() {
+		b, err := barrier.Start(barrier.Programs())
+		up <- guarded{b, err}
+	}()
+	return up
+}
+
+// hold answers the barrier: what led to the exec that waits is read, told and
+// sealed first. It returns when the guard is gone.
+func (m *Monitor) hold(b *barrier.Barrier) {
+	defer close(m.held)
+	for {
+		h, err := b.Next()
+		if err != nil {
+			select {
+			case <-m.stop:
+			default:
+				m.problem("the barrier before programs that give power is gone")
+			}
+			return
+		}
+		if h.Missed {
+			m.tellHeld(h)
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
+		if err := m.primary.Drain(ctx); err == nil {
+			m.tellHeld(h)
+			m.sealAll(ctx)
+		}
+		late := ctx.Err() != nil
+		cancel()
+		if !late {
+			// An error means that the guard is gone, as Next will say.
+			_ = b.Answer(h.ID)
+		}
+	}
+}
+
+// tellHeld writes an exec that waits, or waited in vain, into the recordings
+// that it is part of.
+func (m *Monitor) tellHeld(h barrier.Held) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var p *process.Process
+	if h.PID != 0 {
+		p = m.table.Find(h.PID, 0)
+	}
+	for bit, r := range m.recs {
+		if r == nil {
+			continue
+		}
+		inside := p != nil && p.Tags.Has(bit)
+		if !inside && !r.host {
+			continue
+		}
+		ev := r.blank(event.Barrier, boottime())
+		ev.Via = event.ViaHost
+		if inside {
+			ev.Via = p.Via(bit)
+		}
+		if p != nil {
+			ev.Actor = p.Actor
+		}
+		ev.OK = !h.Missed
+		ev.Path = r.red.Path([]byte(h.Path))
+		r.append(ev)
+	}
+}

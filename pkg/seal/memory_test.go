@@ -1,0 +1,176 @@
+package seal
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// scannerEnv makes this test program the scanner: a process that reads the
+// memory of others, so that what it looks for stands in none of them.
+const scannerEnv = "POSTURE_TEST_SCANNER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(scannerEnv) != "" {
+		scan(os.Stdin, os.Stdout)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// scan answers two requests, each a line: "learn PID KEY" finds the private
+// half of a public key in a process, "look PID" counts where it stands.
+func scan(in io.Reader, out io.Writer) {
+	var seeds [][]byte
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		found := 0
+		for _, part := range memory(f[1]) {
+			if f[0] == "learn" {
+				key, _ := hex.DecodeString(f[2])
+				if seed := seedOf(part, key); seed != nil {
+					seeds, found = append(seeds, seed), 1
+					break
+				}
+				continue
+			}
+			for _, seed := range seeds {
+				// As it was drawn, and the half of its SHA-512 that is signed with as it is
+				// (RFC 8032, 5.1.6).
+				expanded := sha512.Sum512(seed)
+				found += bytes.Count(part, seed) + bytes.Count(part, expanded[32:])
+			}
+		}
+		fmt.Fprintln(out, found)
+	}
+}
+
+// seedOf finds what crypto/ed25519 keeps of a private key: the seed, and behind
+// it the public half.
+func seedOf(mem, public []byte) []byte {
+	for at := 0; ; {
+		i := bytes.Index(mem[at:], public)
+		if i < 0 {
+			return nil
+		}
+		if at += i; at >= ed25519.SeedSize {
+			seed := mem[at-ed25519.SeedSize : at]
+			if bytes.Equal(ed25519.NewKeyFromSeed(seed)[ed25519.SeedSize:], public) {
+				return bytes.Clone(seed)
+			}
+		}
+		at++
+	}
+}
+
+// memory reads all that a process can write.
+func memory(pid string) (parts [][]byte) {
+	maps, err := os.ReadFile("/proc/" + pid + "/maps")
+	if err != nil {
+		return nil
+	}
+	mem, err := os.Open("/proc/" + pid + "/mem")
+	if err != nil {
+		return nil
+	}
+	defer mem.Close()
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var mode string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); err != nil || mode[1] != 'w' {
+			continue
+		}
+		// In pieces: most of what Go reserves was never touched, and some of it
+		// cannot be read.
+		const piece = 1 << 20
+		for at := from; at < to; at += piece {
+			b := make([]byte, min(piece+64, to-at))
+			if n, _ := mem.ReadAt(b, at); n > 0 {
+				parts = append(parts, b[:n])
+			}
+		}
+	}
+	return parts
+}
+
+// scanner is the process that scans, seen from here.
+type scanner struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func newScanner(t *testing.T) *scanner {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), scannerEnv+"=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+	})
+	return &scanner{in, bufio.NewReader(out)}
+}
+
+func (s *scanner) ask(t *testing.T, format string, args ...any) (found int) {
+	t.Helper()
+	fmt.Fprintf(s.in, format+"\n", args...)
+	if _, err := fmt.Fscanln(s.out, &found); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestAKeyThatSignedIsInNoMemoryOfOurs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("reading the memory of another process needs root")
+	}
+	c, err := NewChain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := newScanner(t)
+	const signatures = 12
+	for i := range signatures {
+		now, _, err := c.Keys(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid := c.now.PID
+		if s.ask(t, "learn %d %x", pid, now) != 1 {
+			t.Fatalf("key %d was not found in the process that holds it: the search finds nothing", i)
+		}
+		if s.ask(t, "look %d", pid) == 0 {
+			t.Fatalf("key %d is not where it was just found", i)
+		}
+		if _, err := c.Sign(t.Context(), []byte("text")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Keys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []int{os.Getpid(), c.now.PID, c.ahead.PID} {
+			if n := s.ask(t, "look %d", other); n > 0 {
+				t.Fatalf("after %d signatures process %d of ours holds %d copies of keys that signed", i+1, other, n)
+			}
+		}
+	}
+}

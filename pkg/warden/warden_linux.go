@@ -1,0 +1,96 @@
+// Package warden starts the warden: a small program of ours that does what must
+// be done by a process of its own. cmd/edamame-warden is its source.
+package warden
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// image is the program in memory, sealed, so that nobody can change what is
+// started.
+var image = sync.OnceValues(func() (*os.File, error) {
+	if len(program) == 0 {
+		return nil, errors.New("there is no warden for this processor")
+	}
+	fd, err := unix.MemfdCreate("edamame-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // before 6.3
+		fd, err = unix.MemfdCreate("edamame-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "edamame-warden")
+	_, err = f.Write(program)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the copy of the warden in memory: %w", err)
+	}
+	return f, nil
+})
+
+// Warden is a process of the warden.
+type Warden struct {
+	// Conn is our end of a pair of sockets (SOCK_SEQPACKET), whose other end is
+	// the warden's standard input.
+	Conn *os.File
+	PID  int
+}
+
+// Start starts the warden for what args say. Descriptors of files come after its
+// standard input.
+func Start(args []string, files ...int) (*Warden, error) {
+	program, err := image()
+	if err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("a pair of sockets for the warden: %w", err)
+	}
+	defer unix.Close(pair[1])
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	given := []uintptr{uintptr(pair[1])}
+	for _, fd := range files {
+		given = append(given, uintptr(fd))
+	}
+	pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), append([]string{"edamame-warden"}, args...), &syscall.ProcAttr{
+		// One thread does it, and what it leaves in memory is gone soon.
+		Env: []string{"GOMAXPROCS=1", "GOGC=off"}, Dir: "/", Files: given,
+	})
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, fmt.Errorf("starting the warden: %w", err)
+	}
+	return &Warden{Conn: os.NewFile(uintptr(pair[0]), "warden"), PID: pid}, nil
+}
+
+// Wait returns when the process is gone, and its memory with it.
+func (w *Warden) Wait() {
+	w.Conn.Close()
+	var status syscall.WaitStatus
+	for {
+		if _, err := syscall.Wait4(w.PID, &status, 0, nil); err != syscall.EINTR {
+			return
+		}
+	}
+}
+
+// Kill ends the process. It is our child and was not waited for, so its number
+// is nobody else's.
+func (w *Warden) Kill() {
+	_ = syscall.Kill(w.PID, syscall.SIGKILL)
+	w.Wait()
+}

@@ -1,0 +1,6 @@
+package warden
+
+import _ "embed"
+
+//go:embed warden_amd64
+var program []byte

@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
+)
+
+// chainOf checks the evidence of a run and returns what its keys say.
+func chainOf(t *testing.T, dir string) evidence.Chain {
+	t.Helper()
+	e, err := evidence.Open(filepath.Join(dir, "evidence"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if err := e.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	return e.Chain()
+}
+
+func TestEveryCheckpointOfARunIsSignedWithAKeyOfItsOwn(t *testing.T) {
+	cleanly(t)
+	w := run(t, options{}, "bash", "-c", "for i in 1 2 3; do sleep 1; done")
+	w.must(w.code == 0, "code %d", w.code)
+	c := chainOf(t, w.dir)
+	w.must(c.Whole() && c.Signed >= 4, "chain: %+v", c)
+}
+
+// askers are users who may use sudo, as on a runner: the barrier is before it.
+func TestWhatLedToRootIsSealedBeforeSudoRuns(t *testing.T) {
+	need(t, "sudo")
+	cleanly(t)
+	w := run(t, options{}, "bash", "-c", "true led-to-it; /bin/echo led-to-it; sudo -n true; /bin/echo after")
+	w.must(w.code == 0, "code %d", w.code)
+	var held, ran *event.Event
+	for i := range w.events {
+		ev := &w.events[i]
+		switch {
+		case ev.Kind == event.Barrier && strings.HasSuffix(ev.Path.String(), "/sudo"):
+			held = ev
+		case ev.Kind == event.Exec && strings.HasSuffix(ev.Exe.String(), "/sudo"):
+			ran = ev
+		}
+	}
+	if held == nil || ran == nil {
+		t.Fatalf("barrier %v, exec %v: %s", held, ran, w.stderr)
+	}
+	w.must(held.OK && held.Seq < ran.Seq && held.Actor.PID == ran.Actor.PID, "barrier %+v, exec %+v", held, ran)
+	// A checkpoint lies between the two: what led to it was sealed, and the key
+	// was gone.
+	e, err := evidence.Open(filepath.Join(w.dir, "evidence"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	between := false
+	if err := e.EachCheckpoint(func(c *evidence.Checkpoint) error {
+		between = between || c.Size > held.Seq && c.Size <= ran.Seq
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.must(between, "no checkpoint has the barrier and not the exec of sudo: barrier at %d, exec at %d", held.Seq, ran.Seq)
+	w.must(chainOf(t, w.dir).Whole(), "the chain is not whole")
+}
+
+// A monitor that is stopped holds up nobody for long, and what it missed is
+// told when it goes on.
+func TestAStoppedMonitorDoesNotHoldUpSudo(t *testing.T) {
+	need(t, "sudo")
+	cleanly(t)
+	in := t.TempDir()
+	cmd := exec.Command(binary, "run", "--", "bash", "-c", "echo ready; read x; sudo -n true && echo through; read x")
+	cmd.Dir = in
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b syncBuffer
+	cmd.Stdout, cmd.Stderr = &b, &b
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.await(t, "ready\n")
+	mon := monitorOf(t, cmd.Process.Pid)
+	if err := syscall.Kill(mon, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(stdin)
+	b.await(t, "through\n")
+	if err := syscall.Kill(mon, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(stdin)
+	wait(t, cmd)
+	w := loaded(t, in)
+	missed := false
+	for i := range w.events {
+		missed = missed || w.events[i].Kind == event.Barrier && !w.events[i].OK
+	}
+	w.must(missed, "nothing tells of the barrier that was missed: %s", b.String())
+}
+
+// killsEnv is how often the monitor is killed; the long form does it 200 times.
+const killsEnv = "POSTURE_KILLS"
+
+func TestKilledAtAnyMomentWhatWasSealedIsWhole(t *testing.T) {
+	cleanly(t)
+	kills := 3
+	if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
+		kills = n
+	}
+	for i := range kills {
+		in := t.TempDir()
+		cmd := exec.Command(binary, "run", "-q", "--", "bash", "-c", "echo ready; while :; do /bin/true; echo x > f; done")
+		cmd.Dir = in
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		var b syncBuffer
+		cmd.Stdout, cmd.Stderr = &b, &b
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		b.await(t, "ready\n")
+		mon := monitorOf(t, cmd.Process.Pid)
+		after := time.Duration(rand.IntN(2500)) * time.Millisecond
+		time.Sleep(after) // the moment is what is tried
+		if err := syscall.Kill(mon, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		gone(t, mon)
+		for _, child := range childrenOf(cmd.Process.Pid) {
+			_ = syscall.Kill(child, syscall.SIGTERM)
+		}
+		wait(t, cmd)
+		dir := filepath.Join(in, ".posture", "evidence")
+		if _, err := evidence.Open(dir); err == nil {
+			t.Fatalf("killed after %v: the log counts as closed", after)
+		}
+		e, err := evidence.OpenPartial(dir)
+		if err != nil {
+			t.Fatalf("killed after %v: %v: %s", after, err, b.String())
+		}
+		if err := e.Verify(); err != nil {
+			t.Errorf("killed after %v: %v", after, err)
+		}
+		c := e.Chain()
+		if c.Signed == 0 || c.Ended || c.Whole() {
+			t.Errorf("killed after %v: chain %+v", after, c)
+		}
+		e.Close()
+		out, err := exec.Command(binary, "verify", filepath.Join(in, ".posture")).CombinedOutput()
+		if err == nil || !bytes.Contains(out, []byte("not closed")) {
+			t.Errorf("killed after %v: verify says %v: %s", after, err, out)
+		}
+		if i%20 == 19 {
+			t.Logf("%d of %d", i+1, kills)
+		}
+	}
+}
+
+// childrenOf returns the processes that a process has started.
+func childrenOf(pid int) (pids []int) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for _, f := range strings.Fields(string(b)) {
+		if n, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
