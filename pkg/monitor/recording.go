@@ -65,6 +65,8 @@ type recording struct {
 	known   map[event.FileID]redact.Text
 	adopter sensor.Adopter // nil where the sensor cannot
 
+	digests *digester // nil where nobody asks what executed files hold
+
 	pinned bool // see Monitor.pin
 
 	first bool // a fork was seen
@@ -131,6 +133,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}
 	r.judge.OnFinding = o.found
+	if in.Digests() || pack.Indicators().Files() {
+		r.digests = newDigester(m, r)
+	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
 	defer func() {
@@ -295,6 +300,9 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 	if o.Scanned {
 		r.note(redact.Const("the command's output goes through a pipe or a terminal of its own, and is searched for secrets"), 0)
+	}
+	if r.digests != nil && m.primary.Name() == "netlink" {
+		r.note(redact.Const("executed files are digested as far as /proc shows them: of a program that ended before it could be looked at nothing is known"), 0)
 	}
 	if o.Parent == 0 {
 		r.inherited(now, client)
@@ -485,6 +493,9 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if err := m.settle(); late == nil {
 		late = err
 	}
+	if r.digests != nil {
+		r.digests.wait()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := boottime()
@@ -506,6 +517,9 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		ev.Detail = redact.Const("the policy's file changed while the job ran; what was read at the start counts")
 		ev.Path = r.red.Path([]byte(r.policyFile))
 		r.append(ev)
+	}
+	if r.digests != nil {
+		r.digests.end()
 	}
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
