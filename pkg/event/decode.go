@@ -356,6 +356,15 @@ func (d *decoder) member(m member) (err error) {
 		})
 	case mSecrets:
 		return d.list(d.secret)
+	case mCTime:
+		e.CTime, err = d.int()
+	case mSHA256:
+		var raw []byte
+		if raw, err = d.quoted(); err == nil {
+			e.SHA256, err = ParseSHA256(string(inside(raw)))
+		}
+	case mSize:
+		e.Size, err = d.uint(math.MaxUint64)
 	}
 	return err
 }

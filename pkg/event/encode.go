@@ -164,6 +164,12 @@ func (e *Event) AppendJSON(b []byte) []byte {
 		}
 		b = append(b, ']')
 	}
+	b = intMember(b, mCTime, e.CTime)
+	if !e.SHA256.IsZero() {
+		b = append(appendName(b, mSHA256), '"')
+		b = append(e.SHA256.AppendHex(b), '"')
+	}
+	b = uintMember(b, mSize, e.Size)
 	for _, m := range e.Extra {
 		b = appendString(append(b, ','), m.Name)
 		b = append(append(b, ':'), m.Value...)

@@ -263,6 +263,11 @@ type Event struct {
 	Access  Access
 	Mode    uint32
 	Class   redact.Text // credential class of a watched file
+	// CTime is the inode's last change in Unix nanoseconds, Size its bytes: with
+	// File, which content of it was meant.
+	CTime  int64
+	Size   uint64
+	SHA256 SHA256
 
 	// The recording and the monitor.
 	Version   int

@@ -81,6 +81,10 @@ func fill(r *rand.Rand, v reflect.Value) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(r, v.Index(i))
+		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			fill(r, v.Field(i))

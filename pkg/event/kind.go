@@ -29,6 +29,7 @@ const (
 	SetID     // UID, GID: the effective ids after the call
 	SetSID    // Session
 	Container // Container, Detail: a container was recognised
+	Digest    // Exe, File, CTime, Size, SHA256: what a file that was executed holds; Detail: why that is not known. Of a script Filename, Cwd and Image
 
 	// Sockets. Dst is the peer, Src our side.
 	Connect // Proto, Src, Dst, Sock, Err
@@ -78,7 +79,7 @@ const (
 var kindNames = [kindCount]string{
 	Unknown: "unknown", Start: "start", Existing: "existing", Note: "note", SensorUp: "sensor",
 	SensorGap: "gap", Canary: "canary", Witness: "witness", ClockStep: "clock", End: "end",
-	Fork: "fork", Exec: "exec", Exit: "exit", SetID: "setid", SetSID: "setsid", Container: "container",
+	Fork: "fork", Exec: "exec", Exit: "exit", SetID: "setid", SetSID: "setsid", Container: "container", Digest: "digest",
 	Connect: "connect", Accept: "accept", Listen: "listen", Flow: "flow", Send: "send",
 	Unix: "unix", Vsock: "vsock", Packet: "packet",
 	DNS: "dns", TLS: "tls", HTTP: "http",

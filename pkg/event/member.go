@@ -64,6 +64,9 @@ const (
 	mCounts
 	mSurvivors
 	mSecrets
+	mCTime
+	mSHA256
+	mSize
 
 	memberCount
 )
@@ -77,6 +80,8 @@ var memberNames = [memberCount]string{
 	"path", "new_path", "file", "access", "mode", "class",
 	"version", "boot", "wall", "step", "host", "job", "tool", "sensor", "detail", "from", "to", "lost",
 	"counts", "survivors", "secrets",
+	// In the order of unknown members, which these are to an earlier reader.
+	"ctime", "sha256", "size",
 }
 
 var memberByName = func() map[string]member {

@@ -43,6 +43,8 @@ type Commitment struct {
 	Modules string `json:"modules"`
 	// Before is what was found running or loaded that may act on the job.
 	Before []Before `json:"before"`
+
+	key []byte // Key, decoded
 }
 
 // Tool is the program that records.
@@ -132,6 +134,7 @@ func (c *Commitment) check() error {
 	if err != nil || len(key) != 32 {
 		return fmt.Errorf("key %.80q: want 32 bytes in base64", c.Key)
 	}
+	c.key = key
 	if len(c.Before) > MaxBefore {
 		return fmt.Errorf("%d things that were there before: %d are allowed", len(c.Before), MaxBefore)
 	}

@@ -25,6 +25,8 @@ type Evidence struct {
 	size     uint64 // events, of a partial log
 	missing  []string
 	chain    Chain
+	// commitment is nil before Verify, and where there is none.
+	commitment *Commitment
 }
 
 // Open opens a closed folder. It checks the manifest, and that every file in
@@ -252,7 +254,11 @@ func (e *Evidence) file(path string) ([]byte, error) {
 		return nil, err
 	}
 	if e.partial {
-		return readFile(e.root, path, MaxInput)
+		b, err := readFile(e.root, path, MaxInput)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", path, os.ErrNotExist)
+		}
+		return b, err
 	}
 	want := e.manifest.File(path)
 	if want == nil {

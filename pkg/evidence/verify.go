@@ -52,7 +52,7 @@ func (e *Evidence) Verify() error {
 		return err
 	}
 	e.chain = v.chain
-	return nil
+	return e.checkCommitment(&v)
 }
 
 // Chain returns what Verify found of the checkpoints' keys.
@@ -71,6 +71,8 @@ type verifier struct {
 	leaf []byte
 	told uint64 // sum of lost over the gaps
 	kind event.Kind
+	// commitment is the hash that the start names.
+	commitment event.SHA256
 }
 
 // next reads the next checkpoint.
@@ -134,6 +136,9 @@ func (v *verifier) line(line []byte, ev *event.Event) error {
 	if v.kind == event.End {
 		return fmt.Errorf("event %d stands after the end", ev.Seq)
 	}
+	if v.tree.size == 0 {
+		v.commitment = ev.SHA256
+	}
 	v.kind = ev.Kind
 	v.leaf = append(append(v.leaf[:0], leafPrefix), line...)
 	v.tree.append(sha256.Sum256(v.leaf))
@@ -172,6 +177,49 @@ func (v *verifier) end(e *Evidence) error {
 	}
 	return nil
 }
+
+// checkCommitment holds the commitment against the log that says it is its own.
+func (e *Evidence) checkCommitment(v *verifier) error {
+	b, err := e.Attached(CommitmentFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && v.commitment.IsZero():
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fault(CommitmentFile, "is missing, and the log's start names it")
+	case err != nil:
+		return err
+	case sha256.Sum256(b) != v.commitment:
+		return fault(CommitmentFile, "is not the one that the log's start names")
+	}
+	c, err := ParseCommitment(b)
+	if err != nil {
+		return &Fault{File: CommitmentFile, Err: err}
+	}
+	var key [32]byte
+	copy(key[:], c.key)
+	if e.chain.Signed > 0 && key != e.chain.First || e.chain.Signed == 0 && key != [32]byte{} {
+		return fault(CommitmentFile, "the first checkpoint was not signed with its key")
+	}
+	if c.Origin != v.last.Origin {
+		return fault(CommitmentFile, "origin %.160s: the log's is %s", c.Origin, v.last.Origin)
+	}
+	for path, want := range map[string]string{IntentInput: c.Intent, SignaturesInput: c.Signatures} {
+		got := "none"
+		if input, err := e.Input(path); err == nil {
+			got = fmt.Sprintf("%x", sha256.Sum256(input))
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if got != want {
+			return fault(CommitmentFile, "%s/%s is %s, and it says %.80s: the input was changed after the start", inputsDir, path, got, want)
+		}
+	}
+	e.commitment = c
+	return nil
+}
+
+// Commitment returns the commitment that Verify has checked, or nil.
+func (e *Evidence) Commitment() *Commitment { return e.commitment }
 
 // checkFrames refuses what a decoder would pass over in silence.
 func (e *Evidence) checkFrames() error {

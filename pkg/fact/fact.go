@@ -95,6 +95,9 @@ type Fact struct {
 	Leaf                 uint64 // Seq of the first event
 	Job, Step, Action    redact.Text
 	Agent, ContainerName redact.Text
+
+	images []*image // Exec: what ran, each once
+	unseen bool     // Exec: something ran that is not among images
 }
 
 // Loopback reports whether a Connect, Resolve or Listen fact stays on this

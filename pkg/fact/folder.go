@@ -47,6 +47,7 @@ type Folder struct {
 	taints  taints
 	asked   []asked
 	written written
+	images  map[imageKey]*image
 	fan     map[uint64]uint16
 	wide    int32 // changes when a set of files may have come to be told by its top
 	// listening holds ports that something listened on: what arrives there was
@@ -131,6 +132,8 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 	switch ev.Kind {
 	case event.Exec:
 		return f.exec(ev, n)
+	case event.Digest:
+		f.digest(ev)
 	case event.Open:
 		return f.open(ev, n)
 	case event.Rename, event.Link:
@@ -298,9 +301,9 @@ func made(v Verb, ev *event.Event, n *process.Node, l *lineage) *Fact {
 }
 
 func (f *Folder) exec(ev *event.Event, n *process.Node) *Fact {
-	name := ev.Exe
-	if ev.Image&event.Script != 0 && !ev.Filename.IsZero() {
-		name = f.absolute(ev.Filename, ev.Cwd)
+	name, script := ev.Exe, f.scriptOf(ev)
+	if !script.IsZero() {
+		name = script
 	}
 	l := f.lineageOf(n, ev.Via)
 	f.path.fold(name, &f.ws, "", true)
@@ -323,6 +326,11 @@ func (f *Folder) exec(ev *event.Event, n *process.Node) *Fact {
 		fact.Object = f.path.text()
 		fact.Path, fact.Place, fact.Fresh = fact.Object, f.path.place, fresh
 		fact = f.keep(fact)
+	}
+	if ev.CTime != 0 { // executed files are digested
+		fact.ran(f.imageOf(ev, script))
+	} else {
+		fact.ran(nil)
 	}
 	// Root by a setuid program: the image before was not root.
 	if ev.UID == 0 && n.Parent != nil && n.Parent.UID != 0 {

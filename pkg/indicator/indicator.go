@@ -1,5 +1,5 @@
-// Package indicator holds what known attacks left: hosts, addresses and
-// package versions, each with the incident, its source and its date. Rules tell
+// Package indicator holds what known attacks left: hosts, addresses, package
+// versions and files that were executed, each with the incident, its source and its date. Rules tell
 // behaviour and outlive an attack; an indicator is right until its attackers
 // move, and is a second, separate kind.
 package indicator
@@ -17,6 +17,8 @@ import (
 	"unicode"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/org/edamame-posture/pkg/event"
 )
 
 // Severities an entry may have, the first where it says none.
@@ -33,6 +35,9 @@ type Entry struct {
 	// Packages are package URLs (purl-spec) with a version, or without one where
 	// every version is bad: pkg:npm/axios@1.14.1.
 	Packages []string `json:"packages,omitempty"`
+	// SHA256 are digests of files, as sha256sum(1) prints them. They are looked
+	// for in what is executed, programs and scripts, and in no other file.
+	SHA256 []string `json:"sha256,omitempty"`
 }
 
 // Set is what is looked for, of one or several lists.
@@ -42,6 +47,7 @@ type Set struct {
 	prefixes []prefix
 	addrs    map[netip.Addr]*Entry
 	packages map[string]*Entry // by canonical package URL, with and without version
+	files    map[event.SHA256]*Entry
 }
 
 type prefix struct {
@@ -59,7 +65,7 @@ const (
 
 // New returns an empty Set.
 func New() *Set {
-	return &Set{hosts: map[string]*Entry{}, addrs: map[netip.Addr]*Entry{}, packages: map[string]*Entry{}}
+	return &Set{hosts: map[string]*Entry{}, addrs: map[netip.Addr]*Entry{}, packages: map[string]*Entry{}, files: map[event.SHA256]*Entry{}}
 }
 
 // keys are the members of an entry, as a list writes them.
@@ -67,7 +73,7 @@ var keys = map[string]func(e *Entry) any{
 	"incident": func(e *Entry) any { return &e.Incident }, "source": func(e *Entry) any { return &e.Source },
 	"date": func(e *Entry) any { return &e.Date }, "severity": func(e *Entry) any { return &e.Severity },
 	"hosts": func(e *Entry) any { return &e.Hosts }, "addresses": func(e *Entry) any { return &e.Addresses },
-	"packages": func(e *Entry) any { return &e.Packages },
+	"packages": func(e *Entry) any { return &e.Packages }, "sha256": func(e *Entry) any { return &e.SHA256 },
 }
 
 // Add reads a list, in YAML or, for long ones, JSON, and adds it. name is that
@@ -176,7 +182,7 @@ func readEntry(n *yaml.Node, bad func(*yaml.Node, string, ...any) error) (*Entry
 		field, ok := keys[k.Value]
 		switch {
 		case !ok:
-			return nil, bad(k, "%.80q is no key of an entry: incident, source, date, severity, hosts, addresses, packages (digests of files are not looked for in this version)", k.Value)
+			return nil, bad(k, "%.80q is no key of an entry: incident, source, date, severity, hosts, addresses, packages, sha256", k.Value)
 		case seen[k.Value]:
 			return nil, bad(k, "%q stands twice", k.Value)
 		}
@@ -220,8 +226,8 @@ func (e *Entry) check() error {
 		return fmt.Errorf("the entry does not say of which incident it is, in at most %d bytes: incident: NAME", maxText)
 	case !slices.Contains(severities, e.Severity):
 		return fmt.Errorf("severity %.40q: want one of %s", e.Severity, strings.Join(severities, ", "))
-	case len(e.Hosts)+len(e.Addresses)+len(e.Packages) == 0:
-		return fmt.Errorf("the entry of %.80q has no hosts, addresses or packages", e.Incident)
+	case len(e.Hosts)+len(e.Addresses)+len(e.Packages)+len(e.SHA256) == 0:
+		return fmt.Errorf("the entry of %.80q has no hosts, addresses, packages or sha256", e.Incident)
 	}
 	return nil
 }
@@ -258,6 +264,13 @@ func (s *Set) add(e *Entry) error {
 			return err
 		}
 		put(s.packages, packageKey(kind, name, version), e)
+	}
+	for _, h := range e.SHA256 {
+		d, err := event.ParseSHA256(h)
+		if err != nil {
+			return fmt.Errorf("sha256 %.80q: %w", h, err)
+		}
+		put(s.files, d, e)
 	}
 	s.entries = append(s.entries, e)
 	return nil
@@ -347,6 +360,12 @@ func (s *Set) Package(kind, name, version string) *Entry {
 	}
 	return s.packages[packageKey(kind, name, "")]
 }
+
+// File returns the entry of a file that has a digest; nil where there is none.
+func (s *Set) File(d event.SHA256) *Entry { return s.files[d] }
+
+// Files reports whether any digest of a file is looked for.
+func (s *Set) Files() bool { return s != nil && len(s.files) > 0 }
 
 // Merge adds the entries of another Set.
 func (s *Set) Merge(other *Set) error {

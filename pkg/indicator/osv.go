@@ -16,7 +16,9 @@ var ecosystems = map[string]string{
 
 // FromOSV returns the entry of one OSV record, as OSSF's malicious-packages
 // publishes them (id MAL-...). ok is false for a record that was withdrawn, is of no
-// malicious package, or of an ecosystem without a package URL.
+// malicious package, or of an ecosystem without a package URL. The digests in
+// such a record (malicious-packages-origins) are of the report that it was made
+// from, not of a file that runs, so they are not taken over.
 func FromOSV(data []byte) (e Entry, ok bool, err error) {
 	var r struct {
 		ID        string `json:"id"`

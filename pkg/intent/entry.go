@@ -23,6 +23,8 @@ type Entry struct {
 	To   string
 	By   []string
 	Step string
+	// SHA256 are the digests of which the executed file has one; none for any.
+	SHA256 []string
 	// Preset is the name of the preset that holds it, or empty.
 	Preset string
 
@@ -47,7 +49,7 @@ func (r *Resolved) Entries() []Entry {
 func (g *grant) lay() Entry {
 	e := Entry{
 		Grant: g.Grant, Key: g.entry.key(), Deny: g.entry.Deny, Class: g.entry.Class,
-		To: g.entry.To, By: g.entry.By, Step: g.entry.Step, g: g,
+		To: g.entry.To, By: g.entry.By, Step: g.entry.Step, SHA256: g.entry.SHA256, g: g,
 	}
 	if g.Verb == fact.Credential {
 		e.Class, e.To = e.To, ""
@@ -98,7 +100,7 @@ func (e *Entry) Includes(o *Entry) bool {
 	case fact.Connect, fact.Listen, fact.Chain:
 		return e.g.dest.includes(&o.g.dest) && e.includesUpload(o)
 	case fact.Exec, fact.Write:
-		return e.g.glob.includes(&o.g.glob)
+		return e.g.glob.includes(&o.g.glob) && e.includesDigests(o)
 	}
 	return e.To == o.To
 }
@@ -114,6 +116,15 @@ func (e *Entry) includesBy(o *Entry) bool {
 		}
 	}
 	return len(o.By) > 0
+}
+
+func (e *Entry) includesDigests(o *Entry) bool {
+	for _, d := range o.SHA256 {
+		if len(e.SHA256) > 0 && !slices.Contains(e.SHA256, d) {
+			return false
+		}
+	}
+	return len(e.SHA256) == 0 || len(o.SHA256) > 0
 }
 
 // includesUpload compares budgets. One that more destinations or programs draw

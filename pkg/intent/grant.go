@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,9 @@ type entry struct {
 	Step  string   `json:"step,omitempty"`
 	// Upload is a budget in bytes, 0 for none.
 	Upload uint64 `json:"upload,omitempty"`
+	// SHA256 are the digests of which the file that is executed has one; none for
+	// any file.
+	SHA256 []string `json:"sha256,omitempty"`
 
 	Kind   string `json:"kind"`
 	File   string `json:"file"`
@@ -39,7 +43,12 @@ type grant struct {
 	entry entry
 	dest  destination // connect, listen, chain
 	glob  glob        // exec, write
+	// digests are those of the entry, sorted.
+	digests []event.SHA256
 }
+
+// maxDigests bounds the digests of one entry.
+const maxDigests = 1024
 
 // verbs maps the words of entries to verbs.
 var verbs = map[string]fact.Verb{
@@ -60,6 +69,20 @@ func compile(e entry) (grant, error) {
 		return g, badAt(0, "only egress has a budget")
 	}
 	g.Upload = e.Upload
+	if len(e.SHA256) > 0 && g.Verb != fact.Exec {
+		return g, badAt(0, "only exec has digests")
+	}
+	if len(e.SHA256) > maxDigests {
+		return g, badAt(0, "more than %d digests; use several entries", maxDigests)
+	}
+	g.entry.SHA256 = sorted(slices.Clone(e.SHA256))
+	for _, s := range g.entry.SHA256 {
+		d, err := parseDigest(s)
+		if err != nil {
+			return g, err
+		}
+		g.digests = append(g.digests, d)
+	}
 	switch g.Verb {
 	case fact.Connect:
 		if g.dest, err = parseDestination(e.To, e.Deny); err != nil {
@@ -106,6 +129,9 @@ func compile(e entry) (grant, error) {
 			return g, err
 		}
 		switch {
+		case len(g.digests) > 0:
+			// One content is one object, whatever it is called.
+			g.Specificity = exactHost
 		case g.glob.all():
 			g.Specificity = anything
 		case g.glob.exact():
@@ -138,6 +164,16 @@ func compile(e entry) (grant, error) {
 	return g, nil
 }
 
+// parseDigest reads the SHA-256 of a file.
+func parseDigest(s string) (event.SHA256, error) {
+	d, err := event.ParseSHA256(s)
+	var bad *event.BadSHA256
+	if errors.As(err, &bad) {
+		return d, badAt(bad.Offset, "%s", bad.Message)
+	}
+	return d, err
+}
+
 func validProgram(s string) error {
 	switch {
 	case s == "":
@@ -167,6 +203,7 @@ func (r *Resolved) add(e entry) error {
 		r.found[g.Verb].add(&g, len(r.grants[g.Verb]))
 		r.grants[g.Verb] = append(r.grants[g.Verb], g)
 		r.budgets = r.budgets || g.Upload > 0
+		r.digests = r.digests || len(g.digests) > 0
 	}
 	return nil
 }
@@ -196,7 +233,7 @@ func (g *grant) covers(f *fact.Fact) bool {
 			return owned(f, g.entry.Class)
 		}
 	case fact.Exec, fact.Write:
-		if !g.coversPath(f) {
+		if !g.coversPath(f) || len(g.digests) > 0 && !f.Ran(g.digests) {
 			return false
 		}
 	case fact.Power:

@@ -163,6 +163,7 @@ type Resolved struct {
 	foundNo index                 // into denies
 	count   int
 	budgets bool // a grant has one
+	digests bool // a grant has one
 
 	suppress []Suppression
 }
@@ -223,6 +224,9 @@ func (r *Resolved) Denied(f *fact.Fact) *Grant {
 
 // Budgets reports whether any grant has a budget of bytes.
 func (r *Resolved) Budgets() bool { return r.budgets }
+
+// Digests reports whether any grant asks for the digest of an executed file.
+func (r *Resolved) Digests() bool { return r.digests }
 
 // Budgeted appends to list the grants that cover a Connect fact, where all of
 // them have a budget of bytes. One without a budget is enough for any amount:

@@ -15,10 +15,13 @@ type item struct {
 	by     []string
 	step   string
 	upload uint64
+	sha256 []string // exec
 }
 
 // bare reports whether the item is its object alone.
-func (i *item) bare() bool { return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 }
+func (i *item) bare() bool {
+	return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 && len(i.sha256) == 0
+}
 
 // text is the item in its canonical form: its object, or a YAML mapping.
 func (i *item) text() string {
@@ -42,6 +45,13 @@ func (i *item) mapping() string {
 		b.WriteString("{class: " + scalar(i.class))
 	} else {
 		b.WriteString("{to: " + scalar(i.object))
+	}
+	switch len(i.sha256) {
+	case 0:
+	case 1:
+		b.WriteString(", sha256: " + scalar(i.sha256[0]))
+	default:
+		b.WriteString(", sha256: " + flow(i.sha256))
 	}
 	if len(i.by) > 0 {
 		b.WriteString(", by: " + flow(i.by))

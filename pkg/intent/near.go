@@ -2,6 +2,7 @@ package intent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/fact"
@@ -59,6 +60,9 @@ func (g *grant) misses(f *fact.Fact) (why string, elsewhere bool) {
 		if !g.coversPath(f) {
 			return "", false
 		}
+		if len(g.digests) > 0 && !f.Ran(g.digests) {
+			return g.otherFile(f), false
+		}
 	default:
 		return "", false
 	}
@@ -69,4 +73,30 @@ func (g *grant) misses(f *fact.Fact) (why string, elsewhere bool) {
 		return fmt.Sprintf("it is for %s only", document.Shown(strings.Join(g.entry.By, " or "))), false
 	}
 	return "it is for the programs that own " + class + " credentials only", false
+}
+
+// otherFile says what was seen of the file that a fact ran and what the grant
+// wants.
+func (g *grant) otherFile(f *fact.Fact) string {
+	known, unknown := f.Digests()
+	var other []string
+	for _, d := range known {
+		if !slices.Contains(g.digests, d) {
+			other = append(other, d.String())
+		}
+	}
+	wants := "it wants SHA-256 " + few(g.entry.SHA256, " or ")
+	if len(other) > 0 {
+		return "the file had SHA-256 " + few(other, " and ") + "; " + wants
+	}
+	return "the digest of the file is not known: " + unknown.String() + "; " + wants
+}
+
+// few names the first of a list.
+func few(list []string, sep string) string {
+	const most = 3
+	if len(list) > most {
+		return strings.Join(list[:most], sep) + fmt.Sprintf("%s%d more", sep, len(list)-most)
+	}
+	return strings.Join(list, sep)
 }

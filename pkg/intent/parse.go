@@ -25,9 +25,8 @@ var (
 	// laterKeys are keys of the language that this version does not enforce. To
 	// take and ignore one would promise what nobody checks.
 	laterKeys = []string{"agents"}
-	// laterGrant are such keys of one entry, by its verb. Of a program's digest no
-	// event tells.
-	laterGrant = map[string][]string{"connect": {"http", "key"}, "exec": {"sha256"}}
+	// laterGrant are such keys of one entry, by its verb.
+	laterGrant = map[string][]string{"connect": {"http", "key"}}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -134,7 +133,9 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload")
 		case "credentials":
 			p.grants(s, e.Value, "credential", "class", "class", "by", "to", "step")
-		case "exec", "write", "listen":
+		case "exec":
+			p.grants(s, e.Value, "exec", "to", "to", "by", "step", "sha256")
+		case "write", "listen":
 			p.grants(s, e.Value, e.Key, "to", "to", "by", "step")
 		case "root":
 			for _, n := range p.List(e.Value) {
@@ -218,6 +219,18 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 			var err error
 			if e.Upload, err = parseBytes(amount); err != nil {
 				p.refuse(k.Value, err)
+				return
+			}
+		case verb == "exec" && k.Key == "sha256":
+			for _, d := range p.Strings(k.Value) {
+				if _, err := parseDigest(d.Value); err != nil {
+					p.refuse(d, err)
+					return
+				}
+				e.SHA256 = append(e.SHA256, d.Value)
+			}
+			if len(e.SHA256) == 0 {
+				p.Fail(k.Value, "names no digest; leave sha256 out for any file of that name")
 				return
 			}
 		case contains(laterGrant[verb], k.Key):

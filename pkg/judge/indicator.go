@@ -34,6 +34,10 @@ func (j *Judge) indicator(ev *event.Event, n *process.Node, f *fact.Fact) {
 		}
 	case event.Exec:
 		j.packages(set, ev, n)
+	case event.Digest:
+		if e := set.File(ev.SHA256); e != nil {
+			j.indicated(e, "sha256:"+ev.SHA256.String(), ev, n)
+		}
 	}
 }
 

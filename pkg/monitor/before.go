@@ -22,7 +22,7 @@ import (
 // commit writes the commitment: what this recording is of and what was there
 // before it, under the key of its first checkpoint. It returns its hash, which
 // the start event names.
-func (m *Monitor) commit(r *recording, o *Opening, key [32]byte, root, client *process.Process, intent, signatures []byte) (string, error) {
+func (m *Monitor) commit(r *recording, o *Opening, key [32]byte, root, client *process.Process, intent, signatures []byte) (event.SHA256, error) {
 	c := evidence.Commitment{
 		Version: 1, Claims: o.Claims, Origin: evidence.Origin(r.id),
 		Key:    base64.StdEncoding.EncodeToString(key[:]),
@@ -45,9 +45,9 @@ func (m *Monitor) commit(r *recording, o *Opening, key [32]byte, root, client *p
 	}
 	b, err := c.Encode()
 	if err != nil {
-		return "", err
+		return event.SHA256{}, err
 	}
-	return digest(b), r.log.Attach(evidence.CommitmentFile, b)
+	return event.SHA256(sha256.Sum256(b)), r.log.Attach(evidence.CommitmentFile, b)
 }
 
 // before lists what may act on the recording without being part of it: what

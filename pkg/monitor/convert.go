@@ -114,6 +114,9 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 	}
 	r.append(ev)
 	if rec.Kind == event.Exec {
+		if r.digests != nil {
+			r.digests.ask(rec, p, ev)
+		}
 		r.container(rec, p, via)
 	}
 }
@@ -141,6 +144,9 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record, p *process.Process
 	}
 	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
 	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
+	if r.digests != nil {
+		ev.CTime, ev.Size = rec.CTime, rec.Size
+	}
 	ev.Container = r.containers.ofExec(rec, p).id
 }
 

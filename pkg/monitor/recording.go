@@ -48,7 +48,7 @@ type recording struct {
 	judge *judge.Judge
 
 	opened      int64
-	commitment  string      // SHA-256 of the commitment, hex
+	commitment  event.SHA256
 	parent      event.Actor // the process whose children are recorded
 	root        event.Actor // the command, once it was forked
 	disclosures int         // that were told
@@ -66,6 +66,8 @@ type recording struct {
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text
 	adopter sensor.Adopter // nil where the sensor cannot
+
+	digests *digester // nil where nobody asks what executed files hold
 
 	pinned bool // see Monitor.pin
 
@@ -143,6 +145,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		if o.found != nil {
 			o.found(f)
 		}
+	}
+	if in.Digests() || pack.Indicators().Files() {
+		r.digests = newDigester(m, r)
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
@@ -298,6 +303,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if o.Host {
 		ev.Detail = redact.Const("host")
 	}
+	ev.SHA256 = r.commitment
 	r.append(ev)
 
 	var monitor event.Actor
@@ -321,6 +327,9 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 	if o.Scanned {
 		r.note(redact.Const("the command's output goes through a pipe or a terminal of its own, and is searched for secrets"), 0)
+	}
+	if r.digests != nil && m.primary.Name() == "netlink" {
+		r.note(redact.Const("executed files are digested as far as /proc shows them: of a program that ended before it could be looked at nothing is known"), 0)
 	}
 	if o.Parent == 0 {
 		r.inherited(now, client)
@@ -506,6 +515,9 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if err := m.settle(); late == nil {
 		late = err
 	}
+	if r.digests != nil {
+		r.digests.wait()
+	}
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
 	now := m.end(r, c, why, late, changed)
@@ -539,6 +551,9 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		ev.Detail = redact.Const("the policy's file changed while the job ran; what was read at the start counts")
 		ev.Path = r.red.Path([]byte(r.policyFile))
 		r.append(ev)
+	}
+	if r.digests != nil {
+		r.digests.end()
 	}
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)

@@ -45,8 +45,12 @@ type Record struct {
 	ArgvCut                               bool
 	ArgvMissing                           bool // the process was gone before its arguments were read
 	File                                  event.FileID
-	Image                                 event.Image
-	NS                                    event.Namespaces
+	// CTime is the last change of File's inode in Unix nanoseconds, Size its
+	// bytes, at the exec; both 0 where not known.
+	CTime int64
+	Size  uint64
+	Image event.Image
+	NS    event.Namespaces
 
 	Code, Signal int
 	Session      uint32

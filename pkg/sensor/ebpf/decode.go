@@ -235,6 +235,7 @@ func (d *decoder) exec(b []byte) error {
 		*f.to, rest = rest[:n:n], rest[n:]
 	}
 	r.File.Inode, r.File.Dev = u64(b, execInode), device(u32(b, execDev))
+	r.CTime, r.Size = int64(u64(b, execCTime)), u64(b, execFileSize)
 	r.NS = event.Namespaces{Mount: u32(b, execNS), Net: u32(b, execNS+4), PID: u32(b, execNS+8), User: u32(b, execNS+12)}
 	r.OldCgroup = u64(b, execOldCgroup)
 	// The kernel's stack limit bounds arguments to a few MiB; a process can

@@ -101,7 +101,9 @@ const (
 	execArgv      = headSize + 56
 	execEnv       = headSize + 60
 	execOldCgroup = headSize + 64
-	execSize      = headSize + 72
+	execCTime     = headSize + 72
+	execFileSize  = headSize + 80
+	execSize      = headSize + 88
 
 	cgroupID   = headSize
 	cgroupOld  = headSize + 8

@@ -57,6 +57,9 @@ func TestAProgramIsSeenFromForkToExit(t *testing.T) {
 	if string(ex.Exe) != shell || ex.File != (event.FileID{Dev: st.Dev, Inode: st.Ino}) || string(ex.Filename) != "/bin/sh" || len(ex.Interp) != 0 || ex.Image != 0 {
 		t.Errorf("exe %q %+v, filename %q, interp %q, image %s", ex.Exe, ex.File, ex.Filename, ex.Interp, ex.Image)
 	}
+	if ex.CTime != st.Ctim.Nano() || ex.Size != uint64(st.Size) {
+		t.Errorf("changed at %d, %d bytes; want %d, %d", ex.CTime, ex.Size, st.Ctim.Nano(), st.Size)
+	}
 	if string(ex.Argv) != "/bin/sh\x00-c\x00exit 7\x00" || ex.ArgvBytes != len(ex.Argv) || ex.ArgvCut {
 		t.Errorf("argv %q of %d, cut %v", ex.Argv, ex.ArgvBytes, ex.ArgvCut)
 	}

@@ -179,7 +179,7 @@ func (d *dispatcher) exec(r *sensor.Record, im *image) {
 			r.Start = st.start * d.tick
 		}
 	}
-	r.Cgroup, r.File = im.cgroup, im.file
+	r.Cgroup, r.File, r.CTime, r.Size = im.cgroup, im.file, im.ctime, im.size
 	r.Argv, r.ArgvBytes, r.ArgvCut, r.ArgvMissing = im.argv, len(im.argv), im.argvCut, len(im.argv) == 0
 	if im.argvCut && known && st.argEnd > st.argStart {
 		r.ArgvBytes = max(r.ArgvBytes, int(min(st.argEnd-st.argStart, 1<<30)))

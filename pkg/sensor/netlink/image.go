@@ -14,6 +14,8 @@ type image struct {
 	argvCut                   bool
 	file                      event.FileID
 	links                     uint32 // of the executed file; valid where file is
+	ctime                     int64  // of it, in Unix nanoseconds
+	size                      uint64 // of it, in bytes
 	ns                        event.Namespaces
 	cgroup                    uint64
 	// done is the boot time at which the reading ended. An exec of the same

@@ -146,8 +146,8 @@ func TestAnExecIsToldWhole(t *testing.T) {
 	if err := unix.Stat(exe, &info); err != nil {
 		t.Fatal(err)
 	}
-	if string(r.Exe) != exe || r.File != (event.FileID{Dev: info.Dev, Inode: info.Ino}) {
-		t.Errorf("exe is %s %v, want %s %d %d", r.Exe, r.File, exe, info.Dev, info.Ino)
+	if string(r.Exe) != exe || r.File != (event.FileID{Dev: info.Dev, Inode: info.Ino}) || r.CTime != info.Ctim.Nano() || r.Size != uint64(info.Size) {
+		t.Errorf("exe is %s %v changed at %d, %d bytes; want %s %d %d %d %d", r.Exe, r.File, r.CTime, r.Size, exe, info.Dev, info.Ino, info.Ctim.Nano(), info.Size)
 	}
 	if string(r.Argv) != "/bin/sleep\x000.05\x00" || r.ArgvCut || r.ArgvMissing || r.ArgvBytes != len(r.Argv) {
 		t.Errorf("argv is %q (%d bytes)", r.Argv, r.ArgvBytes)

@@ -56,7 +56,12 @@ func (r *procReader) readImage(pid uint32, im *image) {
 	im.buf = r.readEnviron(im.buf, dir)
 	ends[2] = len(im.buf)
 	if ends[1] > ends[0] {
-		im.file, im.links = statFile(dir, "exe")
+		// Whoever serves the file system (FUSE) or another machine is not asked:
+		// that could take for ever.
+		if st, ok := statx(dir, pointer("exe\x00")); ok {
+			im.file, im.links = event.FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}, st.Nlink
+			im.ctime, im.size = st.Ctime.Sec*1e9+int64(st.Ctime.Nsec), st.Size
+		}
 	}
 	im.buf = r.readLink(im.buf, dir, "cwd\x00")
 	ends[3] = len(im.buf)
@@ -197,17 +202,9 @@ func (r *procReader) cgroup(dir int) uint64 {
 		return 0
 	}
 	r.path = append(append(append(r.path[:0], r.cgroupRoot...), path...), 0)
-	id, _ := statPath(&r.path[0])
-	return id.Inode
+	st, _ := statx(unix.AT_FDCWD, &r.path[0])
+	return st.Ino
 }
-
-// statFile returns dev and inode of a file without asking a file system that
-// is served by a process (FUSE) or another machine: that could take for ever.
-func statFile(dir int, name string) (event.FileID, uint32) {
-	return statx(dir, pointer(name+"\x00"))
-}
-
-func statPath(path *byte) (event.FileID, uint32) { return statx(unix.AT_FDCWD, path) }
 
 // bootNow returns CLOCK_BOOTTIME in nanoseconds.
 func bootNow() int64 { return clock(unix.CLOCK_BOOTTIME) }

@@ -4,8 +4,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/org/edamame-posture/pkg/event"
 )
 
 // The calls of x/sys/unix copy each path to the heap; these take one that is
@@ -33,12 +31,10 @@ func readlink(dir int, path *byte, buf []byte) int {
 	return int(n)
 }
 
-func statx(dir int, path *byte) (event.FileID, uint32) {
-	var st unix.Statx_t
+// statx asks what a file is, without asking who serves its file system. It
+// reports false where there is no answer.
+func statx(dir int, path *byte) (st unix.Statx_t, ok bool) {
 	_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(dir), uintptr(unsafe.Pointer(path)),
-		unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_NLINK, uintptr(unsafe.Pointer(&st)), 0)
-	if errno != 0 {
-		return event.FileID{}, 0
-	}
-	return event.FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}, st.Nlink
+		unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_NLINK|unix.STATX_CTIME|unix.STATX_SIZE, uintptr(unsafe.Pointer(&st)), 0)
+	return st, errno == 0
 }

@@ -173,6 +173,25 @@ static long argv_step(u32 i, struct loop *l)
 
 #define TMPFS_MAGIC 0x01021994
 
+#define CTIME_QUERIED (1U << 31) /* include/linux/fs.h, I_CTIME_QUERIED, from 6.13 on */
+
+/* When an inode was changed last, in Unix nanoseconds; 0 where the kernel keeps it elsewhere. */
+static __always_inline u64 changed(struct inode *inode)
+{
+	struct inode___seconds *seconds = (void *)inode;
+	struct inode___hidden *hidden = (void *)inode;
+	struct inode___plain *plain = (void *)inode;
+
+	if (bpf_core_field_exists(seconds->i_ctime_sec))
+		return BPF_CORE_READ(seconds, i_ctime_sec) * 1000000000ULL +
+		       (BPF_CORE_READ(seconds, i_ctime_nsec) & ~CTIME_QUERIED);
+	if (bpf_core_field_exists(hidden->__i_ctime))
+		return BPF_CORE_READ(hidden, __i_ctime.tv_sec) * 1000000000ULL + BPF_CORE_READ(hidden, __i_ctime.tv_nsec);
+	if (bpf_core_field_exists(plain->i_ctime))
+		return BPF_CORE_READ(plain, i_ctime.tv_sec) * 1000000000ULL + BPF_CORE_READ(plain, i_ctime.tv_nsec);
+	return 0;
+}
+
 static __always_inline void image(struct exec_record *r, struct file *file, struct dentry *entry)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
@@ -181,6 +200,8 @@ static __always_inline void image(struct exec_record *r, struct file *file, stru
 
 	r->inode = BPF_CORE_READ(inode, i_ino);
 	r->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	r->ctime = changed(inode);
+	r->size = BPF_CORE_READ(inode, i_size);
 	if (BPF_CORE_READ(inode, i_nlink) && BPF_CORE_READ(entry, d_hash.pprev))
 		return;
 	bpf_probe_read_kernel(name, 6, at);

@@ -106,6 +106,8 @@ struct exec_record {
 	u32 ns[4];      /* mnt, net, pid, user */
 	u32 exe, filename, interp, cwd, argv, env; /* lengths of what follows, in this order */
 	u64 old_cgroup; /* of version 1; 0 where old_subsys says that there is none */
+	u64 ctime;      /* of the file, in Unix nanoseconds */
+	u64 size;       /* of it, in bytes */
 };
 
 struct sock_record {

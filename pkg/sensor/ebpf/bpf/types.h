@@ -208,6 +208,10 @@ struct super_block {
 	u32 s_dev;
 	unsigned long s_magic;
 };
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
 struct inode {
 	u16 i_mode;
 	u32 i_nlink;
@@ -215,7 +219,19 @@ struct inode {
 	void *i_private;
 	unsigned long i_ino;
 	u32 i_generation;
+	s64 i_size;
 	struct super_block *i_sb;
+};
+/* The last change of an inode: from 6.11 on, from 6.6 on, and before. */
+struct inode___seconds {
+	s64 i_ctime_sec;
+	u32 i_ctime_nsec;
+};
+struct inode___hidden {
+	struct timespec64 __i_ctime;
+};
+struct inode___plain {
+	struct timespec64 i_ctime;
 };
 struct proc_inode {
 	struct pid *pid;
