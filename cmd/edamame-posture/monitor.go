@@ -55,7 +55,7 @@ func monitorCommand() *cobra.Command {
 						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
 					},
 				},
-				UID: uid, GID: gid, Groups: groups, Armed: settleMemory,
+				UID: uid, GID: gid, Groups: groups, Armed: settle,
 				Deliver: []string{"deliver", "--partial", "--out", out},
 			}, hello)
 			switch {
