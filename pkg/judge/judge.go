@@ -46,6 +46,7 @@ type Judge struct {
 
 	run      run
 	coverage coverage
+	barriers barriers
 	hits     findings
 	hosts    map[netip.Addr]struct{}
 	known    map[netip.Addr]bool // resolvers
@@ -95,6 +96,7 @@ func (j *Judge) Apply(ev *event.Event) {
 	j.resolver(ev)
 	j.names.Apply(ev)
 	j.coverage.apply(ev)
+	j.barriers.apply(ev)
 	j.run.apply(ev)
 	if ev.Kind == event.Start || j.run.moved {
 		j.run.moved = false
