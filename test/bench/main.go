@@ -26,7 +26,7 @@ import (
 var (
 	short  = flag.Bool("short", false, "completeness and few pairs, no file written")
 	pairsN = flag.Int("pairs", 15, "interleaved pairs for each ratio")
-	only   = flag.String("only", "", "parts to run, of completeness,size,cost,beside; nothing is written then")
+	only   = flag.String("only", "", "parts to run, of completeness,size,seal,cost,beside; nothing is written then")
 	out    = flag.String("out", "", "write the table to this file")
 )
 
@@ -78,13 +78,14 @@ func bench() error {
 	}{
 		{"completeness", []func() error{s.execsSeen, s.connectsSeen, s.loadsSeen}},
 		{"size", []func() error{s.size, s.arming, s.memory}},
+		{"seal", []func() error{s.checkpoints, s.barrier, s.lines, s.attested}},
 		{"cost", []func() error{s.cost}},
 		{"beside", []func() error{s.beside}},
 	}
 	chosen := strings.Split(*only, ",")
 	for _, name := range chosen {
-		if *only != "" && name != "completeness" && name != "size" && name != "cost" && name != "beside" {
-			return fmt.Errorf("-only takes completeness, size, cost and beside, not %q", name)
+		if *only != "" && !slices.Contains([]string{"completeness", "size", "seal", "cost", "beside"}, name) {
+			return fmt.Errorf("-only takes completeness, size, seal, cost and beside, not %q", name)
 		}
 	}
 	for _, part := range parts {

@@ -184,3 +184,66 @@ func childrenOf(pid int) (pids []int) {
 	}
 	return pids
 }
+
+// takeoversEnv is how often the machine is taken; the long form does it 200 times.
+const takeoversEnv = "POSTURE_TAKEOVERS"
+
+// The first thing that root does is to stop the monitor and to look at what is
+// sealed: the way it came must be in it already, under a key that is gone.
+func TestWhoeverTakesRootFindsTheWaySealed(t *testing.T) {
+	need(t, "sudo")
+	cleanly(t)
+	takeovers := 4
+	if n, err := strconv.Atoi(os.Getenv(takeoversEnv)); err == nil {
+		takeovers = n
+	}
+	for i := range takeovers {
+		in := t.TempDir()
+		loot := filepath.Join(in, "loot")
+		// The monitor is the only process with this socket's folder open; its pid
+		// is looked for before the attack, as a thief would.
+		script := fmt.Sprintf(`M=$(pgrep -n -f 'edamame-posture monitor|posture monitor' ); /bin/echo marker-%d
+sudo -n sh -c "kill -STOP $M; cp -a /var/lib/edamame-posture %s; kill -KILL $M"; true`, i, loot)
+		cmd := exec.Command(binary, "run", "-q", "--", "bash", "-c", script)
+		cmd.Dir = in
+		var b syncBuffer
+		cmd.Stdout, cmd.Stderr = &b, &b
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, cmd)
+		spools, _ := filepath.Glob(filepath.Join(loot, "*", "evidence"))
+		if len(spools) != 1 {
+			t.Fatalf("takeover %d: %d logs were found by the thief: %s", i, len(spools), b.String())
+		}
+		e, err := evidence.OpenPartial(spools[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Verify(); err != nil {
+			t.Fatalf("takeover %d: %v", i, err)
+		}
+		var sealed uint64
+		if err := e.EachCheckpoint(func(c *evidence.Checkpoint) error { sealed = c.Size; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		marker, barrier := false, false
+		if err := e.Each(func(_ []byte, ev *event.Event) error {
+			if ev.Seq >= sealed {
+				return nil
+			}
+			marker = marker || ev.Kind == event.Exec && len(ev.Argv) == 2 && ev.Argv[1].String() == fmt.Sprintf("marker-%d", i)
+			barrier = barrier || ev.Kind == event.Barrier && ev.OK && strings.HasSuffix(ev.Path.String(), "/sudo")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		c := e.Chain()
+		e.Close()
+		// A machine without time lets sudo go unsealed after its patience; then a
+		// miss is all there is, and that says so.
+		if !marker || !barrier || c.Unsigned > 0 {
+			t.Errorf("takeover %d: of what led to root is sealed: the command before it %v, the barrier %v; chain %+v", i, marker, barrier, c)
+		}
+	}
+}

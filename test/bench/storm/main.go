@@ -9,6 +9,7 @@
 //	storm open N F   opens the file F N times
 //	storm all N F    all of these at once
 //	storm flood N M D K  N writes over M files under D, among them K execs and K connects
+//	storm sudo N     runs sudo -n true N times and prints the nanoseconds of each
 //	storm idle       stands there until it is ended
 //	storm now        prints CLOCK_BOOTTIME in nanoseconds
 //	storm http S     serves HTTP on loopback to wrk for S seconds, and prints how
@@ -62,9 +63,9 @@ func storm(args []string) error {
 	if len(args) == 1 && args[0] == "dnsd" {
 		return respond()
 	}
-	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5, "http": 2}[first(args)]
+	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5, "http": 2, "sudo": 2}[first(args)]
 	if !known || len(args) != want {
-		return fmt.Errorf("usage: storm exec|connect|udp|dns N, http SECONDS, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
+		return fmt.Errorf("usage: storm exec|connect|udp|dns|sudo N, http SECONDS, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil || n < 0 || n > 1_000_000 {
@@ -73,6 +74,8 @@ func storm(args []string) error {
 	switch args[0] {
 	case "exec":
 		return execs(n)
+	case "sudo":
+		return sudos(n)
 	case "connect":
 		return connects(n)
 	case "udp":
@@ -107,6 +110,18 @@ func storm(args []string) error {
 		)
 	}
 	return fmt.Errorf("there is no storm %q", args[0])
+}
+
+// sudos runs sudo as a job does, and tells how long each took.
+func sudos(n int) error {
+	for range n {
+		began := boottime()
+		if err := exec.Command("sudo", "-n", "true").Run(); err != nil {
+			return fmt.Errorf("sudo -n true: %w", err)
+		}
+		fmt.Println(boottime() - began)
+	}
+	return nil
 }
 
 func execs(n int) error {
