@@ -85,7 +85,9 @@ func TestAServiceThatStaysAwayIsGivenUpInTimeAndNamed(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r.Body) // else the server does not see that the client has gone
 			<-r.Context().Done()
 		}, 0, "did not answer", ErrUnavailable},
-		"503": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "overloaded", http.StatusServiceUnavailable) }, 503, "overloaded", ErrUnavailable},
+		"503": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "overloaded", http.StatusServiceUnavailable)
+		}, 503, "overloaded", ErrUnavailable},
 		"it limits for an hour": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "3600")
 			w.WriteHeader(429)

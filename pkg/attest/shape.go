@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -42,7 +43,7 @@ func checkJSON(data []byte) error {
 		}
 		if top >= 0 && stack[top].names != nil {
 			if !stack[top].value {
-				name, folded := t.(string), strings.ToLower(t.(string))
+				name, folded := t.(string), strings.Map(fold, t.(string))
 				if stack[top].names[folded] {
 					return fmt.Errorf("the name %.80q stands twice in one object", name)
 				}
@@ -66,4 +67,15 @@ func checkJSON(data []byte) error {
 		return errors.New("something stands after its end")
 	}
 	return nil
+}
+
+// fold is the case folding of encoding/json.
+func fold(r rune) rune {
+	for {
+		next := unicode.SimpleFold(r)
+		if next <= r {
+			return next
+		}
+		r = next
+	}
 }
