@@ -4,6 +4,9 @@ GO         ?= go
 TOOLS      := $(CURDIR)/.tools
 STATICCHECK_VERSION := v0.8.2
 ACT_VERSION         := v0.2.89
+FULCIO_VERSION      := v1.8.8
+TSA_VERSION         := v2.1.3
+REKOR_VERSION       := v2.3.0
 export PATH := $(TOOLS)/bin:$(PATH)
 
 # Packages whose tests need root and the real kernel run one after the other:
@@ -11,7 +14,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion corpus machines lint race short-long check bench fuzz tools bpf warden clean
+.PHONY: all build test evasion corpus machines lint race short-long check bench fuzz tools sigstore bpf warden clean
 
 all: build
 
@@ -60,7 +63,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
 
-tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) ## third-party programs that tests use, kept by version
+tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) sigstore ## third-party programs that tests use, kept by version
 
 $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION):
 	GOBIN=$(TOOLS)/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
@@ -69,6 +72,22 @@ $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION):
 $(TOOLS)/bin/act-$(ACT_VERSION):
 	GOBIN=$(TOOLS)/bin $(GO) install github.com/nektos/act@$(ACT_VERSION)
 	touch $@
+
+SIGSTORE := fulcio-$(FULCIO_VERSION) timestamp-server-$(TSA_VERSION) rekor-posix-$(REKOR_VERSION)
+sigstore: $(SIGSTORE:%=$(TOOLS)/bin/%) ## the servers of test/sigstore; 4 minutes cold
+
+# Built aside and renamed, so that a build that was broken off leaves nothing.
+$(TOOLS)/bin/fulcio-$(FULCIO_VERSION):
+	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/sigstore/fulcio@$(FULCIO_VERSION)
+	mv $(TOOLS)/bin/new/fulcio $@
+
+$(TOOLS)/bin/timestamp-server-$(TSA_VERSION):
+	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server@$(TSA_VERSION)
+	mv $(TOOLS)/bin/new/timestamp-server $@
+
+$(TOOLS)/bin/rekor-posix-$(REKOR_VERSION):
+	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix@$(REKOR_VERSION)
+	mv $(TOOLS)/bin/new/posix $@
 
 bpf: ## rebuild the BPF objects
 	bash pkg/sensor/ebpf/bpf/rebuild.sh

@@ -48,7 +48,8 @@ func deliverCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&d.out, "out", "", "folder for the results")
-	fl.StringVar(&d.key, "key", "", "private key to sign with")
+	d.signing.flags(fl)
+	fl.StringVar(&d.workspace, "workspace", "", "folder that subjects are relative to")
 	fl.StringVar(&d.hint, "hint-policy", "", "policy file that was there and not used")
 	fl.BoolVar(&d.quiet, "quiet", false, "no summary")
 	fl.BoolVar(&d.partial, "partial", false, "the monitor or its client died")
@@ -57,7 +58,8 @@ func deliverCommand() *cobra.Command {
 }
 
 type delivery struct {
-	out, key, hint string
+	signing
+	out, hint      string
 	quiet, partial bool
 }
 
@@ -73,9 +75,16 @@ func (d delivery) deliver(ctx context.Context, spool string) error {
 	// By the open folder: what a process that the job left running puts in its
 	// place meanwhile is not written to.
 	dir := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
-	data, err := d.fill(ctx, spool, dir)
+	data, err := d.fill(spool, dir)
 	if err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), dir, out))
+	}
+	if d.wanted() {
+		// The results are whole without a signature: what keeps it away is told,
+		// and no reason to keep them back too.
+		if err := d.attest(ctx, dir); err != nil {
+			d.tellUnsigned(err, dir, out)
+		}
 	}
 	if d.quiet {
 		return nil
@@ -86,7 +95,7 @@ func (d delivery) deliver(ctx context.Context, spool string) error {
 }
 
 // fill writes everything that there is to a recording into dir.
-func (d delivery) fill(ctx context.Context, spool, dir string) (*report.Data, error) {
+func (d delivery) fill(spool, dir string) (*report.Data, error) {
 	ev := filepath.Join(dir, evidenceDir)
 	if err := copyEvidence(filepath.Join(spool, evidenceDir), ev); err != nil {
 		return nil, err
@@ -115,33 +124,20 @@ func (d delivery) fill(ctx context.Context, spool, dir string) (*report.Data, er
 	if err := report.WriteAll(dir, data); err != nil {
 		return nil, fmt.Errorf("writing the reports: %w", err)
 	}
-	if d.key != "" {
-		if err := sign(ctx, dir, d.key); err != nil {
-			return nil, fmt.Errorf("signing: %w", err)
-		}
-	}
 	return data, nil
 }
 
-// sign signs the evidence in a folder with a local key.
-func sign(ctx context.Context, dir, keyFile string) error {
-	pem, err := os.ReadFile(keyFile)
-	if err != nil {
-		return err
+// tellUnsigned says why there is no signature, and what to do.
+func (d delivery) tellUnsigned(err error, dir, out string) {
+	fmt.Fprintf(os.Stderr, "edamame-posture: the evidence was not signed: %s\n", strings.ReplaceAll(err.Error(), dir, out))
+	how := "--keyless"
+	if d.key != "" {
+		how = "--key " + d.key
 	}
-	key, err := attest.LoadKey(pem)
-	if err != nil {
-		return fmt.Errorf("%s: %w", keyFile, err)
+	if errors.Is(err, attest.ErrUnavailable) {
+		fmt.Fprintln(os.Stderr, "edamame-posture: nothing is wrong with the evidence; what was not signed in time cannot prove later that it was there first")
 	}
-	stmt, err := attest.Describe(dir, toolVersion())
-	if err != nil {
-		return err
-	}
-	bundle, err := attest.Sign(ctx, stmt, key)
-	if err != nil {
-		return err
-	}
-	return writeNew(filepath.Join(dir, attestationFile), bundle)
+	fmt.Fprintf(os.Stderr, "edamame-posture: to sign it later: edamame-posture sign %s %s\n", how, out)
 }
 
 func copyEvidence(from, to string) error {

@@ -29,10 +29,11 @@ import (
 const policyFile = ".github/posture.yml"
 
 type runFlags struct {
-	intent, out, job, sensor, key string
-	indicators                    []string
-	indicatorsKey                 string
-	host, quiet, scan, live       bool
+	signing
+	intent, out, job, sensor string
+	indicators               []string
+	indicatorsKey            string
+	host, quiet, scan, live  bool
 }
 
 func runCommand() *cobra.Command {
@@ -52,7 +53,8 @@ Exit code: the command's own (128+n for a signal, 126 not executable, 127 not
 found); 3 where it gave 0 and the verdict is fail; 125 where the monitor could
 not start, and then the command was not started either.`,
 		Example: `  sudo edamame-posture run -- npm install esbuild
-  sudo edamame-posture run --intent .github/posture.yml --job build -- make`,
+  sudo edamame-posture run --intent .github/posture.yml --job build -- make
+  edamame-posture run --keyless --subject 'dist/*' -- make dist`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("no command to run is given: edamame-posture run -- COMMAND [ARG...]")
@@ -67,7 +69,7 @@ not start, and then the command was not started either.`,
 	fl.StringVar(&f.job, "job", "", "name of the job in the policy that this is")
 	fl.StringVar(&f.out, "out", ".posture", "folder for the results; an earlier one becomes DIR.1")
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
-	fl.StringVar(&f.key, "key", "", "sign the evidence with the private key in `FILE` (PEM)")
+	f.signing.flags(fl)
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
 	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses and packages of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
@@ -82,6 +84,9 @@ func run(f runFlags, argv []string) error {
 	case "auto", "ebpf", "netlink":
 	default:
 		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
+	}
+	if err := f.signing.check(); err != nil {
+		return fmt.Errorf("%w (%s was not started)", err, argv[0])
 	}
 	surviveBrokenPipe()
 	in, err := readPolicy(f.intent, f.job, false)
@@ -250,11 +255,7 @@ func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened 
 
 func deliverArgs(f runFlags, out string, more ...string) []string {
 	args := append([]string{"deliver", "--out", out}, more...)
-	if f.key != "" {
-		if key, err := filepath.Abs(f.key); err == nil {
-			args = append(args, "--key", key)
-		}
-	}
+	args = append(args, f.signing.args()...)
 	if f.quiet {
 		args = append(args, "--quiet")
 	}

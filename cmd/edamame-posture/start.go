@@ -133,6 +133,9 @@ Exit code: 0, or 3 where the verdict is fail.`,
 		Example: "  sudo edamame-posture stop --state /tmp/watch.json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := f.signing.check(); err != nil {
+				return err
+			}
 			data, err := os.ReadFile(state)
 			if err != nil {
 				return fmt.Errorf("--state: %w", err)
@@ -164,7 +167,7 @@ Exit code: 0, or 3 where the verdict is fail.`,
 		},
 	}
 	cmd.Flags().StringVar(&state, "state", "", "`FILE` that holds what start printed")
-	cmd.Flags().StringVar(&f.key, "key", "", "sign the evidence with the private key in `FILE` (PEM)")
+	f.signing.flags(cmd.Flags())
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
 	return cmd
 }

@@ -96,10 +96,10 @@ func TestWhatWasSignedVerifiesWithItsKeyAndManifest(t *testing.T) {
 	for name, key := range keys(t) {
 		t.Run(name, func(t *testing.T) {
 			s, manifest := statement(t)
-			if err := s.AddSubject("dist/app.tgz", strings.Repeat("cd", 32)); err != nil {
+			if err := s.AddSubject(Subject{"dist/app.tgz", Digest{SHA256: strings.Repeat("cd", 32)}}); err != nil {
 				t.Fatal(err)
 			}
-			b, err := Sign(t.Context(), s, key)
+			b, err := Sign(t.Context(), s, &Key{Signer: key})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestTheBundleCanBeCheckedByHand(t *testing.T) {
 	for name, key := range keys(t) {
 		t.Run(name, func(t *testing.T) {
 			s, _ := statement(t)
-			raw, err := Sign(t.Context(), s, key)
+			raw, err := Sign(t.Context(), s, &Key{Signer: key})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func TestVerifyRefusesAndSaysWhy(t *testing.T) {
 	ks := keys(t)
 	key, other := ks["ECDSA"], ks["Ed25519"]
 	s, manifest := statement(t)
-	good, err := Sign(t.Context(), s, key)
+	good, err := Sign(t.Context(), s, &Key{Signer: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,10 +268,10 @@ func TestVerifyRefusesAndSaysWhy(t *testing.T) {
 		says     string
 	}{
 		{"another key", good, other, manifest, ErrSignature, "it was made with the key"},
-		{"another manifest", good, key, append(bytes.Clone(manifest), '\n'), ErrSubject, "here has the SHA-256"},
+		{"another manifest", good, key, append(bytes.Clone(manifest), '\n'), ErrSubject, "the evidence was changed"},
 		{"a changed verdict", replacePayload(changed(`"fail"`, `"pass"`)), key, manifest, ErrSignature, "was changed after it was signed"},
-		{"another predicate type", resign(t, key, PayloadType, changed(PredicateType, "https://slsa.dev/provenance/v1")), key, manifest, ErrStatement, "predicate type is"},
-		{"a predicate type with the same begin", resign(t, key, PayloadType, changed(PredicateType, PredicateType+"5")), key, manifest, ErrStatement, "predicate type is"},
+		{"another predicate type", resign(t, key, PayloadType, changed(PredicateType, "https://slsa.dev/provenance/v1")), key, manifest, ErrStatement, "predicate type: want"},
+		{"a predicate type with the same begin", resign(t, key, PayloadType, changed(PredicateType, PredicateType+"5")), key, manifest, ErrStatement, "predicate type: want"},
 		{"another monitor's trace", resign(t, key, PayloadType, changed(MonitorType, "https://example.com/other")), key, manifest, ErrStatement, "its monitor is"},
 		{"another statement type", resign(t, key, PayloadType, changed(StatementType, "https://in-toto.io/Statement/v0.1")), key, manifest, nil, "Statement"},
 		{"another payload type", resign(t, key, "text/plain", payload), key, manifest, ErrBundle, "its payload is"},
@@ -349,7 +349,7 @@ func TestSignNeverMakesAStatementThatItsTypeForbids(t *testing.T) {
 	} {
 		s, _ := statement(t)
 		change(s)
-		if _, err := Sign(t.Context(), s, key); err == nil {
+		if _, err := Sign(t.Context(), s, &Key{Signer: key}); err == nil {
 			t.Errorf("without %s it was signed", name)
 		}
 	}
@@ -358,11 +358,11 @@ func TestSignNeverMakesAStatementThatItsTypeForbids(t *testing.T) {
 func TestSubjectsAreHexDigests(t *testing.T) {
 	s, _ := statement(t)
 	for _, d := range []string{"", "xyz", strings.Repeat("AB", 32), strings.Repeat("ab", 20)} {
-		if err := s.AddSubject("x", d); err == nil {
+		if err := s.AddSubject(Subject{"x", Digest{SHA256: d}}); err == nil {
 			t.Errorf("%q was taken", d)
 		}
 	}
-	if err := s.AddSubject("", strings.Repeat("ab", 32)); err == nil {
+	if err := s.AddSubject(Subject{"", Digest{SHA256: strings.Repeat("ab", 32)}}); err == nil {
 		t.Error("a subject without name was taken")
 	}
 }
@@ -395,8 +395,9 @@ func TestKeysAreReadOrRefusedInWords(t *testing.T) {
 		{"empty", nil, "no PEM block"},
 		{"text", []byte("hello"), "no PEM block"},
 		{"public", public, "this is a public key"},
-		{"encrypted PKCS8", block("ENCRYPTED PRIVATE KEY", []byte{1}, nil), "the key is encrypted"},
-		{"cosign's", block("ENCRYPTED SIGSTORE PRIVATE KEY", []byte{1}, nil), "the key is encrypted"},
+		{"encrypted PKCS8", block("ENCRYPTED PRIVATE KEY", []byte{1}, nil), "say where its password is"},
+		{"cosign's", block("ENCRYPTED SIGSTORE PRIVATE KEY", []byte{1}, nil), "say where its password is"},
+		{"encrypted as of old", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Headers: map[string]string{"DEK-Info": "AES-256-CBC,00"}, Bytes: []byte{1}}), "old way of openssl"},
 		{"of ssh", block("OPENSSH PRIVATE KEY", []byte{1}, nil), "want PRIVATE KEY"},
 		{"garbage inside", block("PRIVATE KEY", []byte{1, 2, 3}, nil), "cannot be read"},
 		{"P-384", pkcs8(p384), "ECDSA on P-384"},
@@ -404,7 +405,7 @@ func TestKeysAreReadOrRefusedInWords(t *testing.T) {
 		{"two keys", append(bytes.Clone(private), private...), "more than one PEM block"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			key, err := LoadKey(tt.pem)
+			key, err := LoadKey(tt.pem, nil)
 			switch {
 			case tt.says == "" && (err != nil || key == nil):
 				t.Errorf("refused: %v", err)
@@ -438,7 +439,7 @@ func TestKeysOfOpensslAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := LoadKey(data)
+		key, err := LoadKey(data, nil)
 		if err != nil {
 			t.Errorf("%v: %v", args, err)
 			continue
@@ -452,7 +453,7 @@ func TestKeysOfOpensslAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, manifest := statement(t)
-		b, err := Sign(t.Context(), s, key)
+		b, err := Sign(t.Context(), s, &Key{Signer: key})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -479,14 +480,14 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	key, _ := LoadKey(private)
+	key, _ := LoadKey(private, nil)
 	pub, _ := LoadPublicKey(public)
 	m := []byte(`{"version":1,"run":"r","tree":{"size":0,"root":"` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `"}}`)
 	s, err := Make(m, []byte(`{"version":1,"verdict":"pass"}`), "x")
 	if err != nil {
 		f.Fatal(err)
 	}
-	good, err := Sign(context.Background(), s, key)
+	good, err := Sign(context.Background(), s, &Key{Signer: key})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func Make(manifest, verdict []byte, tool string) (*Statement, error) {
 	vsum := sha256.Sum256(verdict)
 	s := &Statement{
 		Type: StatementType, PredicateType: PredicateType,
-		Subject: []Subject{{ManifestName, Digest{hex.EncodeToString(sum[:])}}},
+		Subject: []Subject{{ManifestName, Digest{SHA256: hex.EncodeToString(sum[:])}}},
 		Predicate: Predicate{
 			Monitor:          Monitor{Type: MonitorType, Version: tool},
 			MonitoredProcess: MonitoredProcess{HostID: short(v.Run.Host), Type: CommandType, Event: m.Run},
@@ -134,7 +134,7 @@ func Make(manifest, verdict []byte, tool string) (*Statement, error) {
 		p.MonitoredProcess.Type = JobType
 	}
 	if v.Inputs.Intent.SHA256 != "" {
-		p.Monitor.TracePolicy = &Reference{"evidence/inputs/" + evidence.IntentInput, Digest{v.Inputs.Intent.SHA256}}
+		p.Monitor.TracePolicy = &Reference{"evidence/inputs/" + evidence.IntentInput, Digest{SHA256: v.Inputs.Intent.SHA256}}
 	}
 	p.Verdict.SHA256 = hex.EncodeToString(vsum[:])
 	return s, s.fit()
@@ -246,4 +246,32 @@ func short(s string) string {
 		end--
 	}
 	return s[:end]
+}
+
+// Resume takes over the subjects of a statement that was made and not signed.
+// It must be what this one says, which was made from the evidence now, but for
+// its other subjects and the version of the program that made it.
+func (s *Statement) Resume(payload []byte) error {
+	kept, err := ParseStatement(payload)
+	if err != nil {
+		return err
+	}
+	for _, sub := range kept.Subject[1:] {
+		if err := s.AddSubject(sub); err != nil {
+			return err
+		}
+	}
+	s.Predicate.Monitor.Version = kept.Predicate.Monitor.Version
+	was, err := json.Marshal(kept.Predicate)
+	if err != nil {
+		return err
+	}
+	now, err := json.Marshal(s.Predicate)
+	if err != nil {
+		return err
+	}
+	if kept.Subject[0] != s.Subject[0] || !bytes.Equal(was, now) {
+		return fmt.Errorf("%w: it is not what the evidence here comes to; remove it to sign what the evidence says now", ErrSubject)
+	}
+	return nil
 }

@@ -16,7 +16,7 @@ func TestAFileIsCheckedAgainstTheKeyThatSignedIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		signer, err := LoadKey(private)
+		signer, err := LoadKey(private, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,20 +13,29 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	"github.com/youmark/pkcs8"
 )
 
 // LoadKey reads a private key for signing from a PEM file's content: ECDSA on
-// P-256 or Ed25519, in PKCS #8 (RFC 5958) or, for ECDSA, RFC 5915, not
-// encrypted.
-func LoadKey(data []byte) (crypto.Signer, error) {
+// P-256 or Ed25519, in PKCS #8 (RFC 5958) or, for ECDSA, RFC 5915. One that is
+// encrypted, by PBES2 (RFC 8018) or as cosign does it, needs its password;
+// nil is no password.
+func LoadKey(data, password []byte) (crypto.Signer, error) {
 	block, err := onePEM(data)
 	if err != nil {
 		return nil, err
 	}
 	var key any
 	switch {
-	case strings.HasPrefix(block.Type, "ENCRYPTED"), block.Headers["DEK-Info"] != "":
-		return nil, errors.New("the key is encrypted, and a job has nobody to type its password: decrypt it with 'openssl pkey -in FILE -out PLAIN'")
+	case block.Headers["DEK-Info"] != "":
+		return nil, errors.New("the key is encrypted in the old way of openssl, which is weak: encrypt it anew with 'openssl pkcs8 -topk8 -in FILE -out NEW'")
+	case strings.HasPrefix(block.Type, "ENCRYPTED"):
+		if password == nil {
+			return nil, ErrEncrypted
+		}
+		key, err = decrypt(block, password)
 	case block.Type == "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case block.Type == "EC PRIVATE KEY":
@@ -46,6 +55,28 @@ func LoadKey(data []byte) (crypto.Signer, error) {
 		return nil, fmt.Errorf("a key of type %T cannot sign: want ECDSA on P-256 or Ed25519", key)
 	}
 	return signer, supported(signer.Public())
+}
+
+// ErrEncrypted is a key that needs a password, which was not given.
+var ErrEncrypted = errors.New("the key is encrypted: say where its password is")
+
+// decrypt opens the two kinds of encrypted keys.
+func decrypt(block *pem.Block, password []byte) (any, error) {
+	switch block.Type {
+	case "ENCRYPTED PRIVATE KEY":
+		key, _, err := pkcs8.ParsePrivateKey(block.Bytes, password)
+		if err != nil {
+			return nil, fmt.Errorf("the password is wrong, or the key damaged: %w", err)
+		}
+		return key, nil
+	case "ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY":
+		der, err := encrypted.Decrypt(block.Bytes, password)
+		if err != nil {
+			return nil, fmt.Errorf("the password is wrong, or the key damaged: %w", err)
+		}
+		return x509.ParsePKCS8PrivateKey(der)
+	}
+	return nil, fmt.Errorf("PEM block is %.40q, want ENCRYPTED PRIVATE KEY: encrypt it anew with 'openssl pkcs8 -topk8 -in FILE -out NEW'", block.Type)
 }
 
 // LoadPublicKey reads a public key from a PEM file's content, in the form of
@@ -127,4 +158,9 @@ func supported(pub crypto.PublicKey) error {
 		return fmt.Errorf("ECDSA on %s: want P-256, or an Ed25519 key", k.Curve.Params().Name)
 	}
 	return fmt.Errorf("a key of type %T: want ECDSA on P-256 or Ed25519", pub)
+}
+
+func isEd25519(pub crypto.PublicKey) bool {
+	_, is := pub.(ed25519.PublicKey)
+	return is
 }

@@ -2,9 +2,10 @@
 // statement in a DSSE envelope in a Sigstore bundle, as attestation.json.
 //
 //	stmt, err := attest.Describe(".posture", tool)
-//	bundle, err := attest.Sign(ctx, stmt, key)
+//	bundle, err := attest.Sign(ctx, stmt, &attest.Key{Signer: key})
 //	...
-//	res, err := attest.Verify(bundle, pub, manifest)
+//	res, err := attest.VerifyBundle(bundle, &attest.Policy{Key: pub})
+//	err = res.About(manifest)
 //
 // The statement's subject is evidence/manifest.json, which names every file of
 // the evidence and the root of the log's tree; so who has checked the statement
@@ -12,15 +13,15 @@
 // of assurance: a job cannot grade itself.
 //
 // What is signed with a key says only that the holder of the key says so. A
-// job that can read the key is the holder.
+// job that can read the key is the holder. What is signed without one, by
+// [Keyless], says that some code in the run that the certificate names says so.
 package attest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +29,8 @@ const (
 	// StatementType is the type of an in-toto statement,
 	// https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md.
 	StatementType = "https://in-toto.io/Statement/v1"
+	// oldStatementType is what cosign attest-blob still writes.
+	oldStatementType = "https://in-toto.io/Statement/v0.1"
 	// PredicateType is that of a runtime trace,
 	// https://github.com/in-toto/attestation/blob/main/spec/predicates/runtime-trace.md.
 	PredicateType = "https://in-toto.io/attestation/runtime-trace/v0.1"
@@ -65,9 +68,11 @@ type Subject struct {
 	Digest Digest `json:"digest"`
 }
 
-// Digest holds hashes in hex, lower case.
+// Digest holds hashes in hex, lower case: a file's, or the name of a Git
+// commit, which is SHA-1 or SHA-256 as the repository is.
 type Digest struct {
-	SHA256 string `json:"sha256"`
+	SHA256    string `json:"sha256,omitempty"`
+	GitCommit string `json:"gitCommit,omitempty"`
 }
 
 // Predicate is a runtime trace. Keys that are URIs are this project's own.
@@ -182,20 +187,30 @@ type Inputs struct {
 	SignaturesSHA256 string `json:"signaturesSHA256"`
 }
 
-// AddSubject adds an artifact that the statement is about, by its SHA-256 in
-// hex, lower case.
-func (s *Statement) AddSubject(name, digest string) error {
-	if raw, err := hex.DecodeString(digest); err != nil || len(raw) != sha256.Size || strings.ToLower(digest) != digest {
-		return fmt.Errorf("subject %.80q: sha256 %.80q: want 64 hexadecimal digits in lower case", name, digest)
-	}
-	if name == "" {
+// AddSubject adds what else the statement is about: a file by its SHA-256, or a
+// commit. The same subject twice is one.
+func (s *Statement) AddSubject(sub Subject) error {
+	d := sub.Digest
+	switch {
+	case sub.Name == "":
 		return errors.New("a subject needs a name")
-	}
-	if len(s.Subject) >= maxSubjects {
+	case d.SHA256 == "" && d.GitCommit == "":
+		return fmt.Errorf("subject %.80q has a name only: want a digest, for names prove nothing", sub.Name)
+	case d.SHA256 != "" && !isHex(d.SHA256, 64):
+		return fmt.Errorf("subject %.80q: sha256 %.80q: want 64 hexadecimal digits in lower case", sub.Name, d.SHA256)
+	case d.GitCommit != "" && !isHex(d.GitCommit, 40) && !isHex(d.GitCommit, 64):
+		return fmt.Errorf("subject %.80q: commit %.80q: want 40 or 64 hexadecimal digits in lower case", sub.Name, d.GitCommit)
+	case slices.Contains(s.Subject, sub):
+		return nil
+	case len(s.Subject) >= maxSubjects:
 		return fmt.Errorf("more than %d subjects: verifiers refuse such a statement", maxSubjects)
 	}
-	s.Subject = append(s.Subject, Subject{name, Digest{digest}})
+	s.Subject = append(s.Subject, sub)
 	return nil
+}
+
+func isHex(s string, digits int) bool {
+	return len(s) == digits && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // maxSubjects is what sigstore-go and GitHub's attestations allow.

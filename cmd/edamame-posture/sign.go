@@ -1,0 +1,355 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/org/edamame-posture/pkg/attest"
+)
+
+// statementFile is what could not be signed yet.
+const statementFile = "statement.json"
+
+// signBudget is how long servers may keep a job waiting for its signature.
+const signBudget = time.Minute
+
+// signing says how evidence is signed, and what else it is about.
+type signing struct {
+	key, passwordFile, passwordEnv string
+	keyless                        bool
+	token, config, root            string
+	subjects                       []string
+	budget                         time.Duration
+	workspace                      string // what the subjects are relative to
+}
+
+func (s *signing) flags(fl *pflag.FlagSet) {
+	fl.StringVar(&s.key, "key", "", "sign the evidence with the private key in `FILE` (PEM), or of a plug-in sigstore-kms-NAME as NAME://KEY")
+	fl.StringVar(&s.passwordFile, "key-password-file", "", "`FILE` that holds the password of an encrypted key")
+	fl.StringVar(&s.passwordEnv, "key-password-env", "", "`NAME` of the variable that holds the password of an encrypted key")
+	fl.BoolVar(&s.keyless, "keyless", false, "sign the evidence with the job's identity (Sigstore)")
+	fl.StringVar(&s.token, "identity-token", "", "`FILE` with the identity token for --keyless, where the runner gives none")
+	fl.StringVar(&s.config, "signing-config", "", "the servers to sign with: public, github, or a `FILE`; left out, public for public repositories and github for others")
+	fl.StringVar(&s.root, "trusted-root", "", "check the signature against public, tuf or a `FILE`, before it counts as made")
+	fl.StringArrayVar(&s.subjects, "subject", nil, "files that the statement is about too, as `GLOB`, as often as needed")
+	fl.DurationVar(&s.budget, "sign-budget", signBudget, "how long signing may take, if servers are down or slow")
+}
+
+// wanted reports whether anything is to be signed.
+func (s *signing) wanted() bool { return s.key != "" || s.keyless }
+
+// check finds mistakes before the command runs for an hour.
+func (s *signing) check() error {
+	switch {
+	case s.key != "" && s.keyless:
+		return errors.New("--key and --keyless are two ways to sign: choose one")
+	case !s.wanted() && len(s.subjects) > 0:
+		return errors.New("--subject says what a signed statement is about, and nothing is signed: add --keyless or --key FILE")
+	case !s.wanted() && s.config != "":
+		return errors.New("--signing-config says with which servers to sign, and nothing is signed: add --keyless or --key FILE")
+	case s.token != "" && !s.keyless:
+		return errors.New("--identity-token goes with --keyless")
+	case s.passwordFile != "" && s.passwordEnv != "":
+		return errors.New("--key-password-file and --key-password-env: choose one")
+	case s.budget <= 0:
+		return errors.New("--sign-budget wants a time, such as 60s")
+	}
+	return nil
+}
+
+// args are the flags for a process of ours that signs later and elsewhere, so
+// that files are named in full.
+func (s *signing) args() []string {
+	if !s.wanted() {
+		return nil
+	}
+	cwd, _ := os.Getwd()
+	args := []string{"--workspace", cwd, "--sign-budget", s.budget.String()}
+	file := func(flag, name string) {
+		if name != "" {
+			if abs, err := filepath.Abs(name); err == nil {
+				name = abs
+			}
+			args = append(args, flag, name)
+		}
+	}
+	word := func(flag, name string, known ...string) {
+		for _, k := range known {
+			if name == k {
+				args = append(args, flag, name)
+				return
+			}
+		}
+		file(flag, name)
+	}
+	if attest.IsKMS(s.key) {
+		args = append(args, "--key", s.key)
+	} else {
+		file("--key", s.key)
+	}
+	file("--key-password-file", s.passwordFile)
+	file("--identity-token", s.token)
+	word("--signing-config", s.config, "public", "github")
+	word("--trusted-root", s.root, "public", "tuf")
+	if s.passwordEnv != "" {
+		args = append(args, "--key-password-env", s.passwordEnv)
+	}
+	if s.keyless {
+		args = append(args, "--keyless")
+	}
+	for _, g := range s.subjects {
+		args = append(args, "--subject", g)
+	}
+	return args
+}
+
+// signer returns what signs. ctx must live until it has.
+func (s *signing) signer(ctx context.Context) (attest.Signer, error) {
+	trusted, err := loadRoot(s.root)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := loadServices(s.config)
+	if err != nil {
+		return nil, err
+	}
+	if s.keyless {
+		k := &attest.Keyless{Token: attest.JobToken(os.Getenv), Services: servers, Root: trusted}
+		if s.token != "" {
+			k.Token = attest.FileToken(s.token)
+		}
+		return k, nil
+	}
+	k := &attest.Key{Services: servers, Root: trusted}
+	if attest.IsKMS(s.key) {
+		k.Signer, err = attest.LoadKMS(ctx, s.key)
+		return k, err
+	}
+	pem, err := readBounded(s.key, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	password, err := s.password()
+	if err != nil {
+		return nil, err
+	}
+	k.Signer, err = attest.LoadKey(pem, password)
+	if errors.Is(err, attest.ErrEncrypted) {
+		return nil, fmt.Errorf("%s: %w, by --key-password-file FILE or --key-password-env NAME", s.key, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.key, err)
+	}
+	return k, nil
+}
+
+func (s *signing) password() ([]byte, error) {
+	switch {
+	case s.passwordFile != "":
+		b, err := readBounded(s.passwordFile, 1<<16)
+		if err != nil {
+			return nil, fmt.Errorf("--key-password-file: %w", err)
+		}
+		for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
+			b = b[:len(b)-1]
+		}
+		return b, nil
+	case s.passwordEnv != "":
+		v, set := os.LookupEnv(s.passwordEnv)
+		if !set {
+			return nil, fmt.Errorf("--key-password-env: there is no variable %s", s.passwordEnv)
+		}
+		return []byte(v), nil
+	}
+	return nil, nil
+}
+
+func loadRoot(name string) (root.TrustedMaterial, error) {
+	switch name {
+	case "":
+		return nil, nil
+	case "public":
+		return attest.PublicRoot(), nil
+	case "tuf":
+		r, err := attest.CachedRoot("", "", nil, false)
+		if errors.Is(err, attest.ErrOffline) {
+			return nil, fmt.Errorf("--trusted-root tuf: %w (any Sigstore client, such as cosign initialize, makes the copy)", err)
+		}
+		return r, err
+	}
+	data, err := readBounded(name, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("--trusted-root: %w", err)
+	}
+	r, err := attest.LoadTrustedRoot(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return r, nil
+}
+
+func loadServices(name string) (*attest.Services, error) {
+	switch name {
+	case "":
+		return nil, nil
+	case "public":
+		return attest.PublicServices(), nil
+	case "github":
+		return attest.GitHubServices(), nil
+	}
+	data, err := readBounded(name, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("--signing-config: %w", err)
+	}
+	s, err := attest.LoadServices(data, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// describe makes the statement about a folder of results, with all that the
+// flags and the runner say it is about.
+func (s *signing) describe(dir string) (*attest.Statement, error) {
+	stmt, err := attest.Describe(dir, toolVersion())
+	if err != nil {
+		return nil, err
+	}
+	subjects, err := attest.Files(s.workspace, s.subjects)
+	if err != nil {
+		return nil, fmt.Errorf("--subject: %w", err)
+	}
+	listed, err := attest.RunnerSubjects(s.workspace, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	for _, sub := range append(subjects, listed...) {
+		if err := stmt.AddSubject(sub); err != nil {
+			return nil, err
+		}
+	}
+	return stmt, nil
+}
+
+// attest signs the evidence in a folder of results. Where that fails after the
+// statement was made, it is kept beside it.
+func (s *signing) attest(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.budget)
+	defer cancel()
+	stmt, err := s.describe(dir)
+	if err != nil {
+		return err
+	}
+	bundle, err := s.bundle(ctx, stmt)
+	if err == nil {
+		return writeNew(filepath.Join(dir, attestationFile), bundle)
+	}
+	payload, perr := stmt.Encode()
+	if perr != nil {
+		return errors.Join(err, perr)
+	}
+	if perr := writeNew(filepath.Join(dir, statementFile), payload); perr != nil {
+		return errors.Join(err, perr)
+	}
+	return &unsigned{err}
+}
+
+func (s *signing) bundle(ctx context.Context, stmt *attest.Statement) ([]byte, error) {
+	signer, err := s.signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return attest.Sign(ctx, stmt, signer)
+}
+
+// unsigned is the reason why a statement lies there without a signature.
+type unsigned struct{ err error }
+
+func (u *unsigned) Error() string { return u.err.Error() }
+func (u *unsigned) Unwrap() error { return u.err }
+
+func signCommand() *cobra.Command {
+	var s signing
+	cmd := &cobra.Command{
+		Use:   "sign (--keyless | --key FILE) DIR",
+		Short: "Sign the evidence in a folder of results",
+		Long: `Makes the statement about the evidence in a folder of results, signs it and
+writes attestation.json there. Where a run could not sign, since a server was
+down, its statement.json is there: that is signed then, if it is what the
+evidence comes to, with the subjects that it names.
+
+What is signed later proves less than what was signed by the run: it says that
+the signer had the evidence, not that nobody had changed it before.
+
+Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
+4 a server did not answer (try again), 5 there is no evidence.`,
+		Example: "  edamame-posture sign --keyless .posture\n  edamame-posture sign --key release.key --subject 'dist/*' .posture",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !s.wanted() {
+				return errors.New("say how to sign: --keyless with the job's identity, or --key FILE")
+			}
+			if err := s.check(); err != nil {
+				return err
+			}
+			dir := args[0]
+			if _, err := os.Stat(filepath.Join(dir, evidenceDir)); errors.Is(err, fs.ErrNotExist) {
+				return exit(exitNothing, fmt.Errorf("there is no evidence in %s", dir))
+			}
+			if _, err := os.Lstat(filepath.Join(dir, attestationFile)); err == nil {
+				return exit(exitNo, fmt.Errorf("%s in %s is there already: it was signed", attestationFile, dir))
+			}
+			var err error
+			if s.workspace, err = os.Getwd(); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), s.budget)
+			defer cancel()
+			stmt, err := s.describe(dir)
+			if err != nil {
+				return exit(exitNo, err)
+			}
+			kept := filepath.Join(dir, statementFile)
+			switch payload, err := readBounded(kept, maxAttestation); {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				return err
+			default:
+				if err := stmt.Resume(payload); err != nil {
+					return exit(exitNo, fmt.Errorf("%s: %w", kept, err))
+				}
+			}
+			bundle, err := s.bundle(ctx, stmt)
+			if err != nil {
+				return signExit(err)
+			}
+			if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
+				return exit(exitNo, err)
+			}
+			if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return exit(exitNo, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "signed: %s, about %d subjects\n", filepath.Join(dir, attestationFile), len(stmt.Subject))
+			return nil
+		},
+	}
+	s.flags(cmd.Flags())
+	return cmd
+}
+
+// signExit tells a server that is down from all that trying again cannot help.
+func signExit(err error) error {
+	if errors.Is(err, attest.ErrUnavailable) {
+		return exit(exitNoAnswer, fmt.Errorf("%w (nothing is wrong with the evidence: try again later)", err))
+	}
+	return exit(exitNo, err)
+}
