@@ -40,9 +40,9 @@ const (
 	firstPause    = 100 * time.Millisecond
 )
 
-// ErrDown is what an error wraps when the witness did not answer, or said that
+// ErrDown is what an error wraps when a witness did not answer, or said that
 // it cannot now. Nothing follows from it about the evidence.
-var ErrDown = errors.New("the witness does not answer")
+var ErrDown = errors.New("the service does not answer")
 
 // ErrNone says that the witness has no record of the slot or log.
 var ErrNone = errors.New("the witness has no first record")

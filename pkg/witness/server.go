@@ -8,7 +8,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -510,36 +509,4 @@ func seen(past []cosignedLine, c, before *checkpoint) int {
 		}
 	}
 	return unknown
-}
-
-// ReadKey reads a signer key from a file that only its owner may read.
-func ReadKey(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s: others may read it (mode %04o): chmod 600", path, info.Mode().Perm())
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxNote))
-	return strings.TrimSpace(string(b)), err
-}
-
-// NewKey makes a key of that name, the host name and path of a witness without
-// scheme. It returns the signer key, and two forms of the verifier key: the one
-// that this package's client and gate take, and that of C2SP cosignature/v1.
-func NewKey(name string) (signer, verifier, cosigner string, err error) {
-	if signer, verifier, err = note.GenerateKey(nil, name); err != nil {
-		return "", "", "", err
-	}
-	if _, err := note.NewVerifier(verifier); err != nil {
-		return "", "", "", fmt.Errorf("name %.160q: use no spaces and no plus", name)
-	}
-	cosigner, err = cosign.VKeyToCosignatureV1(verifier)
-	return signer, verifier, cosigner, err
 }
