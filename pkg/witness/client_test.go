@@ -185,6 +185,12 @@ func TestTheClientBelievesOnlyThePinnedKey(t *testing.T) {
 	if _, _, err := replay.AddCheckpoint(t.Context(), 1, nil, [][]byte{l.note(t, 5, 6)}); err == nil {
 		t.Error("the cosignature of another checkpoint was taken")
 	}
+	// A record of something else is no answer to a first record.
+	wrong := r.between(t, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.Write(otherSlot) })
+	var conflict *ConflictError
+	if _, err := wrong.FirstRecord(t.Context(), r.issuer.first(t, newLog("run-3"), 3)); !errors.As(err, &conflict) {
+		t.Errorf("the record of another job: %v", err)
+	}
 	// And a redirect is followed nowhere: it would carry the token along.
 	away := r.between(t, func(w http.ResponseWriter, req *http.Request, _ http.Handler) {
 		http.Redirect(w, req, r.http.URL+req.URL.Path, http.StatusTemporaryRedirect)

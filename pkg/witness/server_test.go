@@ -161,6 +161,16 @@ func TestAForkAmongTheCheckpointsInBetweenIsShown(t *testing.T) {
 	thief := l.fork(t, "other")
 	thief.seq = 3
 	forged := thief.checkpoint(t)
+	lastFork := l.fork(t, "another")
+	lastFork.seq = 5
+	if code, body, _ := r.postAdd(t, 6, nil, lastFork.checkpoint(t)); code != http.StatusConflict {
+		t.Fatalf("of the last: %d %q", code, body)
+	}
+	firstFork := l.fork(t, "a third")
+	firstFork.seq = 1
+	if code, body, _ := r.postAdd(t, 6, nil, firstFork.checkpoint(t)); code != http.StatusConflict {
+		t.Fatalf("of the first of them: %d %q", code, body)
+	}
 	// Alone nothing shows whose key it is.
 	if code, body, _ := r.postAdd(t, 6, nil, forged); code != http.StatusForbidden {
 		t.Fatalf("alone: %d %q", code, body)
@@ -168,8 +178,20 @@ func TestAForkAmongTheCheckpointsInBetweenIsShown(t *testing.T) {
 	if code, body, _ := r.postAdd(t, 6, nil, notes[0], notes[1], forged); code != http.StatusConflict || body != "6\n" {
 		t.Fatalf("with those before it: %d %q", code, body)
 	}
-	if rec := r.record(t, 1); len(rec.Conflicts) != 1 || rec.Conflicts[0].Checkpoint != string(forged) {
+	if rec := r.record(t, 1); len(rec.Conflicts) != 3 || rec.Conflicts[2].Checkpoint != string(forged) {
 		t.Errorf("conflicts: %+v", rec.Conflicts)
+	}
+	if code, body, _ := r.postAdd(t, 6, nil, notes[0], notes[2]); code != http.StatusForbidden {
+		t.Errorf("known ones with a hole: %d %q", code, body)
+	}
+	// However many there are, a bounded number is kept.
+	for i := range maxConflicts + 5 {
+		f := l.fork(t, fmt.Sprint(i))
+		f.seq = 5
+		r.postAdd(t, 6, nil, f.checkpoint(t))
+	}
+	if rec := r.record(t, 1); len(rec.Conflicts) != maxConflicts {
+		t.Errorf("%d conflicts are kept", len(rec.Conflicts))
 	}
 }
 
@@ -197,6 +219,16 @@ func TestWhatIsSentAgainGetsTheAnswerOfThen(t *testing.T) {
 	}
 	if code, body, _ := r.postAdd(t, 7, nil, first); code != http.StatusBadRequest {
 		t.Errorf("an older one, old beyond it: %d %q", code, body)
+	}
+	// Where nothing happens the size stays, and an older checkpoint has it too.
+	idle := r.add(t, l, 0)
+	r.add(t, l, 0)
+	if code, body, _ := r.postAdd(t, 7, nil, idle); code != http.StatusConflict || body != "7\n" {
+		t.Errorf("an older one of the same size: %d %q", code, body)
+	}
+	rec = r.record(t, 1)
+	if rec.Last().Seq != 4 || rec.Last().Size != 7 {
+		t.Errorf("an older one was cosigned again: %+v", rec.Last())
 	}
 	after := r.record(t, 1)
 	if len(after.Conflicts) != 0 || !slices.Equal(after.Cosigned, rec.Cosigned) {
@@ -277,6 +309,8 @@ func TestAKeyChainThatIsBrokenIsRefused(t *testing.T) {
 	l.grow(t, 1)
 	three, two := l.note(t, 3, 4), l.note(t, 2, 3)
 	wrong := l.note(t, 2, 9)
+	text, _, _ = strings.Cut(string(two), "\n\n")
+	foreign := signNote(t, "edamame-posture/run-9", l.key(2), "edamame-posture/run-9"+strings.TrimPrefix(text, l.origin)+"\n")
 	for _, c := range []struct {
 		name  string
 		notes [][]byte
@@ -284,9 +318,10 @@ func TestAKeyChainThatIsBrokenIsRefused(t *testing.T) {
 		{"one in between left out", [][]byte{good, three}},
 		{"one in between twice", [][]byte{good, good}},
 		{"two in the wrong order", [][]byte{two, good}},
+		{"by the right key for another log", [][]byte{good, foreign}},
 		{"the one before names another key", [][]byte{good, wrong, three}},
 	} {
-		if code, body, _ := r.postAdd(t, 1, proofOf(t, l), c.notes...); code != http.StatusForbidden {
+		if code, body, _ := r.postAdd(t, 1, proofOf(t, l), c.notes...); code != http.StatusForbidden && code != http.StatusBadRequest {
 			t.Errorf("%s: %d %q", c.name, code, body)
 		}
 	}
@@ -401,6 +436,7 @@ func TestOnlyATokenOfTheRightJobMakesALogKnown(t *testing.T) {
 	}
 
 	other := newLog("run-1")
+	text, _, _ := strings.Cut(good.Checkpoint, "\n\n")
 	twice := append([]byte(`{"slot":"`+slotOfJob(2).String()+`",`), good.Commitment[1:]...)
 	for _, c := range []struct {
 		name string
@@ -417,6 +453,7 @@ func TestOnlyATokenOfTheRightJobMakesALogKnown(t *testing.T) {
 		{"a name that stands twice", FirstRecord{Commitment: twice, Checkpoint: good.Checkpoint}, 400, "commitment"},
 		{"no JSON", FirstRecord{Commitment: []byte("x"), Checkpoint: good.Checkpoint}, 400, "commitment"},
 		{"too long", FirstRecord{Commitment: append(bytes.Repeat([]byte(" "), MaxCommitment), good.Commitment...), Checkpoint: good.Checkpoint}, 400, "allowed"},
+		{"an empty line in the checkpoint", FirstRecord{Commitment: good.Commitment, Checkpoint: string(signNote(t, l.origin, l.key(0), text+"\n\nmore\n"))}, 400, "empty line"},
 		{"no checkpoint", FirstRecord{Commitment: good.Commitment}, 400, "checkpoint"},
 	} {
 		token := r.issuer.token(t, claimsOf(1, Audience(c.f.Commitment)))
@@ -501,7 +538,11 @@ func TestAnEnrolledServiceMakesItsOwnLogsKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := "# machines\n\n" + vkey + " prod- stage- # the big one\n"
+	skey2, vkey2, _, err := NewKey("build-8.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := "# machines\n\n" + vkey + " prod- stage- # the big one\n" + vkey2 + " prod-\n"
 	services, err := ParseServices([]byte(list))
 	if err != nil {
 		t.Fatal(err)
@@ -536,6 +577,14 @@ func TestAnEnrolledServiceMakesItsOwnLogsKnown(t *testing.T) {
 			}
 		}, 401, "not taken"},
 		{"of runs that are not its own", func(f *FirstRecord) { *f = first("dev-1") }, 403, "prefix"},
+		{"by two", func(f *FirstRecord) {
+			second, err := Endorse(skey2, originPrefix+"prod-1", f.Commitment)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, line, _ := strings.Cut(second, "\n\n")
+			f.Endorsement += line
+		}, 401, "2 services"},
 		{"none", func(f *FirstRecord) { f.Endorsement = "" }, 401, "Bearer"},
 	} {
 		f := good
@@ -595,16 +644,17 @@ func TestTheIssuersKeysAreReadAgainWhenTheFileIsReplaced(t *testing.T) {
 }
 
 func TestWhatTheWitnessHoldsIsBounded(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.MaxSlots, c.MaxPerParty = 3, 2 })
+	r := newRig(t, func(c *Config) { c.MaxSlots, c.MaxPerParty = 9, 2 })
 	l := r.begin(t, 1)
 	r.begin(t, 2)
 	var refused *RefusedError
 	if _, err := r.client.FirstRecord(t.Context(), r.issuer.first(t, newLog("run-3"), 3)); !errors.As(err, &refused) || refused.Code != http.StatusInsufficientStorage || !strings.Contains(refused.Why, "moves old files away") {
 		t.Errorf("more than of one repository: %v", err)
 	}
+	r.cfg.MaxSlots, r.cfg.MaxPerParty = 2, 9
 	r.restart(t)
-	if _, err := r.client.FirstRecord(t.Context(), r.issuer.first(t, newLog("run-3"), 3)); !errors.As(err, &refused) {
-		t.Errorf("after a restart: %v", err)
+	if _, err := r.client.FirstRecord(t.Context(), r.issuer.first(t, newLog("run-3"), 3)); !errors.As(err, &refused) || refused.Code != http.StatusInsufficientStorage {
+		t.Errorf("more in all, after a restart: %v", err)
 	}
 	// What is there can go on.
 	r.add(t, l, 1)
@@ -679,6 +729,14 @@ func TestAFolderIsReadAsItWasLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"one log twice": func(t *testing.T, dir string) {
+			for n, id := range []ID{slotOfJob(1), slotOfJob(9)} {
+				b := bytes.ReplaceAll(whole, []byte(slotOfJob(1).String()), []byte(id.String()))
+				if err := os.WriteFile(filepath.Join(dir, fileName(id)), b, 0o600); err != nil {
+					t.Fatal(n, err)
+				}
+			}
+		},
 		"a strange file": func(t *testing.T, dir string) {
 			if err := os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -708,7 +766,15 @@ func TestAWriteThatFailsIsNoAnswerAndTheFileDecides(t *testing.T) {
 	if _, _, err := r.client.AddCheckpoint(t.Context(), 1, proofOf(t, l), [][]byte{n}); !errors.Is(err, ErrDown) {
 		t.Fatalf("without its file: %v", err)
 	}
-	if err := os.Rename(path+".away", path); err != nil {
+	// What such a write leaves may be half a line.
+	f, err := os.OpenFile(path+".away", os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`{"cosigned":{"ti`); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Close(), os.Rename(path+".away", path)); err != nil {
 		t.Fatal(err)
 	}
 	r.client.Budget = 0
@@ -717,6 +783,31 @@ func TestAWriteThatFailsIsNoAnswerAndTheFileDecides(t *testing.T) {
 	}
 	if rec := r.record(t, 1); len(rec.Cosigned) != 2 {
 		t.Errorf("record: %+v", rec)
+	}
+}
+
+func TestAFileThatIsThereIsNeverWrittenOver(t *testing.T) {
+	r := newRig(t)
+	r.client.Budget = 300 * time.Millisecond
+	path := filepath.Join(r.cfg.Dir, fileName(slotOfJob(1)))
+	if err := os.WriteFile(path, []byte("another's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := newLog("run-1")
+	f := r.issuer.first(t, l, 1)
+	if _, err := r.client.FirstRecord(t.Context(), f); !errors.Is(err, ErrDown) {
+		t.Fatalf("first record: %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "another's" {
+		t.Errorf("the file: %q, %v", b, err)
+	}
+	// Nothing of it stayed.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.client.Budget = 0
+	if _, err := r.client.FirstRecord(t.Context(), f); err != nil {
+		t.Error(err)
 	}
 }
 
