@@ -79,7 +79,7 @@ func Open(cfg Config) (*Server, error) {
 		if len(i.Owners) == 0 && len(i.Repositories) == 0 {
 			return nil, fmt.Errorf("witness: issuer %s: name owners or repositories, else anybody's jobs would be served", i.URL)
 		}
-		is := &issuer{Issuer: i, file: keyFile{path: i.JWKS}}
+		is := &issuer{Issuer: i, file: keyFile{path: i.JWKS, log: cfg.Log}}
 		if _, err := is.file.load(); err != nil {
 			return nil, fmt.Errorf("witness: keys of issuer %s: %w", i.URL, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -608,7 +609,8 @@ func TestAnEnrolledServiceMakesItsOwnLogsKnown(t *testing.T) {
 }
 
 func TestTheIssuersKeysAreReadAgainWhenTheFileIsReplaced(t *testing.T) {
-	r := newRig(t)
+	var told bytes.Buffer
+	r := newRig(t, func(c *Config) { c.Log = log.New(&told, "", 0) })
 	next := &testIssuer{key: issuerKey(), id: "k2"}
 	jwks := r.cfg.Issuers[0].JWKS
 	replace := func(b []byte) {
@@ -623,6 +625,9 @@ func TestTheIssuersKeysAreReadAgainWhenTheFileIsReplaced(t *testing.T) {
 	r.begin(t, 1)
 	replace([]byte(`{"keys":[]}`)) // the keys of before stay
 	r.begin(t, 2)
+	if !strings.Contains(told.String(), "there is no key") {
+		t.Errorf("the operator was told %q", told.String())
+	}
 	l := newLog("run-3")
 	f := next.first(t, l, 3)
 	var refused *RefusedError
@@ -708,6 +713,22 @@ func TestAFolderIsReadAsItWasLeft(t *testing.T) {
 	r.begin(t, 3)
 	if rec := r.record(t, 1); len(rec.Cosigned) != 3 {
 		t.Errorf("record: %+v", rec)
+	}
+	r.stop()
+
+	// One that is odd further on is not served, and the others are.
+	if err := os.WriteFile(path, append(slices.Clone(whole), "{}\n{\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var told bytes.Buffer
+	r.cfg.Log = log.New(&told, "", 0)
+	r.start(t)
+	r.client.Budget = 300 * time.Millisecond
+	if _, _, err := r.client.Slot(t.Context(), slotOfJob(1)); !errors.Is(err, ErrDown) || !strings.Contains(told.String(), fileName(slotOfJob(1))+": line 4") {
+		t.Errorf("a line that is none: %v, %q", err, told.String())
+	}
+	if rec := r.record(t, 2); len(rec.Cosigned) != 1 {
+		t.Errorf("another log: %+v", rec)
 	}
 	r.stop()
 

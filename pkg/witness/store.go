@@ -62,7 +62,7 @@ type entry struct {
 	mu      sync.Mutex // held while the file is read or written
 	slot    ID
 	dead    bool // there was no room for it after all
-	stale   bool // a write failed: the file says what holds
+	stale   bool // the file is to be read first: it was not yet, or a write failed
 	limiter *rate.Limiter
 
 	origin     string
@@ -131,10 +131,11 @@ func (s *store) begin() error {
 			return fmt.Errorf("%s is no file of a witness: move it away", filepath.Join(s.dir, name))
 		}
 		e := s.newEntry(id)
-		if err := s.load(e); err != nil {
+		found, err := s.begun(e)
+		if err != nil {
 			return err
 		}
-		if e.cosigned == 0 {
+		if !found {
 			// Nobody had an answer yet when the file was given up.
 			if err := s.root.Remove(name); err != nil {
 				return err
@@ -147,6 +148,29 @@ func (s *store) begin() error {
 		s.add(e)
 	}
 	return s.syncDir()
+}
+
+// errFirst says that a file does not begin as one must.
+var errFirst = errors.New("want one first record with its checkpoint, as the first line")
+
+// errEnough ends each.
+var errEnough = errors.New("enough was read")
+
+// begun reads the first line of an entry's file. The rest is read when it is
+// asked for, since most of what a witness holds is never asked for again.
+func (s *store) begun(e *entry) (bool, error) {
+	_, err := s.each(e.slot, func(l *line) error {
+		if l.First == nil || l.Cosigned == nil || l.First.Slot != e.slot {
+			return fmt.Errorf("%w, of this slot", errFirst)
+		}
+		e.take(l)
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		e.stale = true
+		return true, nil
+	}
+	return false, err
 }
 
 func (s *store) names() ([]string, error) {
@@ -283,8 +307,8 @@ func write(f *os.File, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// ready reads the file of an entry again where a write had failed. The entry
-// is locked.
+// ready reads the file of an entry where what is known of it may not hold. The
+// entry is locked.
 func (s *store) ready(e *entry) error {
 	if !e.stale || e.dead {
 		return nil
@@ -324,6 +348,7 @@ func (e *entry) take(l *line) {
 	}
 	if l.Cosigned != nil {
 		e.last = *l.Cosigned
+		e.last.Texts = nil // the file has them
 		e.cosigned++
 	}
 	if l.Conflict != nil {
@@ -338,7 +363,7 @@ func (s *store) load(e *entry) error {
 	clear(e.conflicts)
 	whole, err := s.each(e.slot, func(l *line) error {
 		if (l.First != nil) != (e.cosigned == 0) || l.First != nil && l.Cosigned == nil {
-			return errors.New("want one first record with its checkpoint, as the first line")
+			return errFirst
 		}
 		if l.First != nil && l.First.Slot != e.slot {
 			return errors.New("it is the record of another slot")
@@ -347,7 +372,7 @@ func (s *store) load(e *entry) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(s.dir, fileName(e.slot)), err)
+		return err
 	}
 	f, err := s.root.OpenFile(fileName(e.slot), os.O_WRONLY, 0)
 	if err != nil {
@@ -364,29 +389,28 @@ func (s *store) load(e *entry) error {
 
 // each calls fn for each line of a slot's file and returns how many bytes of
 // whole lines there are.
-func (s *store) each(id ID, fn func(*line) error) (int64, error) {
+func (s *store) each(id ID, fn func(*line) error) (whole int64, err error) {
 	f, err := s.root.Open(fileName(id))
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 64<<10)
-	var whole int64
+	r := bufio.NewReaderSize(f, 4<<10)
 	for n := 1; ; n++ {
 		b, err := readLine(r)
 		if err == io.EOF {
 			return whole, nil
 		}
 		if err != nil {
-			return whole, fmt.Errorf("line %d: %w", n, err)
+			return whole, fmt.Errorf("%s: line %d: %w", filepath.Join(s.dir, fileName(id)), n, err)
 		}
 		l := new(line)
 		dec := json.NewDecoder(bytes.NewReader(b))
 		if err := dec.Decode(l); err != nil {
-			return whole, fmt.Errorf("line %d: %w", n, err)
+			return whole, fmt.Errorf("%s: line %d: %w", filepath.Join(s.dir, fileName(id)), n, err)
 		}
 		if err := fn(l); err != nil {
-			return whole, fmt.Errorf("line %d: %w", n, err)
+			return whole, fmt.Errorf("%s: line %d: %w", filepath.Join(s.dir, fileName(id)), n, err)
 		}
 		whole += int64(len(b))
 	}

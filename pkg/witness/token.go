@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"slices"
 	"strings"
@@ -102,6 +103,7 @@ func (j *job) party() string {
 // keyFile is a JWKS file that is read again when it was replaced.
 type keyFile struct {
 	path string
+	log  *log.Logger
 
 	mu   sync.Mutex
 	keys jose.JSONWebKeySet
@@ -112,13 +114,14 @@ type keyFile struct {
 const maxJWKS = 1 << 20
 
 // load returns the keys. A file that cannot be read leaves the keys that were
-// read before, and says so.
+// read before, and the operator is told.
 func (k *keyFile) load() (*jose.JSONWebKeySet, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	info, err := os.Stat(k.path)
 	if err == nil && k.info != nil && os.SameFile(info, k.info) && info.ModTime().Equal(k.info.ModTime()) && info.Size() == k.info.Size() {
-		return &k.keys, nil
+		keys := k.keys
+		return &keys, nil
 	}
 	if err == nil {
 		var keys jose.JSONWebKeySet
@@ -129,8 +132,11 @@ func (k *keyFile) load() (*jose.JSONWebKeySet, error) {
 	if k.info == nil {
 		return nil, err
 	}
+	if err != nil {
+		k.log.Printf("the keys of before are used, since the new ones cannot be: %v", err)
+	}
 	keys := k.keys
-	return &keys, err
+	return &keys, nil
 }
 
 func readJWKS(path string) (jose.JSONWebKeySet, error) {
@@ -185,7 +191,7 @@ func (i *issuer) check(token, audience string, now time.Time) (*job, error) {
 		return nil, fmt.Errorf("%w: %w", errToken, err)
 	}
 	keys, err := i.file.load()
-	if keys == nil {
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errKeys, err)
 	}
 	var std jwt.Claims
