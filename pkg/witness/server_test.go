@@ -901,3 +901,30 @@ func TestOneLogFromManySidesHasOneHistory(t *testing.T) {
 		t.Errorf("record: %+v", rec)
 	}
 }
+
+func TestMoreThanItDoesAtOnceIsAskedToComeAgain(t *testing.T) {
+	r := newRig(t)
+	r.begin(t, 1)
+	r.client.Budget = 300 * time.Millisecond
+	for name, full := range map[string]chan struct{}{"requests": r.server.atOnce, "records": r.server.reads} {
+		for range cap(full) {
+			full <- struct{}{}
+		}
+		resp, err := http.Get(r.http.URL + "/slot/" + slotOfJob(1).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %s, Retry-After %q", name, resp.Status, resp.Header.Get("Retry-After"))
+		}
+		if _, _, err := r.client.Slot(t.Context(), slotOfJob(1)); !errors.Is(err, ErrDown) {
+			t.Errorf("%s: the client: %v", name, err)
+		}
+		for range cap(full) {
+			<-full
+		}
+	}
+	r.client.Budget = 0
+	r.record(t, 1)
+}
