@@ -21,7 +21,7 @@ var order = []string{
 	"policies",
 	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
-	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence",
+	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/witness",
 	"pkg/monitor", "pkg/agent", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/posture", "pkg/report", "pkg/github", "pkg/service",
 	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden",
 }
@@ -102,7 +102,7 @@ func TestTheMonitorLinksNoSigningReportOrGitHubCode(t *testing.T) {
 	if !ok {
 		t.Fatal("pkg/monitor is not there")
 	}
-	for _, banned := range []string{"pkg/attest", "pkg/gate", "pkg/report", "pkg/github"} {
+	for _, banned := range []string{"pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/witness"} {
 		if slices.Contains(m.Deps, module+banned) {
 			t.Errorf("pkg/monitor reaches %s", banned)
 		}
