@@ -86,7 +86,7 @@ its machine, and whether that is what it said it would do.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), versionCommand(), witnessCommand(),
-		monitorCommand(), deliverCommand(), recoverCommand())
+		monitorCommand(), commitCommand(), deliverCommand(), recoverCommand())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }

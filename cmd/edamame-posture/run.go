@@ -140,12 +140,13 @@ func run(f runFlags, argv []string) error {
 	}
 	opened, err := client.Open(monitor.Opening{
 		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own,
-		PolicyFile: in.file, PolicySHA256: in.sha256,
+		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller),
 	})
 	if err != nil {
 		client.Close()
 		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
 	}
+	f.commit(caller, client, opened)
 	output, err := scanOutput(f.scan, caller, client, command)
 	if err != nil {
 		return errors.Join(fmt.Errorf("--scan-output: %w (%s was not started)", err, argv[0]), client.Close())

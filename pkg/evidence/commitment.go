@@ -81,6 +81,17 @@ func (c *Claims) Slot() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// audiencePrefix and the commitment's hash are the audience of the token by
+// which an issuer says which job made the commitment, and when. Nobody else
+// accepts a token of such an audience.
+const audiencePrefix = "posture:v1:"
+
+// Audience returns the audience of a start token for a commitment.
+func Audience(commitment []byte) string {
+	sum := sha256.Sum256(commitment)
+	return audiencePrefix + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // check refuses claims in which something is missing, or could be read as two.
 func (c *Claims) check() error {
 	for _, f := range []struct {

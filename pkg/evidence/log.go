@@ -546,6 +546,10 @@ func (c *Begun) write(ctx context.Context, last bool) error {
 	return nil
 }
 
+// Note returns the last checkpoint that was written, with its signatures. It is
+// valid until the next one is.
+func (l *Log) Note() []byte { return l.noteBuf }
+
 // Unsigned returns why checkpoints are no longer signed, or nil.
 func (l *Log) Unsigned() error { return l.chain.err }
 

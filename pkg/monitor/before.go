@@ -17,6 +17,7 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
 )
 
 // commit writes the commitment: what this recording is of and what was there
@@ -47,7 +48,33 @@ func (m *Monitor) commit(r *recording, o *Opening, key [32]byte, root, client *p
 	if err != nil {
 		return event.SHA256{}, err
 	}
+	r.committed = b
 	return event.SHA256(sha256.Sum256(b)), r.log.Attach(evidence.CommitmentFile, b)
+}
+
+// maxAttached bounds a file that a client attaches, in bytes.
+const maxAttached = 1 << 20
+
+// attach puts what others say of the commitment beside the log, which names its
+// hash: once each, and not the commitment itself.
+func (m *Monitor) attach(r *recording, a Attached) error {
+	what, ok := map[string]redact.Text{
+		evidence.StartTokenFile:  redact.Const("start token"),
+		evidence.StartBundleFile: redact.Const("start statement"),
+		evidence.RecordFile:      redact.Const("first record"),
+	}[a.Name]
+	if !ok || len(a.Data) == 0 || len(a.Data) > maxAttached {
+		return fmt.Errorf("attach: %.80q of %d bytes is nothing that goes beside a log", a.Name, len(a.Data))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := r.log.Attach(a.Name, a.Data); err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	ev := r.blank(event.Note, boottime())
+	ev.Detail, ev.SHA256 = what, event.SHA256(sha256.Sum256(a.Data))
+	r.append(ev)
+	return nil
 }
 
 // before lists what may act on the recording without being part of it: what

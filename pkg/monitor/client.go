@@ -328,6 +328,12 @@ func (c *Client) Status() (*Status, error) {
 	return a.Status, nil
 }
 
+// Attach puts a file beside the log.
+func (c *Client) Attach(name string, data []byte) error {
+	_, err := c.ask(Request{Op: "attach", Attach: &Attached{Name: name, Data: data}}, 5*time.Second)
+	return err
+}
+
 // Disclosed tells of a secret that the command printed.
 func (c *Client) Disclosed(d Disclosed) error {
 	_, err := c.ask(Request{Op: "disclosed", Disclosed: &d}, 5*time.Second)

@@ -24,13 +24,21 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, memory, status, follow, disclosed, close, discard
+	Op      string   `json:"op"`           // hello, open, memory, status, follow, attach, disclosed, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
 	Close   *Closing `json:"close,omitempty"`
 
 	Disclosed *Disclosed `json:"disclosed,omitempty"`
+	Attach    *Attached  `json:"attach,omitempty"`
+}
+
+// Attached is a file that goes beside the log: what others say of the
+// commitment. The log names its hash.
+type Attached struct {
+	Name string `json:"name"` // evidence.StartTokenFile and the like
+	Data []byte `json:"data"`
 }
 
 // Disclosed tells of a secret that the command printed. Who reads the output
@@ -113,6 +121,10 @@ type Opened struct {
 	Sensor string `json:"sensor"`
 	// ArmedNs is how long the monitor took from its own start until armed.
 	ArmedNs int64 `json:"armed_ns"`
+	// Commitment is what was committed to, byte by byte, and Checkpoint the first
+	// checkpoint, which its key has signed.
+	Commitment []byte `json:"commitment"`
+	Checkpoint string `json:"checkpoint"`
 }
 
 // Closed says where the sealed recording lies. The folder then belongs to the

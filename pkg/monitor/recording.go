@@ -49,6 +49,7 @@ type recording struct {
 
 	opened      int64
 	commitment  event.SHA256
+	committed   []byte
 	parent      event.Actor // the process whose children are recorded
 	root        event.Actor // the command, once it was forked
 	disclosures int         // that were told

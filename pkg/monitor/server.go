@@ -227,7 +227,7 @@ func (s *server) commands(k *conn, peer *unix.Ucred) bool {
 func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (q.Op == "close" || q.Op == "discard" || q.Op == "disclosed") && !s.commands(k, peer) {
+	if (q.Op == "close" || q.Op == "discard" || q.Op == "disclosed" || q.Op == "attach") && !s.commands(k, peer) {
 		return Response{}, fmt.Errorf("%s: this recording is another's", q.Op)
 	}
 	switch q.Op {
@@ -258,7 +258,10 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			s.holder = k
 			s.shut()
 		}
-		return Response{Opened: &Opened{ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started}}, nil
+		return Response{Opened: &Opened{
+			ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started,
+			Commitment: r.committed, Checkpoint: string(r.log.Note()),
+		}}, nil
 	case "memory":
 		return Response{}, s.m.shares()
 	case "status":
@@ -266,6 +269,11 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			return Response{}, errors.New("status: no recording is open")
 		}
 		return Response{Status: s.m.status(s.rec)}, nil
+	case "attach":
+		if s.rec == nil || q.Attach == nil {
+			return Response{}, errors.New("attach: no recording is open")
+		}
+		return Response{}, s.m.attach(s.rec, *q.Attach)
 	case "disclosed":
 		if s.rec == nil || q.Disclosed == nil {
 			return Response{}, errors.New("disclosed: no recording is open")

@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/org/edamame-posture/pkg/attest"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/test/sigstore"
+)
+
+// Before the command runs, its issuer has said which job made which
+// commitment, and somebody has signed it.
+func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
+	rig := sigstore.Start(t, sigstore.Options{})
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
+	w := run(t, options{flags: []string{"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog}}, "/bin/true")
+	w.complete()
+	e, err := evidence.Open(filepath.Join(w.dir, "evidence"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if err := e.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	c := e.Commitment()
+	if c == nil || c.Claims == nil || c.Slot != c.Claims.Slot() || c.Barriers == 0 || c.Tool.SHA256 == "" {
+		t.Fatalf("commitment: %+v", c)
+	}
+	raw, err := e.Attached(evidence.CommitmentFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwt, err := e.Attached(evidence.StartTokenFile)
+	if err != nil {
+		t.Fatalf("%v: %s", err, w.stderr)
+	}
+	part, err := base64.RawURLEncoding.DecodeString(strings.Split(string(jwt), ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct {
+		Aud        string
+		CheckRunID string `json:"check_run_id"`
+	}
+	if err := json.Unmarshal(part, &claims); err != nil || claims.Aud != evidence.Audience(raw) || claims.CheckRunID != c.Claims.CheckRunID {
+		t.Errorf("the start token says %+v, %v", claims, err)
+	}
+	bundle, err := e.Attached(evidence.StartBundleFile)
+	if err != nil {
+		t.Fatalf("%v: %s", err, w.stderr)
+	}
+	pem, err := os.ReadFile(rig.RootNoLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := attest.LoadTrustedRoot(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := attest.VerifyBundle(bundle, &attest.Policy{
+		Root: trusted, PredicateType: attest.StartPredicateType,
+		Identity: attest.Identity{Issuer: rig.Issuer.URL, RepositoryID: "4321", Workflow: "https://github.com/octo/app/.github/workflows/release.yml", WorkflowRefs: []string{"refs/heads/*"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.AboutStart(raw); err != nil {
+		t.Error(err)
+	}
+	if len(r.Subjects) != 2 || r.Subjects[1].Digest["sha256"] != c.Slot {
+		t.Errorf("subjects: %+v", r.Subjects)
+	}
+	// The log names what was attached, before the first thing that ran.
+	var told []string
+	for i := range w.events {
+		ev := &w.events[i]
+		if ev.Kind == event.Fork {
+			break
+		}
+		if ev.Kind == event.Note && !ev.SHA256.IsZero() {
+			told = append(told, ev.Detail.String())
+			if want := map[string][]byte{"start token": jwt, "start statement": bundle}[ev.Detail.String()]; ev.SHA256 != sha256.Sum256(want) {
+				t.Errorf("the log names another %s", ev.Detail)
+			}
+		}
+	}
+	if !slices.Equal(told, []string{"start token", "start statement"}) {
+		t.Errorf("before the first fork the log names %q", told)
+	}
+}
