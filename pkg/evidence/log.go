@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,6 +53,9 @@ type Options struct {
 	Made func(path string)
 	// Keys sign the checkpoints. nil for unsigned ones.
 	Keys Keys
+	// Growth, where it is set, is told of each leaf, so that a witness can be
+	// shown how the log grew.
+	Growth *Growth
 	// NoSync leaves out fsync: for tests, and where a crash of the machine
 	// does not matter.
 	NoSync bool
@@ -72,6 +76,7 @@ type Log struct {
 	noteBytes atomic.Int64 // of notes, and of those that were begun
 	disk      disk
 	noteBuf   []byte
+	unseen    [][]byte // notes that no witness was told of
 	manifest  *room
 	whole     []string // files that were written at once
 	wholeSize int64
@@ -297,6 +302,11 @@ func (l *Log) put(ev *event.Event) error {
 		return err
 	}
 	l.tree.append(leaf)
+	if l.opt.Growth != nil {
+		if err := l.opt.Growth.append(leaf); err != nil {
+			return err
+		}
+	}
 	l.inFrame += int64(len(line))
 	l.raw += int64(len(line))
 	if ev.Kind == event.SensorGap {
@@ -543,8 +553,22 @@ func (c *Begun) write(ctx context.Context, last bool) error {
 		return errors.Join(err, l.notes.cut(size))
 	}
 	l.noteBytes.Store(l.notes.size)
+	if l.opt.Growth != nil && len(l.unseen) < maxUnseen {
+		l.unseen = append(l.unseen, bytes.Clone(note))
+	}
 	return nil
 }
+
+// maxUnseen bounds the checkpoints that are kept for a witness that does not
+// answer: some hours of them. Beyond it the witness cannot be told any more.
+const maxUnseen = 1 << 15
+
+// Unseen returns the checkpoints that were written since the last call of Seen.
+// It is asked between Begin and Write of the next, or where nothing is written.
+func (l *Log) Unseen() [][]byte { return l.unseen }
+
+// Seen forgets the first n of them.
+func (l *Log) Seen(n int) { l.unseen = slices.Delete(l.unseen, 0, min(n, len(l.unseen))) }
 
 // Note returns the last checkpoint that was written, with its signatures. It is
 // valid until the next one is.

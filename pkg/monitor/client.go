@@ -328,6 +328,21 @@ func (c *Client) Status() (*Status, error) {
 	return a.Status, nil
 }
 
+// Shown returns what a witness is to be shown now.
+func (c *Client) Shown() (*Shown, error) {
+	a, err := c.ask(Request{Op: "shown"}, 10*time.Second)
+	if err == nil && a.Shown == nil {
+		err = errors.New("the monitor's answer to shown is empty")
+	}
+	return a.Shown, err
+}
+
+// Kept says that a witness keeps what it was shown.
+func (c *Client) Kept(k Kept) error {
+	_, err := c.ask(Request{Op: "kept", Kept: &k}, 5*time.Second)
+	return err
+}
+
 // Attach puts a file beside the log.
 func (c *Client) Attach(name string, data []byte) error {
 	_, err := c.ask(Request{Op: "attach", Attach: &Attached{Name: name, Data: data}}, 5*time.Second)

@@ -24,7 +24,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, memory, status, follow, attach, disclosed, close, discard
+	Op      string   `json:"op"`           // hello, open, memory, status, follow, attach, shown, kept, disclosed, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -32,6 +32,7 @@ type Request struct {
 
 	Disclosed *Disclosed `json:"disclosed,omitempty"`
 	Attach    *Attached  `json:"attach,omitempty"`
+	Kept      *Kept      `json:"kept,omitempty"`
 }
 
 // Attached is a file that goes beside the log: what others say of the
@@ -68,6 +69,8 @@ type Opening struct {
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
 	// Claims say which job it is, where somebody else can know of it; nil else.
 	Claims *evidence.Claims `json:"claims,omitempty"`
+	// Witnessed says that the client shows the log to a witness as it grows.
+	Witnessed bool `json:"witnessed,omitempty"`
 	// Scanned says that the client reads the command's output and tells of secrets in it.
 	Scanned bool `json:"scanned,omitempty"`
 	// found is told of each finding.
@@ -101,6 +104,7 @@ type Response struct {
 	Opened  *Opened `json:"opened,omitempty"`
 	Closed  *Closed `json:"closed,omitempty"`
 	Status  *Status `json:"status,omitempty"`
+	Shown   *Shown  `json:"shown,omitempty"`
 	Found   *Found  `json:"found,omitempty"` // to who follows, without being asked each time
 }
 

@@ -79,6 +79,11 @@ type recording struct {
 	inContainer map[redact.Text]bool // containers that were told
 	strangers   map[event.Actor]bool // see stranger
 
+	// growth and shown are what a witness is shown; growth is nil where there is
+	// none. sealing guards shown.
+	growth *evidence.Growth
+	shown  *Shown
+
 	// sealing is held while a checkpoint is made, and by who ends the log; it is
 	// taken before the monitor's lock. unsigned is guarded by it.
 	sealing  sync.Mutex
@@ -157,6 +162,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 			m.own.leave(spool)
 		}
 	}()
+	if o.Witnessed {
+		r.growth = evidence.NewGrowth()
+	}
 	keys, first := m.keys()
 	defer func() {
 		if err != nil && keys != nil {
@@ -164,7 +172,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		}
 	}()
 	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
-		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: keys,
+		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: keys, Growth: r.growth,
 		Made: func(path string) { m.own.file(r.adopter, path) },
 	})
 	if err != nil {
@@ -218,6 +226,11 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	// On the disk before anything runs: a monitor that is stopped or killed at
 	// once leaves a log that says what it was of.
 	_ = r.log.Checkpoint(boottime())
+	if r.growth != nil {
+		if err := r.prove(); err != nil {
+			return nil, err
+		}
+	}
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
 	return r, nil

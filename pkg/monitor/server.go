@@ -150,7 +150,8 @@ type server struct {
 	holder *conn // whose recording it is; nil for a detached one
 	rec    *recording
 	ended  bool
-	closed string // the folder of the recording that was closed
+	closed string     // the folder of the recording that was closed
+	last   *recording // that one
 }
 
 // serve answers one connection until it is closed. The connection that opened
@@ -227,7 +228,7 @@ func (s *server) commands(k *conn, peer *unix.Ucred) bool {
 func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (q.Op == "close" || q.Op == "discard" || q.Op == "disclosed" || q.Op == "attach") && !s.commands(k, peer) {
+	if (q.Op == "close" || q.Op == "discard" || q.Op == "disclosed" || q.Op == "attach" || q.Op == "shown" || q.Op == "kept") && !s.commands(k, peer) {
 		return Response{}, fmt.Errorf("%s: this recording is another's", q.Op)
 	}
 	switch q.Op {
@@ -274,6 +275,19 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			return Response{}, errors.New("attach: no recording is open")
 		}
 		return Response{}, s.m.attach(s.rec, *q.Attach)
+	case "shown", "kept":
+		r := s.rec
+		if r == nil {
+			r = s.last
+		}
+		switch {
+		case r == nil || q.Op == "kept" && q.Kept == nil:
+			return Response{}, fmt.Errorf("%s: no recording is open", q.Op)
+		case q.Op == "kept":
+			return Response{}, s.m.keep(r, *q.Kept)
+		}
+		shown, err := s.m.show(r)
+		return Response{Shown: shown}, err
 	case "disclosed":
 		if s.rec == nil || q.Disclosed == nil {
 			return Response{}, errors.New("disclosed: no recording is open")
@@ -284,7 +298,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			return Response{}, errors.New("close: no recording is open")
 		}
 		r := s.rec
-		s.rec, s.ended = nil, true
+		s.rec, s.last, s.ended = nil, r, true
 		q.Close.by = uint32(peer.Pid)
 		verdict := s.m.finish(r, *q.Close, "")
 		if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
