@@ -682,7 +682,7 @@ func TestWhatTheWitnessHoldsIsBounded(t *testing.T) {
 	}
 	r.server.store.bySlot(slotOfJob(1)).last.Seq = 1
 	limited := 0
-	for range burst + 20 {
+	for range burst + 200 {
 		if code, _, _ := r.postAdd(t, 9, nil, n); code == http.StatusTooManyRequests {
 			limited++
 		}
