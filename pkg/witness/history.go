@@ -26,9 +26,9 @@ type DivergenceError struct{ Why string }
 func (e *DivergenceError) Error() string { return "the witness: " + e.Why }
 
 // Compare checks that the evidence is what the witness was told while it was
-// made: the same commitment, no other one, no second history, nothing cosigned
-// that the evidence leaves out, not longer than gap between two checkpoints,
-// and the last one there. Whose witness it is, OpenRecord has checked; that the
+// made: the same commitment, no other one, no second history, nothing that the
+// evidence leaves out or shows otherwise, not longer than gap between two
+// checkpoints, and the last one there. Whose witness it is, OpenRecord has checked; that the
 // texts of h are one chain, package evidence.
 func (r *Record) Compare(h History, gap time.Duration) error {
 	diverges := func(format string, args ...any) error { return &DivergenceError{fmt.Sprintf(format, args...)} }
@@ -38,7 +38,7 @@ func (r *Record) Compare(h History, gap time.Duration) error {
 	case r.First.Origin != h.Origin:
 		return diverges("its log is %s, and the evidence that of %s", r.First.Origin, h.Origin)
 	}
-	before := r.First.Time
+	before, seq := r.First.Time, uint64(0)
 	for i, c := range r.Cosigned {
 		text, ok := h.Text(c.Seq)
 		switch {
@@ -48,12 +48,14 @@ func (r *Record) Compare(h History, gap time.Duration) error {
 			return diverges("checkpoint %d is not the one that it cosigned at %s", c.Seq, clock(c.Time))
 		case i == 0 && c.Seq != 0:
 			return diverges("the first that it cosigned is checkpoint %d, not 0", c.Seq)
+		case h.run(seq, c.Seq) != c.Run:
+			return diverges("a checkpoint from %d to %d is not the one that it was told of at %s", seq, c.Seq, clock(c.Time))
 		case time.Duration(c.Time-before)*time.Second > gap:
 			return diverges("it heard nothing from %s to %s, longer than %v", clock(before), clock(c.Time), gap)
 		case time.Duration(before-c.Time)*time.Second > gap:
 			return diverges("its clock went back, from %s to %s", clock(before), clock(c.Time))
 		}
-		before = c.Time
+		before, seq = c.Time, c.Seq+1
 	}
 	for _, c := range r.Conflicts {
 		if c.Kind == Inconsistent && h.holds(c.Text) {
@@ -65,6 +67,17 @@ func (r *Record) Compare(h History, gap time.Duration) error {
 		return diverges("the last that it cosigned is checkpoint %d at %s, and the evidence ends with %d", last.Seq, clock(last.Time), h.Last)
 	}
 	return nil
+}
+
+// run makes the Run of the checkpoints from one to another, of which the last
+// is there.
+func (h *History) run(from, to uint64) evidence.Hash {
+	var texts []evidence.Hash
+	for seq := from; seq <= to; seq++ {
+		t, _ := h.Text(seq)
+		texts = append(texts, t)
+	}
+	return runOf(texts)
 }
 
 // holds reports whether a text stands in the evidence.

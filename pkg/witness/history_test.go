@@ -92,6 +92,17 @@ func TestEvidenceThatWasWitnessedIsHeldAgainstTheRecord(t *testing.T) {
 				return text, ok
 			}
 		}, "checkpoint 4 is not the one"},
+		{"one in between of another history", func(h *History, _ *Record) {
+			all := h.Text
+			h.Text = func(seq uint64) (evidence.Hash, bool) {
+				text, ok := all(seq)
+				if seq == 3 {
+					text[0] ^= 1
+				}
+				return text, ok
+			}
+		}, "from 3 to 4"},
+		{"a record that names far checkpoints", func(h *History, r *Record) { r.Cosigned[1].Seq = 1 << 62 }, "none of that number"},
 		{"a minute of silence", func(_ *History, r *Record) {
 			for i := range r.Cosigned[2:] {
 				r.Cosigned[i+2].Time += 62
@@ -99,6 +110,7 @@ func TestEvidenceThatWasWitnessedIsHeldAgainstTheRecord(t *testing.T) {
 		}, "heard nothing"},
 		{"a clock that went back", func(_ *History, r *Record) { r.Cosigned[3].Time -= 3600 }, "went back"},
 		{"a record that begins late", func(_ *History, r *Record) { r.Cosigned = r.Cosigned[1:] }, "not 0"},
+		{"a record with a hole", func(_ *History, r *Record) { r.Cosigned = append(r.Cosigned[:2], r.Cosigned[3:]...) }, "from 3 to 6"},
 		{"a second commitment", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: SecondFirst}) }, SecondFirst},
 		{"a fork", func(h *History, r *Record) {
 			text, _ := h.Text(3)

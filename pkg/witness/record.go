@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,18 @@ type Cosigned struct {
 	Size uint64        `json:"size"`
 	Root evidence.Hash `json:"root"`
 	Text evidence.Hash `json:"text"` // SHA-256 of the checkpoint's text
+	// Run is the SHA-256 over the Text of each checkpoint after the one that
+	// was cosigned before, up to this one: those in between are held by it.
+	Run evidence.Hash `json:"run"`
+}
+
+// runOf makes a Cosigned's Run.
+func runOf(texts []evidence.Hash) evidence.Hash {
+	h := sha256.New()
+	for _, t := range texts {
+		h.Write(t[:])
+	}
+	return evidence.Hash(h.Sum(nil))
 }
 
 // Kinds of conflict.

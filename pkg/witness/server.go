@@ -35,9 +35,10 @@ type Config struct {
 
 // Bounds of what is held and done at once.
 const (
-	maxCosigned = 50_000 // checkpoints of one log
-	maxAtOnce   = 128    // requests
-	maxReads    = 4      // of them, of records
+	maxCosigned = 50_000    // checkpoints of one log
+	maxSeq      = 1_000_000 // number of a checkpoint in its chain
+	maxAtOnce   = 128       // requests
+	maxReads    = 4         // of them, of records
 )
 
 // Server is a witness. It implements http.Handler.
@@ -195,7 +196,7 @@ func (s *Server) cosign(c *checkpoint, texts []evidence.Hash) (*cosignedLine, er
 		return nil, err
 	}
 	l := &cosignedLine{
-		Cosigned: Cosigned{Seq: c.seq, Size: c.size, Root: c.root, Text: c.text},
+		Cosigned: Cosigned{Seq: c.seq, Size: c.size, Root: c.root, Text: c.text, Run: runOf(texts)},
 		Key:      c.key, Next: c.next, Texts: texts,
 	}
 	l.Signature = string(signed[bytes.LastIndex(signed, []byte(signatureMark)):])
@@ -458,6 +459,9 @@ func (s *Server) add(e *entry, req *request) answer {
 	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, e.last.Size, last.size, req.proof, e.last.Root[:], last.root[:]); err != nil {
 		return s.inconsistent(e, last, text(http.StatusUnprocessableEntity,
 			"the proof that the checkpoint of size %d grew out of that of size %d does not hold: %v", last.size, e.last.Size, err))
+	}
+	if last.seq > maxSeq {
+		return refuse(fmt.Errorf("%w: checkpoint %d of a log; %d are held", errFull, last.seq, maxSeq))
 	}
 	if e.cosigned >= maxCosigned {
 		return refuse(fmt.Errorf("%w: %d checkpoints of this log were cosigned; one in 10 s is enough", errFull, maxCosigned))

@@ -675,8 +675,14 @@ func TestWhatTheWitnessHoldsIsBounded(t *testing.T) {
 	if code, body, _ := r.postAdd(t, 2, make([]evidence.Hash, maxProof+1), n); code != http.StatusBadRequest || !strings.Contains(body, "lines of proof") {
 		t.Errorf("a long proof: %d %q", code, body)
 	}
+	far, _, _ := strings.Cut(strings.Replace(string(n), "\nseq 2\n", fmt.Sprintf("\nseq %d\n", maxSeq+1), 1), "\n\n")
+	r.server.store.bySlot(slotOfJob(1)).last.Seq = maxSeq
+	if code, body, _ := r.postAdd(t, l.growth.Old(), proofOf(t, l), signNote(t, l.origin, l.key(2), far+"\n")); code != http.StatusInsufficientStorage {
+		t.Errorf("a checkpoint beyond all: %d %q", code, body)
+	}
+	r.server.store.bySlot(slotOfJob(1)).last.Seq = 1
 	limited := 0
-	for range burst + 20 {
+	for range burst + 200 {
 		if code, _, _ := r.postAdd(t, 9, nil, n); code == http.StatusTooManyRequests {
 			limited++
 		}
