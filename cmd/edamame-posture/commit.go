@@ -125,10 +125,11 @@ func (s *signing) identify(c monitor.Caller) *evidence.Claims {
 	return said.Claims
 }
 
-// commit lets others hear of the recording before anything of it runs.
-func (s *signing) commit(c monitor.Caller, client *monitor.Client, opened *monitor.Opened) {
+// commit lets others hear of the recording before anything of it runs. It
+// returns the start token, where there is one.
+func (s *signing) commit(c monitor.Caller, client *monitor.Client, opened *monitor.Opened) (token []byte) {
 	if !s.wanted() {
-		return
+		return nil
 	}
 	said, err := s.asking(c, startAsked{opened.Commitment})
 	for _, f := range []struct {
@@ -140,6 +141,7 @@ func (s *signing) commit(c monitor.Caller, client *monitor.Client, opened *monit
 		}
 	}
 	s.complain(said.Errors, err)
+	return said.Token
 }
 
 // complain tells what the start lacks. That is no reason not to start.

@@ -30,6 +30,7 @@ const policyFile = ".github/posture.yml"
 
 type runFlags struct {
 	signing
+	witnessing
 	intent, out, job, sensor string
 	indicators               []string
 	indicatorsKey            string
@@ -61,7 +62,7 @@ not start, and then the command was not started either.`,
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return run(f, args) },
+		RunE: func(_ *cobra.Command, args []string) error { return run(&f, args) },
 	}
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
@@ -70,6 +71,7 @@ not start, and then the command was not started either.`,
 	fl.StringVar(&f.out, "out", ".posture", "folder for the results; an earlier one becomes DIR.1")
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
 	f.signing.flags(fl)
+	f.witnessing.flags(fl)
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
 	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses and packages of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
@@ -79,13 +81,13 @@ not start, and then the command was not started either.`,
 	return cmd
 }
 
-func run(f runFlags, argv []string) error {
+func run(f *runFlags, argv []string) error {
 	switch f.sensor {
 	case "auto", "ebpf", "netlink":
 	default:
 		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
 	}
-	if err := f.signing.check(); err != nil {
+	if err := errors.Join(f.signing.check(), f.witnessing.check(&f.signing)); err != nil {
 		return fmt.Errorf("%w (%s was not started)", err, argv[0])
 	}
 	surviveBrokenPipe()
@@ -140,13 +142,13 @@ func run(f runFlags, argv []string) error {
 	}
 	opened, err := client.Open(monitor.Opening{
 		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own,
-		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller),
+		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller), Witnessed: f.witnessing.wanted(),
 	})
 	if err != nil {
 		client.Close()
 		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
 	}
-	f.commit(caller, client, opened)
+	f.witnessing.begin(client, opened, f.commit(caller, client, opened))
 	output, err := scanOutput(f.scan, caller, client, command)
 	if err != nil {
 		return errors.Join(fmt.Errorf("--scan-output: %w (%s was not started)", err, argv[0]), client.Close())
@@ -204,7 +206,7 @@ func dieInterrupted() {
 
 // conclude ends the recording and hands it to the caller. Whatever goes wrong
 // here is told and does not change the command's exit code.
-func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened *monitor.Opened, out string, end monitor.Closing) string {
+func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened *monitor.Opened, out string, end monitor.Closing) string {
 	warn := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "edamame-posture: "+format+"\n", args...)
 	}
@@ -214,7 +216,13 @@ func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened 
 			args = append(args, "--hint-policy", policyFile)
 		}
 	}
+	if f.witnessing.stop != nil {
+		f.witnessing.stop()
+	}
 	closed, err := client.Finish(end)
+	if err == nil {
+		f.witnessing.end(client)
+	}
 	leave := func() {
 		if err := client.Close(); err != nil {
 			warn("%v", err)
@@ -254,7 +262,7 @@ func conclude(f runFlags, caller monitor.Caller, client *monitor.Client, opened 
 	return closed.Verdict
 }
 
-func deliverArgs(f runFlags, out string, more ...string) []string {
+func deliverArgs(f *runFlags, out string, more ...string) []string {
 	args := append([]string{"deliver", "--out", out}, more...)
 	args = append(args, f.signing.args()...)
 	if f.quiet {
@@ -362,7 +370,7 @@ func canonical(in *intent.Resolved) []byte {
 // statusLine shows what goes on while the command runs, where that cannot
 // spoil what the command itself writes: stderr is a terminal, and the
 // command's output does not go to one.
-func statusLine(f runFlags, c *monitor.Client) (stop func()) {
+func statusLine(f *runFlags, c *monitor.Client) (stop func()) {
 	if f.quiet || !isTerminal(2) || isTerminal(1) {
 		return func() {}
 	}

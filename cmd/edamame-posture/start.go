@@ -33,7 +33,7 @@ func (s started) recover(caller monitor.Caller, f runFlags, gone error) error {
 	fmt.Fprintln(os.Stderr, "edamame-posture: the monitor has gone before its time: what it saw until then is kept; what was done after that was not seen")
 	_ = monitor.Discard(filepath.Dir(s.Socket)) // it could not
 	how := monitor.Remembered(s.Spool)
-	if err := recoverSpool(caller, s.Spool, s.Out, how, deliverArgs(f, s.Out, "--partial")); err != nil {
+	if err := recoverSpool(caller, s.Spool, s.Out, how, deliverArgs(&f, s.Out, "--partial")); err != nil {
 		return exit(exitNoAnswer, fmt.Errorf("the recording stays in %s: %w", s.Spool, err))
 	}
 	data, err := os.ReadFile(filepath.Join(s.Out, verdictFile))
@@ -160,7 +160,7 @@ Exit code: 0, or 3 where the verdict is fail.`,
 				return exit(exitNoAnswer, fmt.Errorf("%w: what it saw is in %s", err, s.Spool))
 			}
 			opened := &monitor.Opened{ID: s.ID, Spool: s.Spool, Sensor: s.Sensor}
-			if verdict := conclude(f, caller, client, opened, s.Out, monitor.Closing{Exit: -1}); verdict == "fail" {
+			if verdict := conclude(&f, caller, client, opened, s.Out, monitor.Closing{Exit: -1}); verdict == "fail" {
 				return exit(exitFailed, nil)
 			}
 			return nil

@@ -141,7 +141,7 @@ func (c *Client) FirstRecord(ctx context.Context, f FirstRecord) (*Record, error
 
 // AddCheckpoint has the last of notes cosigned. old is the size of the last
 // checkpoint that was cosigned, path the proof from it to this one (see
-// Growth), and notes are all signed checkpoints after it, in order. It returns
+// [evidence.Growth]), and notes are all signed checkpoints after it, in order. It returns
 // the cosignature's line and its time.
 //
 // Where the outcome is not known, since no answer came, the same is to be sent

@@ -13,8 +13,8 @@ import (
 
 // FirstRecord is what makes a log known: the body of POST /first-record.
 type FirstRecord struct {
-	// Commitment is the JSON object of which leaf 0 of the log is made, byte
-	// by byte.
+	// Commitment is the log's commitment.json, byte by byte, whose hash leaf 0
+	// names.
 	Commitment []byte `json:"commitment"`
 	// Checkpoint is the log's first one, seq 0: a signed note.
 	Checkpoint string `json:"checkpoint"`
@@ -30,7 +30,7 @@ type FirstRecord struct {
 type commitment struct {
 	Slot   ID            `json:"slot"`
 	Origin string        `json:"origin"`
-	Key    evidence.Hash `json:"pk0"` // public key of checkpoint 0
+	Key    evidence.Hash `json:"key"` // public key of checkpoint 0
 	Claims claims        `json:"claims"`
 }
 
@@ -63,13 +63,13 @@ func parseFirst(body []byte) (*FirstRecord, *commitment, *checkpoint, error) {
 	case cp.seq != 0:
 		return nil, nil, nil, fmt.Errorf("%w: checkpoint %d of the chain, want the first, 0", errMismatch, cp.seq)
 	case cp.size == 0:
-		return nil, nil, nil, fmt.Errorf("%w: the checkpoint covers nothing, and the commitment is leaf 0", errMismatch)
+		return nil, nil, nil, fmt.Errorf("%w: the checkpoint covers nothing, and leaf 0 names the commitment", errMismatch)
 	case cp.ends():
 		return nil, nil, nil, fmt.Errorf("%w: the checkpoint names no next key", errMismatch)
 	case c.Origin != cp.origin:
 		return nil, nil, nil, fmt.Errorf("%w: it is for the log %.160q, and the checkpoint for %q", errMismatch, c.Origin, cp.origin)
 	case !bytes.Equal(c.Key[:], cp.pub):
-		return nil, nil, nil, fmt.Errorf("%w: its pk0 did not sign the checkpoint", errMismatch)
+		return nil, nil, nil, fmt.Errorf("%w: its key did not sign the checkpoint", errMismatch)
 	}
 	return f, c, cp, nil
 }

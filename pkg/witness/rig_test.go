@@ -150,7 +150,7 @@ func signerKey(t testing.TB, name string, key ed25519.PrivateKey) string {
 // commitment is the JSON that the log's first line would be made of.
 func (l *testLog) commitment(slot ID) []byte {
 	b, err := json.Marshal(map[string]any{
-		"v": 1, "slot": slot, "origin": l.origin, "pk0": public(l.key(0)),
+		"v": 1, "slot": slot, "origin": l.origin, "key": public(l.key(0)),
 		"claims": map[string]any{"repository_id": 42, "run_id": "7", "run_attempt": "1", "check_run_id": "1000"},
 		"tool":   "sha256:abc", "before": []string{},
 	})

@@ -446,7 +446,7 @@ func TestOnlyATokenOfTheRightJobMakesALogKnown(t *testing.T) {
 		says string
 	}{
 		{"the commitment of another slot", FirstRecord{Commitment: l.commitment(slotOfJob(2)), Checkpoint: good.Checkpoint}, 422, "slot"},
-		{"another's key", FirstRecord{Commitment: other.commitment(slotOfJob(1)), Checkpoint: good.Checkpoint}, 422, "pk0"},
+		{"another's key", FirstRecord{Commitment: other.commitment(slotOfJob(1)), Checkpoint: good.Checkpoint}, 422, "its key"},
 		{"another log", FirstRecord{Commitment: newLog("run-2").commitment(slotOfJob(1)), Checkpoint: good.Checkpoint}, 422, "for the log"},
 		{"a later checkpoint", FirstRecord{Commitment: good.Commitment, Checkpoint: string(l.note(t, 1, 2))}, 422, "want the first"},
 		{"a chain that ends at once", FirstRecord{Commitment: good.Commitment, Checkpoint: string(l.note(t, 0, -1))}, 422, "no next key"},

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/witness"
 	"github.com/org/edamame-posture/test/sigstore"
 )
 
@@ -96,5 +98,74 @@ func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
 	}
 	if !slices.Equal(told, []string{"start token", "start statement"}) {
 		t.Errorf("before the first fork the log names %q", told)
+	}
+}
+
+// A witness on another machine holds the start, the way and the end of the
+// log; what it holds is held against the evidence.
+func TestAWitnessSeesTheLogGrow(t *testing.T) {
+	rig := sigstore.Start(t, sigstore.Options{})
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
+	dir := t.TempDir()
+	signer, key, _, err := witness.NewKey("witness.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwks := filepath.Join(dir, "jwks.json")
+	if err := witness.SaveJWKS(t.Context(), rig.Issuer.URL, jwks); err != nil {
+		t.Fatal(err)
+	}
+	server, err := witness.Open(witness.Config{
+		Dir: filepath.Join(dir, "records"), Key: signer, Issuers: []witness.Issuer{{URL: rig.Issuer.URL, JWKS: jwks, Repositories: []string{"4321"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	at := httptest.NewServer(server)
+	defer at.Close()
+	w := run(t, options{flags: []string{
+		"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog, "--witness", at.URL, "--witness-key", key,
+	}}, "bash", "-c", "for i in 1 2 3; do sleep 1; /bin/true; done")
+	w.complete()
+	e, err := evidence.Open(filepath.Join(w.dir, "evidence"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if err := e.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	record, err := e.Attached(evidence.RecordFile)
+	if err != nil {
+		t.Fatalf("%v: %s", err, w.stderr)
+	}
+	r, err := witness.OpenRecord(record, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := e.Attached(evidence.CommitmentFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.First.Commitment != evidence.Hash(sha256.Sum256(raw)) {
+		t.Error("the first record is of another commitment")
+	}
+	// Asked after the end, it has the last checkpoint.
+	c, err := witness.NewClient(at.URL, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id witness.ID
+	if err := id.UnmarshalText([]byte(e.Commitment().Slot)); err != nil {
+		t.Fatal(err)
+	}
+	now, _, err := c.Slot(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := e.Manifest().Tree.Size; now.Last().Size != size {
+		t.Errorf("the witness keeps a log of %d events, and it has %d: %s", now.Last().Size, size, w.stderr)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/org/edamame-posture/pkg/evidence"
 )
 
-// Growth follows a log from one cosigned checkpoint to the next and proves that
+// Growth is what a monitor does by evidence.Growth, made anew for these tests. It follows a log from one cosigned checkpoint to the next and proves that
 // the tree only grew. It keeps a few dozen hashes, whatever the log's size.
 type Growth struct {
 	old *compact.Range // what is cosigned
