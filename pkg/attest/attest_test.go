@@ -23,6 +23,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -551,4 +552,49 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("accepted another statement: %s", res.Payload)
 		}
 	})
+}
+
+func TestTheStatementHasTheShapeOfItsSchema(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/attestation.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*judge.Verdict){
+		"a command": nil,
+		"a job":     func(v *judge.Verdict) { v.Run.Repository, v.Inputs.Intent = "octo/app", judge.Input{} },
+		"much": func(v *judge.Verdict) {
+			for i := range 300 {
+				v.Undeclared = append(v.Undeclared, judge.Fact{Verb: "connect", Object: fmt.Sprint(i), Who: []string{"a"}})
+				v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprint(i)})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			manifest, verdict := fixture(t, change)
+			s, err := Make(manifest, verdict, "0.1.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.AddSubject(Subject{"https://github.com/octo/app", Digest{GitCommit: strings.Repeat("3f", 20)}}); err != nil {
+				t.Fatal(err)
+			}
+			b, err := s.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(doc); err != nil {
+				t.Errorf("%v\n%s", err, b)
+			}
+			// And the schema refuses what is not of it, such as a level that a
+			// job gives itself.
+			doc.(map[string]any)["predicate"].(map[string]any)["level"] = "E4"
+			if err := schema.Validate(doc); err == nil {
+				t.Error("the schema takes anything")
+			}
+		})
+	}
 }
