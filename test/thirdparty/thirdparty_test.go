@@ -203,6 +203,47 @@ func TestCosignAcceptsOurBundlesAndWeItsOnes(t *testing.T) {
 	acceptCosign(t, read(t, theirs), read(t, rig.TrustedRoot), rig.Issuer.URL)
 }
 
+func TestGhAcceptsOurBundles(t *testing.T) {
+	gh := program(t, "bin/gh-v2.95.0", "make thirdparty")
+	rig := sigstore.Start(t, sigstore.Options{Rekor: true})
+	for name, c := range map[string]struct{ config, root string }{
+		"time by a timestamp authority": {rig.ConfigNoLog, rig.RootNoLog},
+		"and logged by Rekor v2":        {rig.SigningConfig, rig.TrustedRoot},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sign(t, rig, c.config, c.root)
+			// It wants one root a line, and the last line to end.
+			lines := filepath.Join(t.TempDir(), "root.jsonl")
+			var line bytes.Buffer
+			if err := json.Compact(&line, read(t, c.root)); err != nil {
+				t.Fatal(err)
+			}
+			write(t, lines, append(line.Bytes(), '\n'))
+			verify := func(bundle, signer, kind string) (string, error) {
+				cmd := exec.Command(gh, "attestation", "verify", s.artifact, "-R", "octo/app", "--bundle", bundle,
+					"--custom-trusted-root", lines, "--predicate-type", kind, "--cert-oidc-issuer", rig.Issuer.URL,
+					"--signer-workflow", signer, "--source-ref", "refs/heads/main", "--deny-self-hosted-runners")
+				cmd.Env = append(os.Environ(), "GH_TOKEN=x", "HOME="+t.TempDir())
+				out, err := cmd.CombinedOutput()
+				return string(out), err
+			}
+			const signer = "octo/app/.github/workflows/release.yml"
+			if out, err := verify(s.bundle, signer, runTrace); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			if out, err := verify(s.tampered(t), signer, runTrace); err == nil {
+				t.Errorf("a changed statement is good for it: %s", out)
+			}
+			if out, err := verify(s.bundle, "octo/app/.github/workflows/lint.yml", runTrace); err == nil {
+				t.Errorf("another workflow is good for it: %s", out)
+			}
+			if out, err := verify(s.bundle, signer, "https://slsa.dev/provenance/v1"); err == nil {
+				t.Errorf("another predicate type is good for it: %s", out)
+			}
+		})
+	}
+}
+
 const (
 	foreignType = "https://example.com/predicate/v1"
 	// releaseSum is the SHA-256 of the artifact.
