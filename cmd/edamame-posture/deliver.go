@@ -129,6 +129,10 @@ func (d delivery) fill(spool, dir string) (*report.Data, error) {
 
 // tellUnsigned says why there is no signature, and what to do.
 func (d delivery) tellUnsigned(err error, dir, out string) {
+	if errors.Is(err, errNotStored) {
+		fmt.Fprintf(os.Stderr, "edamame-posture: the evidence: %v\n", err)
+		return
+	}
 	fmt.Fprintf(os.Stderr, "edamame-posture: the evidence was not signed: %s\n", strings.ReplaceAll(err.Error(), dir, out))
 	how := "--keyless"
 	if d.key != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/org/edamame-posture/pkg/attest"
+	"github.com/org/edamame-posture/pkg/github"
 )
 
 // statementFile is what could not be signed yet.
@@ -29,6 +31,7 @@ type signing struct {
 	token, config, root            string
 	subjects                       []string
 	budget                         time.Duration
+	upload                         bool
 	workspace                      string // what the subjects are relative to
 }
 
@@ -41,6 +44,7 @@ func (s *signing) flags(fl *pflag.FlagSet) {
 	fl.StringVar(&s.config, "signing-config", "", "the servers to sign with: public, github, or a `FILE`; left out, public for public repositories and github for others")
 	fl.StringVar(&s.root, "trusted-root", "", "check the signature against public, tuf or a `FILE`, before it counts as made")
 	fl.StringArrayVar(&s.subjects, "subject", nil, "files that the statement is about too, as `GLOB`, as often as needed")
+	fl.BoolVar(&s.upload, "upload", false, "store the attestation at GitHub too, with GITHUB_TOKEN (attestations: write)")
 	fl.DurationVar(&s.budget, "sign-budget", signBudget, "how long signing may take, if servers are down or slow")
 }
 
@@ -56,6 +60,8 @@ func (s *signing) check() error {
 		return errors.New("--subject says what a signed statement is about, and nothing is signed: add --keyless or --key FILE")
 	case !s.wanted() && s.config != "":
 		return errors.New("--signing-config says with which servers to sign, and nothing is signed: add --keyless or --key FILE")
+	case !s.wanted() && s.upload:
+		return errors.New("--upload stores what was signed, and nothing is signed: add --keyless or --key FILE")
 	case s.token != "" && !s.keyless:
 		return errors.New("--identity-token goes with --keyless")
 	case s.passwordFile != "" && s.passwordEnv != "":
@@ -105,6 +111,9 @@ func (s *signing) args() []string {
 	}
 	if s.keyless {
 		args = append(args, "--keyless")
+	}
+	if s.upload {
+		args = append(args, "--upload")
 	}
 	for _, g := range s.subjects {
 		args = append(args, "--subject", g)
@@ -251,7 +260,10 @@ func (s *signing) attest(ctx context.Context, dir string) error {
 	}
 	bundle, err := s.bundle(ctx, stmt)
 	if err == nil {
-		return writeNew(filepath.Join(dir, attestationFile), bundle)
+		if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
+			return err
+		}
+		return s.store(ctx, os.Stderr, bundle)
 	}
 	payload, perr := stmt.Encode()
 	if perr != nil {
@@ -260,7 +272,7 @@ func (s *signing) attest(ctx context.Context, dir string) error {
 	if perr := writeNew(filepath.Join(dir, statementFile), payload); perr != nil {
 		return errors.Join(err, perr)
 	}
-	return &unsigned{err}
+	return err
 }
 
 func (s *signing) bundle(ctx context.Context, stmt *attest.Statement) ([]byte, error) {
@@ -271,11 +283,25 @@ func (s *signing) bundle(ctx context.Context, stmt *attest.Statement) ([]byte, e
 	return attest.Sign(ctx, stmt, signer)
 }
 
-// unsigned is the reason why a statement lies there without a signature.
-type unsigned struct{ err error }
+// errNotStored wraps what kept a signed attestation from being stored.
+var errNotStored = errors.New("it is signed, and was not stored at GitHub")
 
-func (u *unsigned) Error() string { return u.err.Error() }
-func (u *unsigned) Unwrap() error { return u.err }
+// store puts a signed bundle where others find it, if that was asked.
+func (s *signing) store(ctx context.Context, out io.Writer, bundle []byte) error {
+	if !s.upload {
+		return nil
+	}
+	at := github.Attestations{API: os.Getenv("GITHUB_API_URL"), Repository: os.Getenv("GITHUB_REPOSITORY"), Token: os.Getenv("GITHUB_TOKEN")}
+	if at.Token == "" {
+		return fmt.Errorf("%w: there is no GITHUB_TOKEN: give the step 'env: {GITHUB_TOKEN: ${{ github.token }}}'", errNotStored)
+	}
+	id, err := at.Store(ctx, bundle)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotStored, err)
+	}
+	fmt.Fprintf(out, "stored: attestation %d of %s\n", id, at.Repository)
+	return nil
+}
 
 func signCommand() *cobra.Command {
 	var s signing
@@ -339,6 +365,9 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 				return exit(exitNo, err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "signed: %s, about %d subjects\n", filepath.Join(dir, attestationFile), len(stmt.Subject))
+			if err := s.store(ctx, cmd.OutOrStdout(), bundle); err != nil {
+				return signExit(err)
+			}
 			return nil
 		},
 	}

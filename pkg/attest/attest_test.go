@@ -23,6 +23,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -309,31 +310,82 @@ func TestVerifyRefusesAndSaysWhy(t *testing.T) {
 }
 
 func TestAStatementStaysSmallWhateverTheJobDid(t *testing.T) {
-	manifest, verdict := fixture(t, func(v *judge.Verdict) {
-		long := strings.Repeat("é", 2000)
-		v.Run.Host = long
-		v.Run.Command.Argv = []string{"a", strings.Repeat("b", maxArgBytes), "c"}
-		for i := range 300 {
-			v.Undeclared = append(v.Undeclared, judge.Fact{Verb: "connect", Object: fmt.Sprint(i) + long, Who: []string{long, long, long, long, long}})
-			v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprintf("r%d", i), Severity: judge.Low})
-		}
-	})
-	s, err := Make(manifest, verdict, "0.1.0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := s.Encode()
-	if err != nil {
-		t.Fatalf("the job made its own evidence impossible to sign: %v", err)
-	}
-	if len(b) > maxStatement {
-		t.Errorf("%d bytes", len(b))
-	}
-	if log := s.Predicate.MonitorLog; len(log.Network)+log.NetworkOmitted != 303 {
-		t.Errorf("%d listed and %d omitted of 303", len(log.Network), log.NetworkOmitted)
-	}
-	if !s.Predicate.MonitorLog.Process[0].Cut {
-		t.Error("the cut arguments are not told to be cut")
+	long, escaped := strings.Repeat("é", 2000), strings.Repeat("\x01<", 100)
+	for name, change := range map[string]func(*judge.Verdict){
+		"long names": func(v *judge.Verdict) {
+			v.Run.Host = long
+			v.Run.Command.Argv = []string{"a", strings.Repeat("b", maxArgBytes), "c"}
+			for i := range 300 {
+				v.Undeclared = append(v.Undeclared, judge.Fact{Verb: "connect", Object: fmt.Sprint(i) + long, Who: []string{long, long, long, long, long}})
+				v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprintf("r%d", i), Severity: judge.Low})
+			}
+		},
+		"a million events, each a fact and a finding of its own": func(v *judge.Verdict) {
+			v.Coverage.Events, v.Facts = 1_000_000, judge.Totals{Total: 1_000_000, Undeclared: 1_000_000}
+			for i := range 20_000 {
+				v.Undeclared = append(v.Undeclared, judge.Fact{Verb: "connect", Object: fmt.Sprintf("h%d.example.com:443/tcp", i), Who: []string{"node", "npm", "sh", "make"}})
+				v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprintf("rule-%d", i), Severity: judge.Critical})
+				v.Coverage.Gaps = append(v.Coverage.Gaps, judge.Gap{What: "ring full"})
+			}
+		},
+		"rules with names as long as they may be": func(v *judge.Verdict) {
+			for i := range 1000 {
+				v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprintf("%04d%s", i, long), Severity: judge.Low})
+			}
+		},
+		"all that JSON makes longer": func(v *judge.Verdict) {
+			v.Run.Host, v.Inputs.Intent.Name = escaped, escaped
+			for range maxArgs {
+				v.Run.Command.Argv = append(v.Run.Command.Argv, strings.Repeat("\x01", maxArgBytes/maxArgs-1))
+			}
+			for i := range 1000 {
+				v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprintf("%04d%s", i, escaped), Severity: judge.Low})
+				v.Forbidden = append(v.Forbidden, judge.Fact{Verb: "connect", Object: escaped, Who: []string{escaped, escaped, escaped, escaped}})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var rules, facts int
+			manifest, verdict := fixture(t, func(v *judge.Verdict) {
+				change(v)
+				each := map[string]bool{}
+				for _, f := range v.Findings {
+					each[short(f.Rule)] = true
+				}
+				rules = len(each)
+				for _, f := range append(append([]judge.Fact{}, v.Undeclared...), v.Forbidden...) {
+					if f.Verb == "connect" {
+						facts++
+					}
+				}
+			})
+			s, err := Make(manifest, verdict, "0.1.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 200 {
+				if err := s.AddSubject(Subject{fmt.Sprintf("dist/app-%d.tgz", i), Digest{SHA256: strings.Repeat("ab", 32)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b, err := s.Encode()
+			if err != nil {
+				t.Fatalf("the job made its own evidence impossible to sign: %v", err)
+			}
+			if len(b) >= 100<<10 {
+				t.Errorf("%d bytes", len(b))
+			}
+			p := s.Predicate
+			if got := len(p.MonitorLog.Network) + p.MonitorLog.NetworkOmitted; got != facts {
+				t.Errorf("%d destinations listed or omitted, of %d", got, facts)
+			}
+			if got := len(p.Verdict.Rules) + p.Verdict.RulesOmitted; got != rules {
+				t.Errorf("%d rules listed or omitted, of %d", got, rules)
+			}
+			if p.MonitorLog.Process[0].Cut != (name == "long names" || name == "all that JSON makes longer") {
+				t.Errorf("arguments cut: %v", p.MonitorLog.Process[0].Cut)
+			}
+		})
 	}
 }
 
@@ -500,4 +552,49 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("accepted another statement: %s", res.Payload)
 		}
 	})
+}
+
+func TestTheStatementHasTheShapeOfItsSchema(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/attestation.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*judge.Verdict){
+		"a command": nil,
+		"a job":     func(v *judge.Verdict) { v.Run.Repository, v.Inputs.Intent = "octo/app", judge.Input{} },
+		"much": func(v *judge.Verdict) {
+			for i := range 300 {
+				v.Undeclared = append(v.Undeclared, judge.Fact{Verb: "connect", Object: fmt.Sprint(i), Who: []string{"a"}})
+				v.Findings = append(v.Findings, judge.Finding{Rule: fmt.Sprint(i)})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			manifest, verdict := fixture(t, change)
+			s, err := Make(manifest, verdict, "0.1.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.AddSubject(Subject{"https://github.com/octo/app", Digest{GitCommit: strings.Repeat("3f", 20)}}); err != nil {
+				t.Fatal(err)
+			}
+			b, err := s.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(doc); err != nil {
+				t.Errorf("%v\n%s", err, b)
+			}
+			// And the schema refuses what is not of it, such as a level that a
+			// job gives itself.
+			doc.(map[string]any)["predicate"].(map[string]any)["level"] = "E4"
+			if err := schema.Validate(doc); err == nil {
+				t.Error("the schema takes anything")
+			}
+		})
+	}
 }

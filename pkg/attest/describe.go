@@ -140,9 +140,11 @@ func Make(manifest, verdict []byte, tool string) (*Statement, error) {
 	return s, s.fit()
 }
 
-// fit takes destinations out of the statement, those with the fewest bytes
-// sent first, and tells how many, until it has room to be signed: a job that
-// uses long names must not make its evidence impossible to sign.
+// fit takes out of the statement what can be long, and tells how much, until
+// it has room to be signed: a job that uses long names must not make its
+// evidence impossible to sign. Destinations go first, those with the fewest
+// bytes sent before others, then rules, then arguments; all of it is in the
+// evidence.
 func (s *Statement) fit() error {
 	p := &s.Predicate
 	for {
@@ -150,13 +152,22 @@ func (s *Statement) fit() error {
 		if err != nil {
 			return err
 		}
-		n := len(p.MonitorLog.Network)
-		if len(b) <= maxStatement-roomForSubjects || n == 0 {
+		network, rules, args := len(p.MonitorLog.Network), len(p.Verdict.Rules), len(p.MonitorLog.Process[0].Argv)
+		switch {
+		case len(b) <= maxStatement-roomForSubjects || network+rules+args == 0:
 			return s.check()
+		case network > 0:
+			keep := network * 3 / 4
+			p.MonitorLog.Network = p.MonitorLog.Network[:keep]
+			p.MonitorLog.NetworkOmitted += network - keep
+		case rules > 0:
+			keep := rules * 3 / 4
+			p.Verdict.Rules = p.Verdict.Rules[:keep]
+			p.Verdict.RulesOmitted += rules - keep
+		default:
+			p.MonitorLog.Process[0].Argv = p.MonitorLog.Process[0].Argv[:args*3/4]
+			p.MonitorLog.Process[0].Cut = true
 		}
-		keep := n * 3 / 4
-		p.MonitorLog.Network = p.MonitorLog.Network[:keep]
-		p.MonitorLog.NetworkOmitted += n - keep
 	}
 }
 
@@ -232,7 +243,8 @@ func flat(v *judge.Verdict) Verdict {
 	}
 	slices.Sort(out.Rules)
 	out.Rules = slices.Compact(out.Rules)
-	out.Rules = out.Rules[:min(len(out.Rules), maxRules)]
+	out.RulesOmitted = max(len(out.Rules)-maxRules, 0)
+	out.Rules = out.Rules[:len(out.Rules)-out.RulesOmitted]
 	return out
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -180,12 +181,15 @@ func TestEachFieldOfAnIdentityIsCompared(t *testing.T) {
 		})
 	}
 	for name, p := range map[string]*Policy{
-		"nobody":                {},
-		"a root and nobody":     {Root: trusted},
-		"an issuer only":        {Root: trusted, Identity: Identity{Issuer: rig.Issuer.URL}},
-		"a workflow only":       {Root: trusted, Identity: Identity{Workflow: release(rig).Workflow}},
-		"an identity, no root":  {Identity: release(rig)},
-		"a key and an identity": {Key: keys(t)["ECDSA"].Public(), Root: trusted, Identity: release(rig)},
+		"nobody":                           {},
+		"a root and nobody":                {Root: trusted},
+		"an issuer only":                   {Root: trusted, Identity: Identity{Issuer: rig.Issuer.URL}},
+		"a workflow only":                  {Root: trusted, Identity: Identity{Workflow: release(rig).Workflow}},
+		"an identity, no root":             {Identity: release(rig)},
+		"a key without a date, and a root": {Key: keys(t)["ECDSA"].Public(), Root: trusted},
+		"a key to be dated by nobody":      {Key: keys(t)["ECDSA"].Public(), Dated: true},
+		"a date alone":                     {Dated: true},
+		"a key and an identity":            {Key: keys(t)["ECDSA"].Public(), Root: trusted, Identity: release(rig)},
 	} {
 		if _, err := VerifyBundle(b, p); !errors.Is(err, ErrPolicy) {
 			t.Errorf("a policy with %s: %v", name, err)
@@ -369,5 +373,28 @@ func TestALocalKeyCanBeDated(t *testing.T) {
 	}
 	if _, err := Sign(t.Context(), s, &Key{Signer: keys(t)["Ed25519"], Services: services(t, rig.SigningConfig)}); err == nil || !strings.Contains(err.Error(), "Ed25519") {
 		t.Errorf("Rekor v2 with an Ed25519 key: %v", err)
+	}
+}
+
+func TestAJobWithoutIdentityIsToldWhatItLacks(t *testing.T) {
+	rig := sigstore.Start(t, sigstore.Options{})
+	s, _ := statement(t)
+	k := keyless(t, rig)
+	k.Token = JobToken(func(string) string { return "" })
+	if _, err := Sign(t.Context(), s, k); !errors.Is(err, ErrNoIdentity) || !strings.Contains(err.Error(), "id-token: write") {
+		t.Errorf("without the right to ask: %v", err)
+	}
+	rig.RequestToken = "another"
+	k.Token = JobToken(jobEnv(rig))
+	_, err := Sign(within(t, time.Minute), s, k)
+	var e *ServiceError
+	if !errors.As(err, &e) || !errors.Is(err, ErrRefused) || e.Status != http.StatusUnauthorized || strings.Contains(err.Error(), "another") {
+		t.Errorf("with another job's token: %v", err)
+	}
+	for _, token := range []string{"", "a.b", "a.!.c", "a.e30.c.d", "a.bm8.c"} {
+		k.Token = func(context.Context, string) (string, error) { return token, nil }
+		if _, err := Sign(t.Context(), s, k); err == nil || !strings.Contains(err.Error(), "not a JWT") {
+			t.Errorf("with the token %q: %v", token, err)
+		}
 	}
 }

@@ -70,13 +70,19 @@ type Identity struct {
 var ErrPolicy = errors.New("the policy does not say whose signature is wanted")
 
 func (p *Policy) check() error {
-	if (p.Key == nil) == (p.Root == nil && p.Identity.empty()) && !p.Dated {
+	switch {
+	case p.Key == nil && p.Root == nil && p.Identity.empty():
 		return fmt.Errorf("%w: give a key, or a trusted root with an identity", ErrPolicy)
+	case p.Key == nil && p.Root == nil:
+		return fmt.Errorf("%w: an identity needs a trusted root to check it against", ErrPolicy)
+	case p.Key == nil:
+		return p.Identity.check()
+	case !p.Identity.empty():
+		return fmt.Errorf("%w: a key and an identity are two ways to say it, choose one", ErrPolicy)
+	case p.Dated != (p.Root != nil):
+		return fmt.Errorf("%w: a trusted root beside a key is for the time of the signature, and that needs one", ErrPolicy)
 	}
-	if p.Key != nil {
-		return supported(p.Key)
-	}
-	return nil
+	return supported(p.Key)
 }
 
 func (id *Identity) empty() bool {

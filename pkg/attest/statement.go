@@ -144,19 +144,21 @@ type Metadata struct {
 // Verdict holds what a release gate or an admission controller asks for, as
 // plain values that no policy language needs a loop for.
 type Verdict struct {
-	Verdict    string   `json:"verdict"`
-	Reasons    []string `json:"reasons"`
-	Score      int      `json:"score"`
-	Critical   int      `json:"criticalFindings"`
-	High       int      `json:"highFindings"`
-	Medium     int      `json:"mediumFindings"`
-	Low        int      `json:"lowFindings"`
-	Info       int      `json:"infoFindings"`
-	Rules      []string `json:"rules"` // of the findings, each once, 256 at most
-	Facts      uint64   `json:"facts"`
-	Undeclared uint64   `json:"undeclaredFacts"`
-	Forbidden  int      `json:"forbiddenFacts"`
-	SHA256     string   `json:"sha256"` // of verdict.json, hex
+	Verdict  string   `json:"verdict"`
+	Reasons  []string `json:"reasons"`
+	Score    int      `json:"score"`
+	Critical int      `json:"criticalFindings"`
+	High     int      `json:"highFindings"`
+	Medium   int      `json:"mediumFindings"`
+	Low      int      `json:"lowFindings"`
+	Info     int      `json:"infoFindings"`
+	Rules    []string `json:"rules"` // of the findings, each once
+	// RulesOmitted counts rules for which there was no room.
+	RulesOmitted int    `json:"rulesOmitted"`
+	Facts        uint64 `json:"facts"`
+	Undeclared   uint64 `json:"undeclaredFacts"`
+	Forbidden    int    `json:"forbiddenFacts"`
+	SHA256       string `json:"sha256"` // of verdict.json, hex
 }
 
 // Coverage says what was seen of what happened.

@@ -71,14 +71,6 @@ func VerifyBundle(data []byte, p *Policy) (*Result, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	if p.Key == nil {
-		if err := p.Identity.check(); err != nil {
-			return nil, err
-		}
-		if p.Root == nil {
-			return nil, fmt.Errorf("%w: an identity needs a trusted root to check it against", ErrPolicy)
-		}
-	}
 	r, err := inspect(data, p)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 // Package github speaks to the GitHub runner that a step runs under: it
-// appends the job summary, sets the step's outputs and makes annotations. It
-// uses the runner's files and standard output only, and no network.
+// appends the job summary, sets the step's outputs and makes annotations, for
+// which it uses the runner's files and standard output only. [Attestations] is
+// GitHub's store of them, and the only part that uses the network.
 package github
 
 import (
