@@ -3,11 +3,14 @@ package intent
 import (
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/fact/facttest"
+	"github.com/org/edamame-posture/pkg/names"
+	"github.com/org/edamame-posture/pkg/process"
 )
 
 func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
@@ -26,6 +29,7 @@ func anyEntry(r *rand.Rand) entry {
 		e.To = pick(r, "npm", "aws")
 	case "exec":
 		e.To = pick(r, "npm", "np*", "*", "/usr/bin/npm", "/usr/**", "tools/*", "**", "tools/gen")
+		e.SHA256 = pick(r, nil, nil, digests(1), digests(2), digests(1, 2), digests(3))
 	case "write":
 		e.To = pick(r, "dist/a", "dist/*", "dist/**", "dist/", "**", "*/a", "**/a", "/etc/x", "/etc/**", "/**", "dist/*/a")
 	case "power":
@@ -41,12 +45,46 @@ func anyEntry(r *rand.Rand) entry {
 	return e
 }
 
-func anyFact(r *rand.Rand) *fact.Fact {
-	f := &fact.Fact{
-		Verb: pick(r, fact.Connect, fact.Connect, fact.Resolve, fact.Listen, fact.Credential, fact.Chain, fact.Exec, fact.Write, fact.Delete, fact.Power),
-		Who:  facttest.Texts(pick(r, "npm", "gh", "curl", "sudo")), Proto: pick(r, event.ProtoTCP, event.ProtoUDP),
-		Class: facttest.Text(pick(r, "npm", "aws")), Taint: facttest.Text(pick(r, "npm", "aws")),
+// digests are those of contents that numbers stand for.
+func digests(contents ...byte) (list []string) {
+	for _, c := range contents {
+		list = append(list, facttest.Digest(c).String())
 	}
+	return list
+}
+
+// ran is the fact of a program that was executed with each of some contents, 0
+// for one that is not known; without any nothing was digested.
+func ran(contents ...byte) *fact.Fact {
+	l := facttest.New("sh")
+	for _, c := range contents {
+		l.Holds(l.Run(l.Root, "/usr/bin/npm", "npm"), c)
+	}
+	if len(contents) == 0 {
+		l.Run(l.Root, "/usr/bin/npm", "npm")
+	}
+	tree := process.NewTree(100)
+	f := fact.NewFolder(tree, names.New(100), fact.Folders{Root: facttest.Root, Home: facttest.Home}, 0)
+	for i := range l.Events {
+		f.Apply(&l.Events[i], tree.Apply(&l.Events[i]))
+	}
+	for _, found := range f.Facts() {
+		if found.Verb == fact.Exec && found.Object.Is("/usr/bin/npm") {
+			return found
+		}
+	}
+	panic("no fact of the exec")
+}
+
+var ranFacts = []*fact.Fact{ran(), ran(1), ran(2), ran(1, 2), ran(1, 3), ran(0), ran(1, 0)}
+
+func anyFact(r *rand.Rand) *fact.Fact {
+	f := &fact.Fact{Verb: pick(r, fact.Connect, fact.Connect, fact.Resolve, fact.Listen, fact.Credential, fact.Chain, fact.Exec, fact.Write, fact.Delete, fact.Power)}
+	if f.Verb == fact.Exec {
+		*f = *pick(r, ranFacts...)
+	}
+	f.Who, f.Proto = facttest.Texts(pick(r, "npm", "gh", "curl", "sudo")), pick(r, event.ProtoTCP, event.ProtoUDP)
+	f.Class, f.Taint = facttest.Text(pick(r, "npm", "aws")), facttest.Text(pick(r, "npm", "aws"))
 	if r.IntN(2) == 0 {
 		f.Who = append(f.Who, facttest.Text(pick(r, "npm", "apt-get", "sh")))
 	}
@@ -168,6 +206,47 @@ write: [dist/a]
 		}
 		if line != c.line || why != c.why {
 			t.Errorf("%s %s: line %d, %q; want %d, %q", c.f.Verb, c.f.Host, line, why, c.line, c.why)
+		}
+	}
+}
+
+// A grant by digest covers what ran when each file of it is known, and is one
+// of those that are named; else the file that was seen is told.
+func TestAGrantByDigestCoversWhatIsKnownToBeThatFile(t *testing.T) {
+	one, two, three := digests(1)[0], digests(2)[0], digests(3)[0]
+	p, err := Parse("p", []byte("version: 1\nexec: [{to: npm, sha256: ["+one+", "+two+"]}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !in.Digests() {
+		t.Error("nobody would digest anything")
+	}
+	if e := in.Entries()[0]; e.Specificity != exactHost || e.Text != `{to: npm, sha256: ["`+one+`", "`+two+`"]}` {
+		t.Errorf("%+v", e)
+	}
+	for _, c := range []struct {
+		contents []byte
+		why      string // empty where it is covered
+	}{
+		{[]byte{1}, ""}, {[]byte{2}, ""}, {[]byte{1, 2, 1}, ""},
+		{[]byte{3}, "the file had SHA-256 " + three + "; it wants SHA-256 " + one + " or " + two},
+		{[]byte{1, 3}, "the file had SHA-256 " + three + "; it wants"},
+		{[]byte{0}, "the digest of the file is not known: the file could not be read; it wants SHA-256 " + one},
+		{[]byte{1, 0}, "not known: the file could not be read"},
+		{nil, "not known: executed files were not digested"},
+	} {
+		f := ran(c.contents...)
+		g := in.Explain(f)
+		near, why := in.Near(f)
+		if (g != nil) != (c.why == "") || c.why != "" && (near == nil || !strings.Contains(why, c.why)) {
+			t.Errorf("%v: covered %v, near %q; want %q", c.contents, g != nil, why, c.why)
+		}
+		if line := Line(f); line != "- npm" {
+			t.Errorf("%v: what would cover it is %q", c.contents, line)
 		}
 	}
 }
