@@ -272,3 +272,14 @@ func TestAGrantByDigestCoversWhatIsKnownToBeThatFile(t *testing.T) {
 		}
 	}
 }
+
+func TestATighterLineKeepsTheDigest(t *testing.T) {
+	g, err := compile(entry{Verb: "exec", To: "np*", SHA256: digests(1, 2), Kind: kindPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := g.lay()
+	if got := e.Tighter([]*fact.Fact{ran(1)}, 3); len(got) != 1 || got[0] != `- {to: npm, sha256: ["`+strings.Join(digests(1, 2), `", "`)+`"]}` {
+		t.Errorf("%q", got)
+	}
+}
