@@ -540,6 +540,40 @@ func TestAFileOfAKnownAttackIsFoundByItsDigest(t *testing.T) {
 	t.Errorf("no finding: %s", verdict.Encode())
 }
 
+func TestAFileThatChangesWhileItIsReadIsToldToHaveChanged(t *testing.T) {
+	m := started(t, "auto")
+	defer m.Close()
+	for _, script := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "tool")
+		want := program(t, path, "/bin/true", "good")
+		rest(t, path)
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		// What a process that has ended ran.
+		x := &executed{at: boottime(), name: path, script: script, actor: event.Actor{PID: 1 << 30}}
+		if !script {
+			x.content = content{event.FileID{Dev: uint64(st.Dev), Inode: st.Ino}, st.Ctim.Nano(), uint64(st.Size)}
+		}
+		for _, change := range []bool{false, true} {
+			d := newDigester(m, nil)
+			f, why := d.find(x)
+			if f == nil {
+				t.Fatal(why)
+			}
+			defer f.f.Close()
+			if change {
+				program(t, path, "/bin/true", "evil")
+			}
+			sum, why := d.sum(f, make([]byte, 4096))
+			if change != (why == whyChanged) || !change && sum.String() != want {
+				t.Errorf("script %v, changed %v: %s %q", script, change, sum, why)
+			}
+		}
+	}
+}
+
 func TestOnlyFilesOfWhichAllReadTheSameAreRead(t *testing.T) {
 	d := newDigester(nil, nil)
 	for name, want := range map[string]redact.Text{"/proc/version": whyForeign, "/dev/null": whyForeign, "/": whyNoScript, "/no/such": whyNoScript} {
