@@ -432,6 +432,38 @@ func TestAProgramIsFoundInItsOwnMountNamespace(t *testing.T) {
 	}
 }
 
+// Over an overlay, as containers have it, stat(2) and the kernel name different
+// devices.
+func TestAProgramOnAnOverlayIsDigested(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(at(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	below := program(t, at("lower/below"), "/bin/true", "below")
+	if err := unix.Mount("overlay", at("merged"), "overlay", 0, "lowerdir="+at("lower")+",upperdir="+at("upper")+",workdir="+at("work")); err != nil {
+		t.Skipf("no overlay: %v", err)
+	}
+	defer unix.Unmount(at("merged"), unix.MNT_DETACH)
+	above := program(t, at("merged/above"), "/bin/sleep", "above")
+	rest(t, at("merged/above"))
+	m, r := digesting(t, "ebpf", "{to: below, sha256: "+below+"}", "{to: above, sha256: "+above+"}")
+	run(t, at("merged/below"))
+	run(t, at("merged/above"), "0.2")
+	evs, no := undeclared(t, m, r)
+	for name, want := range map[string]string{"below": below, "above": above} {
+		if got := told(evs, name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if len(no) > 0 {
+		t.Errorf("undeclared %v", no)
+	}
+}
+
 func TestManyExecsOfAnImageAreToldOnce(t *testing.T) {
 	dir := t.TempDir()
 	tool := filepath.Join(dir, "tool")
