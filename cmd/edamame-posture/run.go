@@ -73,7 +73,7 @@ not start, and then the command was not started either.`,
 	f.signing.flags(fl)
 	f.witnessing.flags(fl)
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
-	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses and packages of known attacks, besides ours: `FILE`, as often as needed")
+	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses, packages and files of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
 	fl.BoolVar(&f.live, "live", false, "tell each finding on stderr when it is made, not at the end alone")
 	fl.BoolVar(&f.scan, "scan-output", false, "look for the caller's secrets in what the command prints: its output goes through a pipe, or a terminal of its own")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/policies"
 )
 
@@ -21,6 +22,7 @@ indicators:
     hosts: [Evil.example, "deep.other.example."]
     addresses: [203.0.113.7, 198.51.100.0/24, "2001:db8::1"]
     packages: ["pkg:npm/axios@1.14.1", "pkg:npm/%40scope/name@2.0.0", "pkg:pypi/Some_Thing"]
+    sha256: [aa00000000000000000000000000000000000000000000000000000000000000]
   - {incident: second, severity: high, hosts: [evil.example, later.example]}
 `
 
@@ -74,6 +76,17 @@ func TestWhatIsListedIsFoundAndNothingElse(t *testing.T) {
 				t.Errorf("package %v: %q", c, got)
 			}
 		}
+	}
+}
+
+func TestAFileIsFoundByItsDigest(t *testing.T) {
+	s := read(t, list)
+	if got := name(s.File(event.SHA256{0xaa})); got != "first critical" || !s.Files() {
+		t.Errorf("%q, %v", got, s.Files())
+	}
+	var none *Set
+	if s.File(event.SHA256{0xab}) != nil || s.File(event.SHA256{}) != nil || New().Files() || none.Files() {
+		t.Error("what is not listed is found")
 	}
 }
 

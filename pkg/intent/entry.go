@@ -225,7 +225,7 @@ func (e *Entry) Tighter(facts []*fact.Fact, most int) []string {
 		}
 		i := items[s.To]
 		if i == nil {
-			n := (&entry{Verb: s.Verb, Class: s.Class, To: s.To, Step: e.Step}).item()
+			n := (&entry{Verb: s.Verb, Class: s.Class, To: s.To, Step: e.Step, SHA256: e.SHA256}).item()
 			i = &n
 			items[s.To] = i
 		}

@@ -3,11 +3,15 @@ package intent
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/fact/facttest"
+	"github.com/org/edamame-posture/pkg/names"
+	"github.com/org/edamame-posture/pkg/process"
 )
 
 func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
@@ -26,6 +30,7 @@ func anyEntry(r *rand.Rand) entry {
 		e.To = pick(r, "npm", "aws")
 	case "exec":
 		e.To = pick(r, "npm", "np*", "*", "/usr/bin/npm", "/usr/**", "tools/*", "**", "tools/gen")
+		e.SHA256 = pick(r, nil, nil, digests(1), digests(2), digests(1, 2), digests(3))
 	case "write":
 		e.To = pick(r, "dist/a", "dist/*", "dist/**", "dist/", "**", "*/a", "**/a", "/etc/x", "/etc/**", "/**", "dist/*/a")
 	case "power":
@@ -41,12 +46,46 @@ func anyEntry(r *rand.Rand) entry {
 	return e
 }
 
-func anyFact(r *rand.Rand) *fact.Fact {
-	f := &fact.Fact{
-		Verb: pick(r, fact.Connect, fact.Connect, fact.Resolve, fact.Listen, fact.Credential, fact.Chain, fact.Exec, fact.Write, fact.Delete, fact.Power),
-		Who:  facttest.Texts(pick(r, "npm", "gh", "curl", "sudo")), Proto: pick(r, event.ProtoTCP, event.ProtoUDP),
-		Class: facttest.Text(pick(r, "npm", "aws")), Taint: facttest.Text(pick(r, "npm", "aws")),
+// digests are those of contents that numbers stand for.
+func digests(contents ...byte) (list []string) {
+	for _, c := range contents {
+		list = append(list, facttest.Digest(c).String())
 	}
+	return list
+}
+
+// ran is the fact of a program that was executed with each of some contents, 0
+// for one that is not known; without any nothing was digested.
+func ran(contents ...byte) *fact.Fact {
+	l := facttest.New("sh")
+	for _, c := range contents {
+		l.Holds(l.Run(l.Root, "/usr/bin/npm", "npm"), c)
+	}
+	if len(contents) == 0 {
+		l.Run(l.Root, "/usr/bin/npm", "npm")
+	}
+	tree := process.NewTree(100)
+	f := fact.NewFolder(tree, names.New(100), fact.Folders{Root: facttest.Root, Home: facttest.Home}, 0)
+	for i := range l.Events {
+		f.Apply(&l.Events[i], tree.Apply(&l.Events[i]))
+	}
+	for _, found := range f.Facts() {
+		if found.Verb == fact.Exec && found.Object.Is("/usr/bin/npm") {
+			return found
+		}
+	}
+	panic("no fact of the exec")
+}
+
+var ranFacts = []*fact.Fact{ran(), ran(1), ran(2), ran(1, 2), ran(1, 3), ran(0), ran(1, 0)}
+
+func anyFact(r *rand.Rand) *fact.Fact {
+	f := &fact.Fact{Verb: pick(r, fact.Connect, fact.Connect, fact.Resolve, fact.Listen, fact.Credential, fact.Chain, fact.Exec, fact.Write, fact.Delete, fact.Power)}
+	if f.Verb == fact.Exec {
+		*f = *pick(r, ranFacts...)
+	}
+	f.Who, f.Proto = facttest.Texts(pick(r, "npm", "gh", "curl", "sudo")), pick(r, event.ProtoTCP, event.ProtoUDP)
+	f.Class, f.Taint = facttest.Text(pick(r, "npm", "aws")), facttest.Text(pick(r, "npm", "aws"))
 	if r.IntN(2) == 0 {
 		f.Who = append(f.Who, facttest.Text(pick(r, "npm", "apt-get", "sh")))
 	}
@@ -169,5 +208,78 @@ write: [dist/a]
 		if line != c.line || why != c.why {
 			t.Errorf("%s %s: line %d, %q; want %d, %q", c.f.Verb, c.f.Host, line, why, c.line, c.why)
 		}
+	}
+}
+
+// A grant by digest covers what ran when each file of it is known, and is one
+// of those that are named; else the file that was seen is told.
+func TestAGrantByDigestCoversWhatIsKnownToBeThatFile(t *testing.T) {
+	one, two, three := digests(1)[0], digests(2)[0], digests(3)[0]
+	p, err := Parse("p", []byte("version: 1\nexec: [{to: npm, sha256: ["+one+", "+two+"]}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !in.Digests() {
+		t.Error("nobody would digest anything")
+	}
+	if e := in.Entries()[0]; e.Specificity != exactHost || e.Text != `{to: npm, sha256: ["`+one+`", "`+two+`"]}` {
+		t.Errorf("%+v", e)
+	}
+	for _, c := range []struct {
+		contents []byte
+		why      string // empty where it is covered
+	}{
+		{[]byte{1}, ""}, {[]byte{2}, ""}, {[]byte{1, 2, 1}, ""},
+		{[]byte{3}, "the file had SHA-256 " + three + "; it wants SHA-256 " + one + " or " + two},
+		{[]byte{1, 3}, "the file had SHA-256 " + three + "; it wants"},
+		{[]byte{0}, "the digest of the file is not known: the file could not be read; it wants SHA-256 " + one},
+		{[]byte{1, 0}, "not known: the file could not be read"},
+		{nil, "not known: executed files were not digested"},
+	} {
+		f := ran(c.contents...)
+		g := in.Explain(f)
+		near, why := in.Near(f)
+		if (g != nil) != (c.why == "") || c.why != "" && (near == nil || !strings.Contains(why, c.why)) {
+			t.Errorf("%v: covered %v, near %q; want %q", c.contents, g != nil, why, c.why)
+		}
+		// What would cover it names the file, where that is known; what is learnt
+		// from a run does not.
+		line := "- npm"
+		if !slices.Contains(c.contents, 0) && len(c.contents) > 0 {
+			seen := slices.Compact(slices.Sorted(slices.Values(c.contents)))
+			d := digests(seen...)
+			line = `- {to: npm, sha256: ["` + strings.Join(d, `", "`) + `"]}`
+			if len(d) == 1 {
+				line = `- {to: npm, sha256: "` + d[0] + `"}`
+			}
+		}
+		if got := in.Line(f); got != line {
+			t.Errorf("%v: what would cover it is %q, want %q", c.contents, got, line)
+		}
+		covers, err := Parse("p", []byte("version: 1\nexec:\n  "+in.Line(f)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := covers.Resolve(""); err != nil || r.Explain(f) == nil {
+			t.Errorf("%v: %s does not cover it: %v", c.contents, in.Line(f), err)
+		}
+		if got := Line(f); got != "- npm" {
+			t.Errorf("%v: learnt is %q", c.contents, got)
+		}
+	}
+}
+
+func TestATighterLineKeepsTheDigest(t *testing.T) {
+	g, err := compile(entry{Verb: "exec", To: "np*", SHA256: digests(1, 2), Kind: kindPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := g.lay()
+	if got := e.Tighter([]*fact.Fact{ran(1)}, 3); len(got) != 1 || got[0] != `- {to: npm, sha256: ["`+strings.Join(digests(1, 2), `", "`)+`"]}` {
+		t.Errorf("%q", got)
 	}
 }

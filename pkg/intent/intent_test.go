@@ -68,7 +68,7 @@ jobs:
       - "10.1.0.0/16:5432"
       - "[fd00::/8]:443"
       - "203.0.113.7:53/udp"
-    exec: [npm, node, /opt/tools/**]
+    exec: [npm, node, /opt/tools/**, {to: gen, sha256: ["0202020202020202020202020202020202020202020202020202020202020202", "0101010101010101010101010101010101010101010101010101010101010101"], by: [npm]}]
     listen: ["127.0.0.1:*"]
     credentials:
       - {class: git, by: [npm], to: ["*.example.com:443", "10.1.0.0/16:443"], step: install}
@@ -254,7 +254,15 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [\"a.*.example:443\"]", "a * stands at the end of the first label only"},
 		{"version: 1\negress: [\"300.1.1.1:443\"]", "not an IPv4 address"},
 		{"version: 1\negress: [{to: \"a:1\", http: [GET]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "http"`},
-		{"version: 1\nexec: [{sha256: abc}]", `p.yml:2:9: not supported by this version, and nothing would check it; take it out: "sha256"`},
+		{"version: 1\nexec: [{to: x, sha256: abc}]", `p.yml:2:24: has 3 hexadecimal digits, a SHA-256 has 64; write what sha256sum(1) prints: "abc"`},
+		{"version: 1\nexec: [{to: x, sha256: [DIGEST, DIGEST0]}]", `p.yml:2:91: has 65 hexadecimal digits`},
+		{"version: 1\nexec: [{to: x, sha256: \"0fDIGEST\"}]", `p.yml:2:25: has 66 hexadecimal digits`},
+		{"version: 1\nexec: [{to: x, sha256: 0F0fDIGEST}]", `p.yml:2:25: a digest is written in lower case, as sha256sum(1) prints it`},
+		{"version: 1\nexec: [{to: x, sha256: \"sha256:DIGEST\"}]", `p.yml:2:25: not a hexadecimal digit; want the 64 that sha256sum(1) prints`},
+		{"version: 1\nexec: [{to: x, sha256: []}]", `p.yml:2:24: names no digest; leave sha256 out for any file of that name`},
+		{"version: 1\nexec: [{to: x, sha256: }]", `p.yml:2:24: nothing stands here`},
+		{"version: 1\nexec: [{sha256: DIGEST}]", `p.yml:2:8: "to" is missing`},
+		{"version: 1\nwrite: [{to: x, sha256: DIGEST}]", `p.yml:2:17: unknown key: "sha256"`},
 		{"version: 1\negress: [{to: \"a:1\", upload: 5MX}]", `p.yml:2:31: not a unit; want B, KB`},
 		{"version: 1\negress: [{to: \"a:1\", upload: -5}]", `not an amount of bytes`},
 		{"version: 1\negress: [{to: \"a:1\", upload: 0}]", `nothing may be sent at all`},
@@ -313,6 +321,7 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\nwrite: [\"a\\0b\"]", "a path has no NUL byte"},
 		{"\xff", "not UTF-8"},
 	} {
+		tt.policy = strings.ReplaceAll(tt.policy, "DIGEST", strings.Repeat("0f", 32))
 		p, err := Parse("p.yml", []byte(tt.policy))
 		if p != nil {
 			t.Errorf("%q gives a policy", tt.policy)
@@ -593,8 +602,12 @@ func TestAResolvedIntentThatWasTamperedWithIsRefused(t *testing.T) {
 		"a deny among the grants":   {`"deny": true,`, ``},
 		"a chain without a class":   {`"class": "git"`, `"class": ""`},
 		"a class where none is":     {`"verb": "credential",`, `"verb": "credential", "class": "git",`},
-		"a score over 100":          {`"score": 40`, `"score": 101`},
-		"cut short":                 {"}\n", ""},
+		"a digest that is none":     {`"0101010101`, `"x101010101`},
+		"a digest for no exec": {`"verb": "exec",
+   "to": "gen"`, `"verb": "write",
+   "to": "gen"`},
+		"a score over 100": {`"score": 40`, `"score": 101`},
+		"cut short":        {"}\n", ""},
 	} {
 		bad := strings.Replace(good, edit[0], edit[1], 1)
 		if bad == good {

@@ -36,6 +36,34 @@ func Line(f *fact.Fact) string {
 	return "- " + i.line()
 }
 
+// maxLineDigests is how many digests a line names: where a program was more
+// files than that, a digest is not what it should be granted by.
+const maxLineDigests = 4
+
+// Line is [Line] under this intent: where a grant misses what was run since it
+// is another file, the line names the file that it was.
+func (r *Resolved) Line(f *fact.Fact) string {
+	if f.Verb != fact.Exec || !r.digests {
+		return Line(f)
+	}
+	known, unknown := f.Digests()
+	e, ok := suggest(f)
+	if !ok || !unknown.IsZero() || len(known) > maxLineDigests {
+		return Line(f)
+	}
+	for i := range r.grants[fact.Exec] {
+		if g := &r.grants[fact.Exec][i]; len(g.digests) > 0 && g.coversPath(f) {
+			for _, d := range known {
+				e.SHA256 = append(e.SHA256, d.String())
+			}
+			e.SHA256 = sorted(e.SHA256)
+			i := e.item()
+			return "- " + i.line()
+		}
+	}
+	return Line(f)
+}
+
 // LineWithUpload is [Line] for a Connect fact, with a budget that sent bytes
 // would have kept.
 func LineWithUpload(f *fact.Fact, sent uint64) string {

@@ -307,7 +307,7 @@ func (j *Judge) fact(f *fact.Fact, g judgement) Fact {
 			out.Grant = fmt.Sprintf("%s (%s:%d:%d)", g.grant.Text, o.File, o.Line, o.Column)
 		}
 	} else {
-		out.Grant = intent.Line(f)
+		out.Grant = j.in.Line(f)
 	}
 	return out
 }

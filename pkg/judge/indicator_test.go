@@ -15,7 +15,7 @@ import (
 func TestWhatAKnownAttackLeftIsFoundByItsName(t *testing.T) {
 	pack := rules(t)
 	own := indicator.New()
-	if err := own.Add("own.yml", []byte("version: 1\nindicators:\n  - {incident: our own, severity: high, hosts: [bad.example], addresses: [203.0.113.66]}\n")); err != nil {
+	if err := own.Add("own.yml", []byte("version: 1\nindicators:\n  - {incident: our own, severity: high, hosts: [bad.example], addresses: [203.0.113.66], sha256: [\""+facttest.Digest(7).String()+"\"]}\n")); err != nil {
 		t.Fatal(err)
 	}
 	if err := pack.AddIndicators(own); err != nil {
@@ -44,6 +44,13 @@ func TestWhatAKnownAttackLeftIsFoundByItsName(t *testing.T) {
 			l.Run(n, "/usr/bin/node", "node", "/usr/bin/npm", "install", "axios@1.14.1", "axios@1.14.0")
 			l.Run(n, "/usr/bin/python3", "python3", "-m", "pip", "install", "litellm==1.82.8")
 		}, []string{"critical Known from an attack: LiteLLM (TeamPCP): pypi litellm@1.82.8", "critical Known from an attack: axios RAT: npm axios@1.14.1"}},
+		"a file, executed under any name": {func(l *facttest.Log, n event.Actor) {
+			l.Holds(l.Run(n, "/tmp/innocent", "innocent"), 7)
+		}, []string{"high Known from an attack: our own: sha256:" + facttest.Digest(7).String()}},
+		"a file with another digest, and one without": {func(l *facttest.Log, n event.Actor) {
+			l.Holds(l.Run(n, "/tmp/innocent", "innocent"), 8)
+			l.Holds(l.Run(n, "/tmp/other", "other"), 0)
+		}, nil},
 		"names that only look alike": {func(l *facttest.Log, n event.Actor) {
 			l.Resolve(n, "notsfrclak.com", "203.0.113.9")
 			l.Run(n, "/usr/bin/echo", "echo", "axios@1.14.1")

@@ -35,6 +35,8 @@ deny:
   egress: ["*.ngrok.app"]
 `
 
+var digestPolicy = "version: 1\nexec: [make, {to: /opt/tools/gen, sha256: " + facttest.Digest(1).String() + "}]\n"
+
 func resolved(t testing.TB, yaml string) *intent.Resolved {
 	t.Helper()
 	if yaml == "" {
@@ -162,6 +164,31 @@ var scenes = []struct {
 			l.Send(curl, "203.0.113.9:443", 120)
 			l.End(0)
 		}, judge.Review, 0, []judge.Reason{judge.LowTightness},
+	},
+	{
+		"a program with the digest that the policy wants", digestPolicy,
+		func(l *facttest.Log) {
+			gen := l.Run(l.Root, "/opt/tools/gen", "gen")
+			l.Run(l.Root, "/opt/tools/gen", "gen", "more")
+			l.Holds(gen, 1)
+			again := &l.Events[len(l.Events)-2]
+			again.CTime, again.Size = l.Events[len(l.Events)-1].CTime, l.Events[len(l.Events)-1].Size
+			l.End(0)
+		}, judge.Pass, 0, []judge.Reason{},
+	},
+	{
+		"a program with another digest", digestPolicy,
+		func(l *facttest.Log) {
+			l.Holds(l.Run(l.Root, "/opt/tools/gen", "gen"), 2)
+			l.End(0)
+		}, judge.Fail, 40, []judge.Reason{judge.Undeclared},
+	},
+	{
+		"a program whose digest is not known", digestPolicy,
+		func(l *facttest.Log) {
+			l.Holds(l.Run(l.Root, "/opt/tools/gen", "gen"), 0)
+			l.End(0)
+		}, judge.Fail, 40, []judge.Reason{judge.Undeclared},
 	},
 	{
 		"no intent", "",

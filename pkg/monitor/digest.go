@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path"
 	"runtime"
 	"strconv"
 	"sync"
@@ -134,7 +133,7 @@ func (d *digester) ask(rec *sensor.Record, p *process.Process, ev *event.Event) 
 	if rec.Image&event.Script != 0 && len(rec.Filename) > 0 {
 		name := string(rec.Filename)
 		if name[0] != '/' {
-			name = path.Join(string(rec.Cwd), name)
+			name = string(rec.Cwd) + "/" + name
 		}
 		s := x
 		s.script, s.name, s.roots = true, name, roots(p)
@@ -276,11 +275,16 @@ func (d *digester) find(x *executed) (*openedFile, redact.Text) {
 	if x.script {
 		return d.findScript(x)
 	}
-	if fd, err := unix.Open("/proc/"+strconv.FormatUint(uint64(x.actor.PID), 10)+"/exe", readFlags, 0); err == nil {
-		if st, magic, err := stat(fd); err == nil && x.same(&st, magic) {
-			return readable(x, x.content, fd, magic)
+	why := whyOther
+	if fd, err := unix.Open("/proc/"+strconv.FormatUint(uint64(x.actor.PID), 10)+"/exe", wayFlags, 0); err == nil {
+		st, magic, err := stat(fd)
+		if err == nil && x.same(&st, magic) {
+			return read(x, x.content, fd, magic)
 		}
 		unix.Close(fd)
+		if errors.Is(err, errForeign) {
+			why = whyForeign
+		}
 	}
 	if x.nameless {
 		return nil, whyGone
@@ -292,11 +296,14 @@ func (d *digester) find(x *executed) (*openedFile, redact.Text) {
 		}
 		st, magic, err := stat(fd)
 		if err == nil && x.same(&st, magic) && x.is(&st) {
-			return reopened(x, x.content, fd, magic)
+			return read(x, x.content, fd, magic)
 		}
 		unix.Close(fd)
+		if errors.Is(err, errForeign) {
+			why = whyForeign
+		}
 	}
-	return nil, whyOther
+	return nil, why
 }
 
 // findScript opens the file that a script's path leads to, in the eyes of its
@@ -310,6 +317,9 @@ func (d *digester) findScript(x *executed) (*openedFile, redact.Text) {
 		st, magic, err := stat(fd)
 		if err != nil {
 			unix.Close(fd)
+			if errors.Is(err, errForeign) {
+				return nil, whyForeign
+			}
 			continue
 		}
 		c := content{event.FileID{Dev: uint64(st.Dev), Inode: st.Ino}, st.Ctim.Nano(), uint64(st.Size)}
@@ -321,7 +331,7 @@ func (d *digester) findScript(x *executed) (*openedFile, redact.Text) {
 			clear(d.scripts)
 		}
 		d.scripts[x.name] = c
-		return reopened(x, c, fd, magic)
+		return read(x, c, fd, magic)
 	}
 	return nil, whyNoScript
 }
@@ -353,37 +363,45 @@ var tick = sync.OnceValue(func() time.Duration {
 	return time.Duration(4 * res.Nano())
 })
 
-// readFlags open a file to read it, without waiting and without a trace.
-const readFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOATIME
+const (
+	// wayFlags open the way to a file, not the file: to open a device can do
+	// something, and a file of FUSE may never answer.
+	wayFlags = unix.O_PATH | unix.O_CLOEXEC
+	// readFlags open a file to read it, without waiting and without a trace.
+	readFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOATIME
+)
 
 // openBelow opens the way to a path below a process's root, 0 for the
-// monitor's own: what is there is not opened itself, since to open a device can
-// do something.
+// monitor's own.
 func openBelow(pid uint32, name string) (int, error) {
 	dir := "/"
 	if pid != 0 {
 		dir = "/proc/" + strconv.FormatUint(uint64(pid), 10) + "/root"
 	}
-	root, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	root, err := unix.Open(dir, wayFlags, 0)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(root)
-	return unix.Openat2(root, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	return unix.Openat2(root, name, &unix.OpenHow{Flags: wayFlags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
 
+var errForeign = errors.New("a file system on which nothing is digested")
+
 // stat tells what a descriptor leads to, and on which file system. It fails
-// for all but regular files.
+// for all but regular files, and asks nobody who serves a file system.
 func stat(fd int) (st unix.Stat_t, magic int64, err error) {
-	if err = unix.Fstat(fd, &st); err != nil {
+	var fs unix.Statfs_t
+	if err = unix.Fstatfs(fd, &fs); err != nil {
 		return st, 0, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return st, 0, unix.EINVAL
+	if magic = int64(uint32(fs.Type)); !lasting[magic] && !memory[magic] {
+		return st, magic, errForeign
 	}
-	var fs unix.Statfs_t
-	err = unix.Fstatfs(fd, &fs)
-	return st, int64(uint32(fs.Type)), err
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = unix.EINVAL
+	}
+	return st, magic, err
 }
 
 // The file systems whose files can be digested. Of any other, such as FUSE and
@@ -397,32 +415,17 @@ var (
 	memory = map[int64]bool{unix.TMPFS_MAGIC: true, unix.RAMFS_MAGIC: true}
 )
 
-// reopened is readable for a descriptor that cannot be read.
-func reopened(x *executed, c content, way int, magic int64) (*openedFile, redact.Text) {
+// read opens a file to be read, by the way to it, or says why it is not.
+func read(x *executed, c content, way int, magic int64) (*openedFile, redact.Text) {
 	defer unix.Close(way)
-	if !lasting[magic] && !memory[magic] {
-		return nil, whyForeign // not opened, which may never return
+	if c.size > maxDigestBytes {
+		return nil, whyLarge
 	}
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(way), readFlags, 0)
+	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(way), readFlags, 0)
 	if err != nil {
 		return nil, whyUnread
 	}
-	return readable(x, c, fd, magic)
-}
-
-// readable takes what was opened to be read, or says why it is not.
-func readable(x *executed, c content, fd int, magic int64) (*openedFile, redact.Text) {
-	var why redact.Text
-	switch {
-	case !lasting[magic] && !memory[magic]:
-		why = whyForeign
-	case c.size > maxDigestBytes:
-		why = whyLarge
-	default:
-		return &openedFile{executed: x, content: c, f: os.NewFile(uintptr(fd), "executed"), lasting: lasting[magic]}, why
-	}
-	unix.Close(fd)
-	return nil, why
+	return &openedFile{executed: x, content: c, f: f, lasting: lasting[magic]}, redact.Text{}
 }
 
 // read is the goroutine that reads what was opened.

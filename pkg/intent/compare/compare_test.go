@@ -17,6 +17,8 @@ func parse(t *testing.T, text string) *intent.Policy {
 	return p
 }
 
+var digest, digest2 = strings.Repeat("a1", 32), strings.Repeat("b2", 32)
+
 func TestADifferenceIsToldInWords(t *testing.T) {
 	for _, c := range []struct {
 		name, a, b string
@@ -56,6 +58,12 @@ func TestADifferenceIsToldInWords(t *testing.T) {
 				"every job may no longer connect to *.npmjs.org:443 by any program",
 				"every job may no longer connect to *.yarnpkg.com:443 by any program",
 				"every job may no longer connect to nodejs.org:443 by any program"}},
+		{"a digest is asked for",
+			`exec: [node]`, `exec: [{to: node, sha256: ` + digest + `}]`,
+			[]string{"every job may no longer run node by any program (still: by any program, with SHA-256 " + digest + " only)"}},
+		{"another digest will do",
+			`exec: [{to: node, sha256: ` + digest + `}]`, `exec: [{to: node, sha256: [` + digest + `, ` + digest2 + `]}]`,
+			[]string{"every job may now run node by any program, with SHA-256 " + digest + " or " + digest2 + " only (was: by any program, with SHA-256 " + digest + " only)"}},
 		{"the first line of a list limits what was free", ``, `exec: [npm]`,
 			[]string{"every job may now only run the programs that are listed (was: any)"}},
 		{"a list that goes frees all", "exec: [npm]\nwrite: [\"dist/**\", \"/opt/x\"]", ``,
