@@ -119,6 +119,10 @@ func (j *Judge) weigh() (*Verdict, []item) {
 		}
 	}
 	v.Ledger, v.Score = j.weights.ledger(items)
+	if j.weights.power {
+		p := j.Power()
+		v.Power = &p
+	}
 	v.Tightness = Tightness{
 		Egress: tight[tightEgress].mean(), Exec: tight[tightExec].mean(),
 		Write: tight[tightWrite].mean(), Credentials: tight[tightCredentials].mean(),

@@ -20,16 +20,23 @@ type weights struct {
 	// of no weight does not come to what an attack does: what a w of .05, .15,
 	// .45 and .85 costs. Critical has none.
 	caps [len(bySeverity)]int
+	// power: the verdict tells who took power over the machine.
+	power bool
 }
 
 // versions are all that there ever were, the current one last. None is changed
 // or taken out: what was judged by one is judged by it again.
-var versions = []*weights{{
-	version: Version, severities: severities,
+var versions = []*weights{&first, {
+	version: Version, severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
+	power: true,
+}}
+
+var first = weights{
+	version: "judge/1", severities: severities,
 	points: [...]int{10, 30, 128, 511, 2303},
 	denied: [...]int{13, 38, 163, 693, 4605},
 	caps:   [...]int{51, 163, 598, 1897, 0},
-}}
+}
 
 // scoreAt[s-1] is the least number of points whose score is s:
 // S = round(100 · (1 - e^(-L/1000))).

@@ -50,6 +50,7 @@ type Verdict struct {
 	Run        Run       `json:"run"`
 	Inputs     Inputs    `json:"inputs"`
 	Coverage   Coverage  `json:"coverage"`
+	Power      *Power    `json:"power,omitempty"` // from judge/2 on
 	Findings   []Finding `json:"findings"`
 	Undeclared []Fact    `json:"undeclared"`
 	Forbidden  []Fact    `json:"forbidden"`
