@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,6 +175,11 @@ func TestAGrantByDigestCoversThatFileAlone(t *testing.T) {
 			run(t, good, "0.1")
 			run(t, other, "0.1")
 			evs, no := undeclared(t, m, r)
+			if said := slices.ContainsFunc(evs, func(e event.Event) bool {
+				return e.Kind == event.Note && e.Detail.HasPrefix("executed files are digested as far as /proc")
+			}); said != (sensor == "netlink") {
+				t.Errorf("that /proc shows little is told: %v", said)
+			}
 			if got := told(evs, "good"); len(got) != 1 || got[0] != wanted {
 				t.Errorf("good: %q, want %s", got, wanted)
 			}
@@ -603,6 +609,31 @@ func TestAFileThatChangesWhileItIsReadIsToldToHaveChanged(t *testing.T) {
 				t.Errorf("script %v, changed %v: %s %q", script, change, sum, why)
 			}
 		}
+	}
+}
+
+// A file system may never answer. The recording ends all the same, and a queue
+// that is full holds up no event.
+func TestWhatIsNotReadInTimeIsToldAtTheEnd(t *testing.T) {
+	m, r := digesting(t, "ebpf", "{to: \"*\", sha256: "+noFile+"}")
+	dir := t.TempDir()
+	slow, late := filepath.Join(dir, "slow"), filepath.Join(dir, "late")
+	program(t, slow, "/bin/true", "slow")
+	program(t, late, "/bin/true", "late")
+	m.locked(func() {
+		r.digests.running = true // and nobody opens anything
+		r.digests.queue = make(chan *executed, 1)
+	})
+	run(t, slow)
+	run(t, late)
+	evs, no := undeclared(t, m, r)
+	for name, want := range map[string]redact.Text{"slow": whyLate, "late": whyBusy} {
+		if got := told(evs, name); len(got) != 1 || got[0] != want.String() || !strings.Contains(no[name], want.String()) {
+			t.Errorf("%s: %q, undeclared %q; want %s", name, got, no[name], want)
+		}
+	}
+	if last := evs[len(evs)-1]; last.Kind != event.End {
+		t.Errorf("the log ends with %s", last.Kind)
 	}
 }
 
