@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/report"
 )
 
 // maxAttestation bounds an attestation.json that is read, in bytes.
@@ -108,6 +111,8 @@ type verified struct {
 	Error     string             `json:"error,omitempty"`
 	Evidence  *verifiedEvidence  `json:"evidence,omitempty"`
 	Signature *verifiedSignature `json:"signature,omitempty"`
+
+	committed, start []byte // the commitment, and the statement about it
 }
 
 type verifiedEvidence struct {
@@ -115,6 +120,15 @@ type verifiedEvidence struct {
 	Root    string `json:"rootHash"`
 	Verdict string `json:"verdict"`
 	Score   int    `json:"score"`
+	// Checkpoints are signed each with a key of its own, from the first on;
+	// after those that are, anybody may have gone on.
+	Checkpoints uint64       `json:"checkpoints"`
+	Signed      uint64       `json:"signedCheckpoints"`
+	Power       *judge.Power `json:"power,omitempty"`
+	Commitment  string       `json:"commitmentSHA256,omitempty"`
+	Slot        string       `json:"slot,omitempty"`
+	// Start says what is known of the start statement: good, or why not.
+	Start string `json:"start,omitempty"`
 }
 
 type verifiedSignature struct {
@@ -227,10 +241,37 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 	if err := res.About(manifest); err != nil {
 		return exit(exitNo, err)
 	}
+	if err := v.verifyStart(p); err != nil {
+		return exit(exitNo, err)
+	}
 	if p.Key != nil {
 		v.Level, v.Next = "E1", "a key says only that its holder signed, and a job that can read it is the holder: a certificate of the run (--keyless) names repository, workflow and commit (E2)"
 	} else {
 		v.Level, v.Next = "E2", "any step of that run with id-token: write can sign so: only a gate, which asks from outside what was recorded first, can say more (E3)"
+	}
+	return nil
+}
+
+// verifyStart checks the statement about the start, where there is one: by the
+// same signer, and about this commitment. That none was made before is for a
+// gate to find out.
+func (v *verified) verifyStart(p *attest.Policy) error {
+	if len(v.start) == 0 {
+		v.Evidence.Start = "not signed at the start"
+		return nil
+	}
+	q := *p
+	q.PredicateType, q.Subjects = attest.StartPredicateType, nil
+	res, err := attest.VerifyBundle(v.start, &q)
+	if err == nil {
+		err = res.AboutStart(v.committed)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", evidence.StartBundleFile, err)
+	}
+	v.Evidence.Start = "signed at the start"
+	if len(res.Times) > 0 {
+		v.Evidence.Start += ", " + res.Times[0].Timestamp.UTC().Format(time.RFC3339)
 	}
 	return nil
 }
@@ -260,14 +301,44 @@ func (v *verified) verifyEvidence(dir string) error {
 	if encoded := got.Encode(); string(encoded) != string(want) {
 		return exit(exitNo, fmt.Errorf("the verdict is not what the log comes to: %s", firstDifference(want, encoded)))
 	}
-	v.Evidence = &verifiedEvidence{Events: m.Tree.Size, Root: m.Tree.Root.String(), Verdict: string(got.Verdict), Score: got.Score}
+	chain := e.Chain()
+	v.Evidence = &verifiedEvidence{
+		Events: m.Tree.Size, Root: m.Tree.Root.String(), Verdict: string(got.Verdict), Score: got.Score,
+		Checkpoints: chain.Signed + chain.Unsigned, Signed: chain.Signed, Power: got.Power,
+	}
+	if c := e.Commitment(); c != nil {
+		raw, err := e.Attached(evidence.CommitmentFile)
+		if err != nil {
+			return exit(exitNo, err)
+		}
+		sum := sha256.Sum256(raw)
+		v.Evidence.Commitment, v.Evidence.Slot = hex.EncodeToString(sum[:]), c.Slot
+		v.committed = raw
+	}
+	if v.start, err = e.Attached(evidence.StartBundleFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return exit(exitNo, err)
+	}
 	return nil
 }
 
 func (v *verified) print(out io.Writer) {
 	if e := v.Evidence; e != nil {
 		fmt.Fprintf(out, "evidence:  whole, %d events, tree root %s\n", e.Events, e.Root)
+		switch e.Signed {
+		case 0:
+			fmt.Fprintf(out, "sealing:   %d checkpoints, not signed\n", e.Checkpoints)
+		case e.Checkpoints:
+			fmt.Fprintf(out, "sealing:   %d checkpoints, each signed with a key of its own, in a whole chain\n", e.Checkpoints)
+		default:
+			fmt.Fprintf(out, "sealing:   %d of %d checkpoints are signed: after them anybody may have gone on\n", e.Signed, e.Checkpoints)
+		}
+		if e.Commitment != "" {
+			fmt.Fprintf(out, "start:     commitment %s\n", strings.TrimSuffix(e.Commitment+", "+e.Start, ", "))
+		}
 		fmt.Fprintf(out, "verdict:   %s, score %d, computed again from the log\n", e.Verdict, e.Score)
+		if p := e.Power; p != nil {
+			fmt.Fprintf(out, "power:     %s\n", describePower(p))
+		}
 	}
 	if s := v.Signature; s != nil {
 		who := "the key " + s.Key
@@ -284,4 +355,19 @@ func (v *verified) print(out io.Writer) {
 	if v.OK {
 		fmt.Fprintf(out, "level:     %s; %s\n", v.Level, v.Next)
 	}
+}
+
+// describePower says in a line who took power over the machine.
+func describePower(p *judge.Power) string {
+	out := map[judge.PowerState]string{
+		judge.PowerNone: "nobody took power over the machine", judge.PowerGranted: "only who the intent lets took it",
+		judge.PowerOpen: "taken without a grant",
+	}[p.State]
+	if len(p.Ways) > 0 {
+		out += ": " + report.Visible(strings.Join(p.Ways, ", "))
+	}
+	if p.Missed > 0 {
+		out += fmt.Sprintf("; %d ways to it were not sealed before", p.Missed)
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package attest
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,12 +20,13 @@ import (
 
 // Bounds of what stands in the statement itself.
 const (
-	maxArgs     = 64
-	maxArgBytes = 4096
-	maxNetwork  = 64
-	maxRules    = 256
-	maxText     = 256
-	maxFile     = 64 << 20
+	maxArgs      = 64
+	maxArgBytes  = 4096
+	maxNetwork   = 64
+	maxRules     = 256
+	maxText      = 256
+	maxPowerWays = 16
+	maxFile      = 64 << 20
 	// roomForSubjects is left for the artifacts that are added later.
 	roomForSubjects = 30_000
 )
@@ -43,7 +45,8 @@ func Describe(dir, tool string) (*Statement, error) {
 		return nil, err
 	}
 	opened := ev.Manifest()
-	if err := ev.Close(); err != nil {
+	sealing, err := sealingOf(ev)
+	if err := errors.Join(err, ev.Close()); err != nil {
 		return nil, err
 	}
 	manifest, err := readFile(root, ManifestName)
@@ -61,6 +64,33 @@ func Describe(dir, tool string) (*Statement, error) {
 	if got := s.Predicate.EventLog; got.Size != opened.Tree.Size || got.Root != opened.Tree.Root.String() {
 		return nil, fmt.Errorf("%s: %s changed while it was read", dir, ManifestName)
 	}
+	s.Predicate.Sealing = sealing
+	return s, s.fit()
+}
+
+// sealingOf reads how the log was begun and signed.
+func sealingOf(ev *evidence.Evidence) (s Sealing, err error) {
+	chain, err := ev.ReadChain()
+	if err != nil {
+		return s, err
+	}
+	s.Checkpoints, s.Signed, s.Ended = chain.Signed+chain.Unsigned, chain.Signed, chain.Ended
+	if chain.Signed > 0 {
+		s.FirstKey = base64.StdEncoding.EncodeToString(chain.First[:])
+	}
+	b, err := ev.Attached(evidence.CommitmentFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	c, err := evidence.ParseCommitment(b)
+	if err != nil {
+		return s, err
+	}
+	sum := sha256.Sum256(b)
+	s.Commitment, s.Slot = hex.EncodeToString(sum[:]), c.Slot
 	return s, nil
 }
 
@@ -126,6 +156,12 @@ func Make(manifest, verdict []byte, tool string) (*Statement, error) {
 		},
 	}
 	p := &s.Predicate
+	if v.Power != nil {
+		p.Power = &Power{State: string(v.Power.State), First: v.Power.First, Ways: []string{}, Held: v.Power.Held, Missed: v.Power.Missed}
+		for _, way := range v.Power.Ways[:min(len(v.Power.Ways), maxPowerWays)] {
+			p.Power.Ways = append(p.Power.Ways, short(way))
+		}
+	}
 	p.MonitorLog.Network, p.MonitorLog.NetworkOmitted = network(&v)
 	if p.MonitoredProcess.HostID == "" {
 		p.MonitoredProcess.HostID = "unknown"

@@ -86,6 +86,8 @@ type Predicate struct {
 	Coverage Coverage `json:"https://github.com/org/edamame-posture/runtime-trace/coverage/v1"`
 	EventLog EventLog `json:"https://github.com/org/edamame-posture/runtime-trace/event-log/v1"`
 	Inputs   Inputs   `json:"https://github.com/org/edamame-posture/runtime-trace/inputs/v1"`
+	Sealing  Sealing  `json:"https://github.com/org/edamame-posture/runtime-trace/sealing/v1"`
+	Power    *Power   `json:"https://github.com/org/edamame-posture/runtime-trace/power/v1,omitempty"`
 }
 
 // Monitor is who made the trace.
@@ -169,6 +171,25 @@ type Coverage struct {
 	Events  uint64 `json:"events"`
 	Lost    uint64 `json:"lostEvents"`
 	Gaps    int    `json:"gaps"`
+}
+
+// Sealing says how the log was begun and signed while it grew.
+type Sealing struct {
+	Commitment  string `json:"commitmentSHA256,omitempty"` // of commitment.json, hex
+	Slot        string `json:"slot,omitempty"`             // which job was recorded, hex
+	FirstKey    string `json:"firstKey,omitempty"`         // of the first checkpoint, base64
+	Checkpoints uint64 `json:"checkpoints"`
+	Signed      uint64 `json:"signedCheckpoints"` // of them, from the first on
+	Ended       bool   `json:"chainEnded"`        // the last names no next key
+}
+
+// Power says who took power over the machine: judge.Power.
+type Power struct {
+	State  string   `json:"state"`
+	First  uint64   `json:"firstLeaf,omitempty"`
+	Ways   []string `json:"ways"`
+	Held   uint64   `json:"barriersHeld"`
+	Missed uint64   `json:"barriersMissed"`
 }
 
 // EventLog names the log. Its hashes are those of RFC 6962.

@@ -173,6 +173,18 @@ type Chain struct {
 // Whole reports whether every checkpoint is signed and the chain was ended.
 func (c Chain) Whole() bool { return c.Signed > 0 && c.Unsigned == 0 && c.Ended }
 
+// ReadChain follows the chain of keys alone, without the log. Verify does that
+// and holds the checkpoints against the log.
+func (e *Evidence) ReadChain() (c Chain, err error) {
+	err = e.EachCheckpoint(func(note *Checkpoint) error {
+		if err := c.add(note); err != nil {
+			return &Fault{File: checkpointsName, Line: note.Line, Err: err}
+		}
+		return nil
+	})
+	return c, err
+}
+
 // add follows the chain over one checkpoint more.
 func (c *Chain) add(note *Checkpoint) error {
 	l, ok, err := note.Link()
