@@ -17,7 +17,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion corpus machines lint race short-long check bench fuzz tools sigstore thirdparty bpf warden clean
+.PHONY: all build test evasion corpus machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden clean
 
 all: build
 
@@ -55,6 +55,9 @@ short-long: ## short forms of the long runs
 	$(MAKE) fuzz FUZZTIME=3000x
 
 check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+
+ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times; wants a quiet machine
+	POSTURE_KILLS=200 POSTURE_TAKEOVERS=200 $(GO) test -count=1 -timeout 60m -v -run 'KilledAtAnyMoment|WhoeverTakesRoot' ./test/e2e
 
 bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
 	$(GO) run ./test/bench -out test/bench/RESULTS.md
