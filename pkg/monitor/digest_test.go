@@ -476,7 +476,7 @@ func TestManyExecsOfAnImageAreToldOnce(t *testing.T) {
 	wanted := program(t, tool, "/bin/true", "good")
 	rest(t, tool)
 	m, r := digesting(t, "ebpf", "{to: tool, sha256: "+wanted+"}", "sh", "dash", "seq", "xargs")
-	execs := 5000
+	execs := 1500
 	if testing.Short() {
 		execs = 500
 	}

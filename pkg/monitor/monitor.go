@@ -12,11 +12,13 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +31,7 @@ import (
 	"github.com/org/edamame-posture/pkg/sensor"
 	"github.com/org/edamame-posture/pkg/sensor/ebpf"
 	"github.com/org/edamame-posture/pkg/sensor/netlink"
+	"github.com/org/edamame-posture/pkg/warden"
 )
 
 // Interval is the time between two checkpoints, canaries and comparisons of
@@ -89,6 +92,7 @@ type Monitor struct {
 	own         own
 	images      images
 
+	ahead   atomic.Pointer[prepared]
 	barrier *barrier.Barrier // nil where there is none
 	guard   uint32           // its process
 
@@ -118,6 +122,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if opt.Unsealed != nil {
 		m.doWithout(fmt.Sprintf("changes of the monitor's own program while it runs: %v", opt.Unsealed))
 	}
+	m.prepare()
 	up := raise()
 	err = m.arm(ctx)
 	g := <-up
@@ -160,8 +165,9 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	return m, nil
 }
 
-// lower takes the barrier away.
+// lower takes the barrier away, and the keys that nobody uses.
 func (m *Monitor) lower() {
+	m.unprepare()
 	if m.barrier != nil {
 		m.barrier.Close()
 	}
@@ -304,7 +310,11 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	case event.Fork:
 		p = m.table.Fork(rec)
 	case event.Exec:
-		if p = m.table.Exec(rec); p != nil {
+		if p = m.table.Exec(rec); m.isWarden(p, rec) {
+			p.Tags = 0
+			return
+		}
+		if p != nil {
 			m.images.add(p.Actor, rec.Exe)
 		}
 	case event.Exit:
@@ -379,6 +389,15 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		}
 	}
 }
+
+// isWarden reports whether a process of the monitor's own holds a key or stands
+// at the barrier. The monitor starts nothing for a job, but where a recording is
+// of its own children they would be part of it.
+func (m *Monitor) isWarden(p *process.Process, rec *sensor.Record) bool {
+	return p != nil && p.Parent != nil && p.Parent.Actor.PID == m.self && bytes.HasPrefix(rec.Argv, wardenName)
+}
+
+var wardenName = []byte(warden.Name + "\x00")
 
 // outsideMatters tells which acts of a process outside the lineage upon one
 // inside it are told. A parent's SIGCHLD is not one.

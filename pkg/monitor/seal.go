@@ -20,11 +20,47 @@ const sealWithin = 5 * time.Second
 // for: a job that causes findings by the thousand shall not cause signatures.
 const afterFinding = 100 * time.Millisecond
 
+// prepared are keys that are made while the sensors are armed.
+type prepared struct{ made chan madeKeys }
+
+type madeKeys struct {
+	chain *seal.Chain
+	err   error
+}
+
+// prepare makes, beside arming, what the first recording would wait for: keys,
+// and the digest of the program.
+func (m *Monitor) prepare() {
+	p := &prepared{make(chan madeKeys, 1)}
+	m.ahead.Store(p)
+	go func() {
+		chain, err := seal.NewChain()
+		p.made <- madeKeys{chain, err}
+		_ = programDigest()
+	}()
+}
+
+// unprepare gives up keys that no recording has taken.
+func (m *Monitor) unprepare() {
+	if p := m.ahead.Swap(nil); p != nil {
+		if made := <-p.made; made.err == nil {
+			made.chain.Close()
+		}
+	}
+}
+
 // keys returns those that sign the checkpoints of a new recording, and the
 // first one's public half. Where there are none the recording goes on without:
 // its commitment and its checkpoints say so.
 func (m *Monitor) keys() (keys evidence.Keys, first [32]byte) {
-	chain, err := seal.NewChain()
+	var chain *seal.Chain
+	var err error
+	if ahead := m.ahead.Swap(nil); ahead != nil {
+		p := <-ahead.made
+		chain, err = p.chain, p.err
+	} else {
+		chain, err = seal.NewChain()
+	}
 	if err == nil {
 		if first, _, err = chain.Keys(context.Background()); err == nil {
 			return chain, first

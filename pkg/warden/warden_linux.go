@@ -38,6 +38,9 @@ var image = sync.OnceValues(func() (*os.File, error) {
 	return f, nil
 })
 
+// Name is what a warden is called: its first argument.
+const Name = "edamame-warden"
+
 // Warden is a process of the warden.
 type Warden struct {
 	// Conn is our end of a pair of sockets (SOCK_SEQPACKET), whose other end is
@@ -66,7 +69,7 @@ func Start(args []string, files ...int) (*Warden, error) {
 	for _, fd := range files {
 		given = append(given, uintptr(fd))
 	}
-	pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), append([]string{"edamame-warden"}, args...), &syscall.ProcAttr{
+	pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), append([]string{Name}, args...), &syscall.ProcAttr{
 		// One thread does it, and what it leaves in memory is gone soon.
 		Env: []string{"GOMAXPROCS=1", "GOGC=off"}, Dir: "/", Files: given,
 	})
