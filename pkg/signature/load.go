@@ -94,12 +94,12 @@ func LoadWith(fsys fs.FS, o Options) (*Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.finish()
+	return l.withBrands()
 }
 
 // LoadFile is LoadWith for one file. name stands in errors.
 func LoadFile(name string, data []byte, o Options) (*Pack, error) {
-	return read("files", "", []file{{name, string(data)}}, o).finish()
+	return read("files", "", []file{{name, string(data)}}, o).withBrands()
 }
 
 // readAll reads the rules of a file system.
@@ -167,6 +167,16 @@ func read(name, version string, files []file, o Options) *loader {
 	}
 	l.resolve()
 	return l
+}
+
+// withBrands is finish with the list of brands that ships with the program.
+func (l *loader) withBrands() (*Pack, error) {
+	p, err := l.finish()
+	if err != nil {
+		return nil, err
+	}
+	p.brands, err = readBrands("brands.yml", string(policies.Brands()))
+	return p, err
 }
 
 // finish compiles what was read.
