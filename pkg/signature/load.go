@@ -104,6 +104,15 @@ func LoadFile(name string, data []byte, o Options) (*Pack, error) {
 
 // readAll reads the rules of a file system.
 func readAll(fsys fs.FS, o Options) (*loader, error) {
+	files, err := collect(fsys)
+	if err != nil {
+		return nil, err
+	}
+	return read("files", "", files, o), nil
+}
+
+// collect returns the rule files of a file system, in the order of their paths.
+func collect(fsys fs.FS) ([]file, error) {
 	var files []file
 	total := int64(0)
 	err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
@@ -130,7 +139,7 @@ func readAll(fsys fs.FS, o Options) (*loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read signatures: %w", err)
 	}
-	return read("files", "", files, o), nil
+	return files, nil
 }
 
 // readFile reads a file up to one byte more than a rule file may have: then
