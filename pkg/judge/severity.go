@@ -5,7 +5,7 @@ import "github.com/org/edamame-posture/pkg/fact"
 // Version names this judge: the tables of severities, weights and folding
 // rules that a verdict is computed by. A change to any of them that can change
 // a verdict takes a new version, and the old one stays: see [NewVersion].
-const Version = "judge/1"
+const Version = "judge/2"
 
 // rule is a row of the severity table.
 type rule struct {
@@ -15,7 +15,7 @@ type rule struct {
 	why  string
 }
 
-// severities is, in judge/1, the severity of an undeclared fact: the first row of its verb
+// severities is, in judge/1 and judge/2, the severity of an undeclared fact: the first row of its verb
 // that holds. listed says whether the intent lists what the verb may do.
 var severities = []rule{
 	{fact.Chain, nil, High, "a sequence that needs a grant of its own"},

@@ -20,15 +20,24 @@ type weights struct {
 	// of no weight does not come to what an attack does: what a w of .05, .15,
 	// .45 and .85 costs. Critical has none.
 	caps [len(bySeverity)]int
+	// everyRule: the gravest finding of each rule is kept and listed before a
+	// second one of any.
+	everyRule bool
 }
 
 // versions are all that there ever were, the current one last. None is changed
 // or taken out: what was judged by one is judged by it again.
 var versions = []*weights{{
-	version: Version, severities: severities,
+	version: "judge/1", severities: severities,
 	points: [...]int{10, 30, 128, 511, 2303},
 	denied: [...]int{13, 38, 163, 693, 4605},
 	caps:   [...]int{51, 163, 598, 1897, 0},
+}, {
+	version: Version, severities: severities,
+	points:    [...]int{10, 30, 128, 511, 2303},
+	denied:    [...]int{13, 38, 163, 693, 4605},
+	caps:      [...]int{51, 163, 598, 1897, 0},
+	everyRule: true,
 }}
 
 // scoreAt[s-1] is the least number of points whose score is s:
