@@ -20,9 +20,9 @@ import (
 
 // Version names the state of the data, for the verdict's inputs. It changes
 // with every change of a rule or preset.
-const Version = "2"
+const Version = "3"
 
-//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml
+//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml brands.yml
 var data embed.FS
 
 // Presets returns the files of presets/.
@@ -61,6 +61,9 @@ func Commands() []byte { return mustRead("commands.yml") }
 
 // Indicators returns indicators.yml, what known attacks left.
 func Indicators() []byte { return mustRead("indicators.yml") }
+
+// Brands returns brands.yml, names that attacks imitate and who holds them.
+func Brands() []byte { return mustRead("brands.yml") }
 
 func mustRead(name string) []byte {
 	b, err := data.ReadFile(name)

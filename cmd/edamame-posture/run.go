@@ -34,6 +34,8 @@ type runFlags struct {
 	intent, out, job, sensor string
 	indicators               []string
 	indicatorsKey            string
+	signatures               []string
+	lenient                  bool
 	host, quiet, scan, live  bool
 }
 
@@ -75,6 +77,8 @@ not start, and then the command was not started either.`,
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
 	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses, packages and files of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
+	fl.StringArrayVar(&f.signatures, "signatures", nil, "Sigma rules besides ours: `FILE` or folder, as often as needed")
+	fl.BoolVar(&f.lenient, "lenient", false, "leave out rules of --signatures that are wrong, and say which")
 	fl.BoolVar(&f.live, "live", false, "tell each finding on stderr when it is made, not at the end alone")
 	fl.BoolVar(&f.scan, "scan-output", false, "look for the caller's secrets in what the command prints: its output goes through a pipe, or a terminal of its own")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
@@ -98,6 +102,13 @@ func run(f *runFlags, argv []string) error {
 	own, err := readIndicators(f.indicators, f.indicatorsKey)
 	if err != nil {
 		return err
+	}
+	rules, skipped, err := readOwnRules(f.signatures, f.lenient)
+	if err != nil {
+		return err
+	}
+	if len(skipped) > 0 {
+		fmt.Fprintf(os.Stderr, "edamame-posture: --signatures: left out:\n%v\n", skipped)
 	}
 	caller, err := monitor.FindCaller()
 	if err != nil {
@@ -141,7 +152,7 @@ func run(f *runFlags, argv []string) error {
 		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 	}
 	opened, err := client.Open(monitor.Opening{
-		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own,
+		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own, Signatures: rules,
 		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller), Witnessed: f.witnessing.wanted(),
 	})
 	if err != nil {

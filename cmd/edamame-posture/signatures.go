@@ -47,27 +47,60 @@ func placeholderValues(list []string) (map[string][]string, error) {
 	return values, nil
 }
 
-// readRules reads a rule file or a folder of them. Errors name the file as the
-// caller did.
-func readRules(path string, o signature.Options) (*signature.Pack, error) {
+// addRules adds a rule file or a folder of them. Errors in it name the file as
+// the caller did.
+func addRules(own *signature.Own, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return own.AddAll(path, os.DirFS(path))
+	}
+	data, err := readBounded(path, document.MaxBytes)
+	if err == nil {
+		own.Add(path, data)
+	}
+	return err
+}
+
+// readRules reads a rule file or a folder of them, for themselves.
+func readRules(path string, o signature.Options) (*signature.Pack, error) {
+	var own signature.Own
+	if err := addRules(&own, path); err != nil {
 		return nil, exit(exitUsage, err)
 	}
-	var p *signature.Pack
-	if info.IsDir() {
-		p, err = signature.LoadWith(os.DirFS(path), o)
-	} else {
-		var data []byte
-		if data, err = readBounded(path, document.MaxBytes); err == nil {
-			return wrapRules(signature.LoadFile(path, data, o))
+	return wrapRules(own.Load(o))
+}
+
+// readOwnRules reads rules that are to stand beside ours, and compiles them to
+// see that they can. It returns nil for none, and what lenient left out.
+func readOwnRules(paths []string, lenient bool) (*signature.Own, signature.Errors, error) {
+	if len(paths) == 0 {
+		if lenient {
+			return nil, nil, errors.New("--lenient: there are no rules of your own to leave out: name them with --signatures FILE")
+		}
+		return nil, nil, nil
+	}
+	own := &signature.Own{Lenient: lenient}
+	for _, path := range paths {
+		before := len(own.Files)
+		if err := addRules(own, path); err != nil {
+			return nil, nil, fmt.Errorf("--signatures: %w", err)
+		}
+		if len(own.Files) == before {
+			return nil, nil, fmt.Errorf("--signatures: there is no rule (*.yml) in %s", path)
 		}
 	}
-	var wrong signature.Errors
-	if errors.As(err, &wrong) {
-		err = below(path, wrong)
+	shipped, err := signature.Default()
+	if err != nil {
+		return nil, nil, err
 	}
-	return wrapRules(p, err)
+	p, err := shipped.With(own)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--signatures: %w", err)
+	}
+	return own, p.Skipped(), nil
 }
 
 func wrapRules(p *signature.Pack, err error) (*signature.Pack, error) {
@@ -122,7 +155,7 @@ unreadable, 5 there is no rule.`,
 				return err
 			}
 			if skipped := p.Skipped(); len(skipped) > 0 {
-				return exit(exitNo, fmt.Errorf("left out:\n%w", below(rules, skipped)))
+				return exit(exitNo, fmt.Errorf("left out:\n%w", skipped))
 			}
 			return nil
 		},

@@ -169,9 +169,14 @@ func (j *Judge) cutFindings(list []Finding) []Finding {
 		}
 	}
 	if len(list) > maxListedFinding {
+		if j.weights.everyRule {
+			list = topOfEachFirst(list, maxListedFinding)
+		}
 		more += uint64(len(list) - maxListedFinding)
-		if o := list[maxListedFinding].Severity; order[o] > order[s] {
-			s = o
+		for i := maxListedFinding; i < len(list); i++ {
+			if o := list[i].Severity; order[o] > order[s] {
+				s = o
+			}
 		}
 		list = list[:maxListedFinding]
 	}
@@ -183,6 +188,34 @@ func (j *Judge) cutFindings(list []Finding) []Finding {
 		Technique: []string{}, Actor: actorOf(nil, nil), Object: "findings", First: j.run.began, Last: j.run.last,
 		Count: more, Leaves: []uint64{}, Do: "Work through the findings above; the log has the rest.",
 	})
+}
+
+// topOfEachFirst puts n findings before the others: the first of each rule, and
+// what then is first. Those before and those after keep their order.
+func topOfEachFirst(list []Finding, n int) []Finding {
+	chosen, count := make([]bool, len(list)), 0
+	seen := make(map[string]bool)
+	for i := range list {
+		if count < n && !seen[list[i].Rule] {
+			seen[list[i].Rule], chosen[i] = true, true
+			count++
+		}
+	}
+	for i := 0; count < n && i < len(list); i++ {
+		if !chosen[i] {
+			chosen[i] = true
+			count++
+		}
+	}
+	out := make([]Finding, 0, len(list))
+	for _, want := range []bool{true, false} {
+		for i := range list {
+			if chosen[i] == want {
+				out = append(out, list[i])
+			}
+		}
+	}
+	return out
 }
 
 // decide sets the outcome and its reasons. worst is the order of the gravest

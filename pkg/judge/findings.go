@@ -26,12 +26,14 @@ const (
 type findings struct {
 	byID  map[string]*Finding
 	count [len(bySeverity)]int
+	// rules are those of which a finding is kept.
+	rules map[string]bool
 	// left counts, by severity, hits that found no room. One that comes again
 	// is counted again.
 	left [len(bySeverity)]uint64
 }
 
-func (f *findings) init() { f.byID = make(map[string]*Finding) }
+func (f *findings) init() { f.byID, f.rules = make(map[string]*Finding), make(map[string]bool) }
 
 // hit takes a match of a rule.
 func (j *Judge) hit(h *signature.Hit) {
@@ -77,13 +79,14 @@ func (j *Judge) find(f *Finding, n *process.Node) {
 		return
 	}
 	o := order[f.Severity]
-	if j.hits.count[o] >= maxFindings {
+	// The first of each rule always has room: a flood of one does not hide another.
+	if j.hits.count[o] >= maxFindings && (!j.weights.everyRule || j.hits.rules[f.Rule]) {
 		j.hits.left[o]++
 		return
 	}
 	j.hits.count[o]++
 	f.Actor, f.Scope = actorOf(n, lineage), scopeOf(n)
-	j.hits.byID[f.ID] = f
+	j.hits.byID[f.ID], j.hits.rules[f.Rule] = f, true
 	if j.OnFinding != nil {
 		j.OnFinding(f)
 	}

@@ -15,7 +15,7 @@ type rule struct {
 	why  string
 }
 
-// severities is, in judge/1, the severity of an undeclared fact: the first row of its verb
+// severities is, in judge/1 and judge/2, the severity of an undeclared fact: the first row of its verb
 // that holds. listed says whether the intent lists what the verb may do.
 var severities = []rule{
 	{fact.Chain, nil, High, "a sequence that needs a grant of its own"},

@@ -22,13 +22,16 @@ type weights struct {
 	caps [len(bySeverity)]int
 	// power: the verdict tells who took power over the machine.
 	power bool
+	// everyRule: the gravest finding of each rule is kept and listed before a
+	// second one of any.
+	everyRule bool
 }
 
 // versions are all that there ever were, the current one last. None is changed
 // or taken out: what was judged by one is judged by it again.
 var versions = []*weights{&first, {
 	version: Version, severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
-	power: true,
+	power: true, everyRule: true,
 }}
 
 var first = weights{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/signature"
 )
 
 // ProtocolVersion is the version of the control protocol. A client and a
@@ -62,6 +63,8 @@ type Opening struct {
 	// Indicators are those of the caller's own lists, as [indicator.Set.Canonical]
 	// has them; empty for none.
 	Indicators json.RawMessage `json:"indicators,omitempty"`
+	// Signatures are rules of the caller's own, besides ours; nil for none.
+	Signatures *signature.Own `json:"signatures,omitempty"`
 	// PolicyFile is where the intent was read, and PolicySHA256 what stood there,
 	// in hexadecimal; both empty for none. A change until the end is told: what
 	// was read at the start counts.

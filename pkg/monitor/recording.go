@@ -113,6 +113,11 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("signatures: %w", err)
 	}
+	if o.Signatures != nil {
+		if pack, err = pack.With(o.Signatures); err != nil {
+			return nil, fmt.Errorf("signatures as the client read them: %w", err)
+		}
+	}
 	if len(o.Indicators) > 0 {
 		own, err := indicator.Read(o.Indicators)
 		if err == nil {

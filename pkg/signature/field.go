@@ -64,6 +64,8 @@ const (
 	environment
 	secretPattern
 	secretOption
+	lookalikeOf
+	lookalikeHow
 
 	fieldCount
 )
@@ -152,6 +154,8 @@ var fields = [fieldCount]fieldInfo{
 	environment:         {name: "Environment", in: onExec, many: true},
 	secretPattern:       {name: "SecretPattern", in: everywhere, many: true},
 	secretOption:        {name: "SecretOption", in: onExec, many: true},
+	lookalikeOf:         {name: "LookalikeOf", in: onNetwork | onDNS},
+	lookalikeHow:        {name: "LookalikeHow", in: onNetwork | onDNS},
 }
 
 // otherNames are the names that Sysmon has for a field in some categories.
@@ -212,6 +216,7 @@ type view struct {
 	cat category
 	// scripts are the package managers' scripts of images.
 	scripts *process.Scripts
+	look    *lookalikes
 
 	have, haveLow [fieldCount]bool
 	value, low    [fieldCount]string
@@ -467,6 +472,10 @@ func (v *view) make(f field) string {
 		return e.Name.String()
 	case queryDomain:
 		return registrable(e.Name.String())
+	case lookalikeOf:
+		return v.lookalike().of
+	case lookalikeHow:
+		return v.lookalike().how
 	case queryType:
 		if name, ok := queryTypes[e.QType]; ok {
 			return name

@@ -94,16 +94,25 @@ func LoadWith(fsys fs.FS, o Options) (*Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.finish()
+	return l.withBrands()
 }
 
 // LoadFile is LoadWith for one file. name stands in errors.
 func LoadFile(name string, data []byte, o Options) (*Pack, error) {
-	return read("files", "", []file{{name, string(data)}}, o).finish()
+	return read("files", "", []file{{name, string(data)}}, o).withBrands()
 }
 
 // readAll reads the rules of a file system.
 func readAll(fsys fs.FS, o Options) (*loader, error) {
+	files, err := collect(fsys)
+	if err != nil {
+		return nil, err
+	}
+	return read("files", "", files, o), nil
+}
+
+// collect returns the rule files of a file system, in the order of their paths.
+func collect(fsys fs.FS) ([]file, error) {
 	var files []file
 	total := int64(0)
 	err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
@@ -130,7 +139,7 @@ func readAll(fsys fs.FS, o Options) (*loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read signatures: %w", err)
 	}
-	return read("files", "", files, o), nil
+	return files, nil
 }
 
 // readFile reads a file up to one byte more than a rule file may have: then
@@ -167,6 +176,16 @@ func read(name, version string, files []file, o Options) *loader {
 	}
 	l.resolve()
 	return l
+}
+
+// withBrands is finish with the list of brands that ships with the program.
+func (l *loader) withBrands() (*Pack, error) {
+	p, err := l.finish()
+	if err != nil {
+		return nil, err
+	}
+	p.brands, err = readBrands("brands.yml", string(policies.Brands()))
+	return p, err
 }
 
 // finish compiles what was read.

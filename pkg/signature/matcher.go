@@ -70,6 +70,7 @@ func (m *Matcher) first(in *Input) bool {
 func (p *Pack) Matcher() *Matcher {
 	m := &Matcher{pack: p, stamp: make([]uint64, len(p.rules)), states: make([]state, len(p.correlations)), told: map[connection]struct{}{}}
 	m.view.scripts = process.NewScripts()
+	m.view.look = newLookalikes(p.brands)
 	for i, c := range p.correlations {
 		m.states[i] = newState()
 		if c.limits.late() {

@@ -24,6 +24,8 @@ type canonical struct {
 	Lenient      bool                `json:"lenient,omitempty"`
 	Placeholders map[string][]string `json:"placeholders,omitempty"`
 	Files        []file              `json:"files"`
+	// Brands is the text of the list that LookalikeOf asks.
+	Brands string `json:"brands,omitempty"`
 	// Indicators are as [indicator.Set.Canonical] has them.
 	Indicators json.RawMessage `json:"indicators,omitempty"`
 }
@@ -46,6 +48,9 @@ func (p *Pack) Canonical() []byte {
 	c := canonical{Version: packVersion, Name: p.name, Pack: p.version, Lenient: p.lenient, Placeholders: p.placeholders, Files: p.files}
 	if c.Files == nil {
 		c.Files = []file{}
+	}
+	if p.brands != nil {
+		c.Brands = p.brands.text
 	}
 	if p.indicators != nil && p.indicators.Len() > 0 {
 		c.Indicators = p.indicators.Canonical()
@@ -83,6 +88,11 @@ func ReadPack(data []byte) (*Pack, error) {
 	p, err := read(c.Name, c.Pack, c.Files, Options{Lenient: c.Lenient, Placeholders: c.Placeholders}).finish()
 	if err != nil {
 		return nil, fmt.Errorf("read signature pack: %w", err)
+	}
+	if c.Brands != "" {
+		if p.brands, err = readBrands("brands.yml", c.Brands); err != nil {
+			return nil, fmt.Errorf("read signature pack: %w", err)
+		}
 	}
 	if len(c.Indicators) > 0 {
 		if p.indicators, err = indicator.Read(c.Indicators); err != nil {

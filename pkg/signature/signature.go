@@ -95,6 +95,7 @@ type Pack struct {
 	categories    uint32 // that have a rule
 
 	indicators *indicator.Set // nil for none
+	brands     *brands        // nil for none
 
 	lenient      bool
 	placeholders map[string][]string
