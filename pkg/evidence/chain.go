@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Keys are what checkpoints are signed with: each key once. Package seal has
@@ -42,29 +43,44 @@ type signing struct {
 	err   error // why there are no more signatures
 }
 
+// ErrNotYet says that there is no key yet, as where a machine is short of time:
+// nothing was signed or written, and the next checkpoint may be.
+var ErrNotYet = errors.New("there is no key yet")
+
 // sign adds the lines of the key chain and the signature to c. The last
-// checkpoint names no next key. Where it fails c is unsigned, and all that
-// follow are.
-func (s *signing) sign(ctx context.Context, c *Checkpoint, last bool) {
+// checkpoint names no next key. Where a key fails, c is unsigned, and all that
+// follow are. The error is ErrNotYet, and never for the last.
+func (s *signing) sign(ctx context.Context, c *Checkpoint, last bool) error {
 	c.Extra, c.Signatures = nil, nil
 	if s.keys == nil || s.ended || s.err != nil {
-		return
+		return nil
 	}
-	if s.err = s.signOne(ctx, c, last); s.err != nil {
+	now, next, err := s.keys.Keys(ctx)
+	if err != nil && !last {
+		return fmt.Errorf("%w: %w", ErrNotYet, err)
+	}
+	if err == nil {
+		// From here on it is not given up early: a key that may have signed is not
+		// asked again.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signWithin)
+		defer cancel()
+		err = s.signOne(ctx, c, now, next, last)
+	}
+	if s.err = err; err != nil {
 		c.Extra, c.Signatures = nil, nil
-		return
+		return nil
 	}
 	s.seq++
 	if last {
 		s.end()
 	}
+	return nil
 }
 
-func (s *signing) signOne(ctx context.Context, c *Checkpoint, last bool) error {
-	now, next, err := s.keys.Keys(ctx)
-	if err != nil {
-		return err
-	}
+// signWithin is how long a key may take to sign.
+const signWithin = 5 * time.Second
+
+func (s *signing) signOne(ctx context.Context, c *Checkpoint, now, next [ed25519.PublicKeySize]byte, last bool) error {
 	link := Hash(sha256.Sum256(next[:]))
 	if last {
 		link = Hash{}

@@ -18,10 +18,11 @@ import (
 // ring is a key chain in this process, of keys that are kept: tests play the
 // thief of one.
 type ring struct {
-	keys   []ed25519.PrivateKey
-	used   int
-	broken bool
-	closed bool
+	keys    []ed25519.PrivateKey
+	used    int
+	broken  bool // there is no key
+	failing bool // a key does not sign
+	closed  bool
 }
 
 func (r *ring) key(n int) (k [32]byte) {
@@ -44,6 +45,9 @@ func (r *ring) Keys(context.Context) (now, next [32]byte, err error) {
 }
 
 func (r *ring) Sign(_ context.Context, text []byte) (sig [64]byte, err error) {
+	if r.failing {
+		return sig, errors.New("the process has gone")
+	}
 	copy(sig[:], ed25519.Sign(r.keys[r.used], text))
 	r.used++
 	return sig, nil
@@ -206,14 +210,14 @@ func edited(n []string, i int, f func(string) string) []string {
 	return n
 }
 
-func TestALogWhoseKeysFailGoesOnUnsignedAndSaysSo(t *testing.T) {
+func TestALogWhoseKeyFailsGoesOnUnsignedAndSaysSo(t *testing.T) {
 	keys := new(ring)
 	l, dir := newLog(t, Options{MaxBytes: 1 << 20, Keys: keys, NoSync: true})
 	appendMany(t, l, 10, 5)
 	if l.Unsigned() != nil {
 		t.Fatal(l.Unsigned())
 	}
-	keys.broken = true
+	keys.failing = true
 	appendMany(t, l, 10, 5)
 	if l.Unsigned() == nil {
 		t.Fatal("nothing says that the keys failed")
@@ -225,6 +229,32 @@ func TestALogWhoseKeysFailGoesOnUnsignedAndSaysSo(t *testing.T) {
 	}
 	if c := e.Chain(); c.Whole() || c.Signed == 0 || c.Unsigned == 0 {
 		t.Fatalf("chain: %+v", c)
+	}
+}
+
+// A machine that is short of time has no key for a while: that is no reason to
+// give up signing, nor to write what is not signed.
+func TestWhereThereIsNoKeyYetTheNextCheckpointIsSigned(t *testing.T) {
+	keys := new(ring)
+	l, dir := newLog(t, Options{MaxBytes: 1 << 20, Keys: keys, NoSync: true})
+	appendMany(t, l, 10, 5)
+	keys.broken = true
+	c, err := l.Begin(90_000_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Write(t.Context()); !errors.Is(err, ErrNotYet) {
+		t.Fatalf("%v: want ErrNotYet", err)
+	}
+	keys.broken = false
+	appendMany(t, l, 10, 5)
+	closeLog(t, l)
+	e := open(t, dir)
+	if err := e.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	if c := e.Chain(); !c.Whole() || l.Unsigned() != nil {
+		t.Fatalf("chain: %+v, %v", c, l.Unsigned())
 	}
 }
 

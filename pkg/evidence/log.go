@@ -477,7 +477,7 @@ func (l *Log) Checkpoint(boottime int64) error {
 		if err = c.Write(context.Background()); err == nil {
 			err = l.Sync()
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrNotYet) {
 			err = l.Failed(err)
 		}
 	}
@@ -540,12 +540,15 @@ const maxNote = 1 << 10
 // Write signs the checkpoint and appends it to the file. It is not on the disk
 // before the next Sync. It may run while events are appended to the log.
 //
-// Where the keys fail it is unsigned, as all that follow: see Unsigned.
+// Where a key fails it is unsigned, as all that follow: see Unsigned. The error
+// is ErrNotYet where there is no key in time: then nothing was written.
 func (c *Begun) Write(ctx context.Context) error { return c.write(ctx, false) }
 
 func (c *Begun) write(ctx context.Context, last bool) error {
 	l := c.log
-	l.chain.sign(ctx, &c.note, last)
+	if err := l.chain.sign(ctx, &c.note, last); err != nil {
+		return err
+	}
 	note := c.note.appendNote(l.noteBuf[:0])
 	l.noteBuf = note
 	size := l.notes.size
@@ -671,7 +674,9 @@ func (l *Log) Close(c Closing) (*Manifest, error) {
 func (l *Log) lastCheckpoint(boottime int64) error {
 	c, err := l.beginCheckpoint(boottime)
 	if err == nil {
-		err = c.write(context.Background(), true)
+		ctx, cancel := context.WithTimeout(context.Background(), signWithin)
+		err = c.write(ctx, true)
+		cancel()
 	}
 	return errors.Join(err, l.Sync())
 }

@@ -2,8 +2,12 @@ package monitor
 
 import (
 	"errors"
+	"net"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWhySudoStartedNothingIsSaid(t *testing.T) {
@@ -40,5 +44,31 @@ func TestWhatAProgramSaysIsPassedOnWholeAndKeptInPart(t *testing.T) {
 	}
 	if all.Len() != 9000 || len(h.String()) != heardLimit {
 		t.Errorf("%d bytes were passed on, %d kept", all.Len(), len(h.String()))
+	}
+}
+
+// A monitor that is killed before it has read what it was asked resets the
+// connection, which is an error and no reason to panic.
+func TestAMonitorThatIsKilledWithAQuestionUnreadIsAnError(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fds[0]), "client")
+	c, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	uc := c.(*net.UnixConn)
+	if _, err := uc.Write([]byte("a question\n")); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fds[1]) // with the question in it
+	k := newTaker(uc)
+	var a Response
+	if err := k.read(&a); err == nil {
+		t.Fatal("an answer came from nobody")
 	}
 }

@@ -190,7 +190,7 @@ func (r *rights) Read(b []byte) (int, error) {
 			err = fmt.Errorf("what came with the message: %w", perr)
 		}
 	}
-	return n, err
+	return max(n, 0), err // -1 where the other side was killed before it had read all
 }
 
 // take returns the descriptors that came since. They are the caller's to close.

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,9 @@ func (m *Monitor) keys() (keys evidence.Keys, first [32]byte) {
 
 // seal makes a checkpoint of what the log of r holds and signs it. It is on
 // the disk with the next sync.
-func (m *Monitor) seal(ctx context.Context, r *recording) {
+//
+// It reports whether it is: a machine that is short of time may have no key yet.
+func (m *Monitor) seal(ctx context.Context, r *recording) bool {
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
 	m.mu.Lock()
@@ -84,11 +87,14 @@ func (m *Monitor) seal(ctx context.Context, r *recording) {
 	}
 	m.mu.Unlock()
 	if c == nil {
-		return
+		return true
 	}
 	err := c.Write(ctx)
+	if errors.Is(err, evidence.ErrNotYet) {
+		return false
+	}
 	if err == nil && (r.log.Unsigned() == nil || r.unsigned) {
-		return
+		return true
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,16 +106,19 @@ func (m *Monitor) seal(ctx context.Context, r *recording) {
 		now := boottime()
 		r.gap("log", fmt.Sprintf("checkpoints are no longer signed: %v", why), now, now, 0)
 	}
+	return err == nil
 }
 
-// sealAll seals every open recording.
-func (m *Monitor) sealAll(ctx context.Context) {
+// sealAll seals every open recording, and reports whether all are.
+func (m *Monitor) sealAll(ctx context.Context) bool {
 	m.mu.Lock()
 	open := m.open()
 	m.mu.Unlock()
+	all := true
 	for _, r := range open {
-		m.seal(ctx, r)
+		all = m.seal(ctx, r) && all
 	}
+	return all
 }
 
 // sync brings the log of r to the disk, away from the way of events.
@@ -167,13 +176,14 @@ func (m *Monitor) hold(b *barrier.Barrier) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
+		sealed := false
 		if err := m.primary.Drain(ctx); err == nil {
 			m.tellHeld(h)
-			m.sealAll(ctx)
+			sealed = m.sealAll(ctx)
 		}
 		late := ctx.Err() != nil
 		cancel()
-		if !late {
+		if sealed && !late {
 			// An error means that the guard is gone, as Next will say.
 			_ = b.Answer(h.ID)
 		}

@@ -85,7 +85,7 @@ func (c *Chain) wait(ctx context.Context) error {
 	select {
 	case m := <-c.next:
 		if m.err != nil {
-			c.next <- m
+			c.make() // the next time is another try
 			return fmt.Errorf("the next key: %w", m.err)
 		}
 		c.ahead = m.h
