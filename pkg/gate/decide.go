@@ -164,7 +164,12 @@ func (d *Decision) coverArtifacts(in *Input, all []*examined) {
 	if len(in.Artifacts) == 0 {
 		d.add(Check{Name: "artifact", Level: E1, Status: Refused, Reason: WrongSubject, Want: "what is released", Got: "nothing", Do: "name it: --artifact FILE, --digest SHA256 or --commit SHA"})
 	}
+	good := slices.ContainsFunc(all, func(x *examined) bool { return x.res != nil })
 	for _, a := range in.Artifacts {
+		if !good {
+			d.add(Check{Name: "artifact", Level: E1, Status: Unchecked, Reason: WrongSubject, Want: a.String(), Got: "not checked: there is no statement by who is believed"})
+			continue
+		}
 		c := Check{Name: "artifact", Level: E1, Want: a.String(), Status: Refused, Reason: WrongSubject, Got: "no statement about it",
 			Do: "it was changed after it was attested, or is another one: release the file that the watched job made"}
 		for _, x := range all {
@@ -225,31 +230,34 @@ func (d *Decision) conclude(want Level) {
 			d.Reasons = append(d.Reasons, c.Reason)
 		}
 	}
-	d.Level = E4
-	for i := range d.Checks {
-		c := &d.Checks[i]
-		count(c)
-		if c.Status != Passed && c.Level != None && c.Level <= d.Level {
-			d.Level = c.Level - 1
-			d.Next = c.why()
+	// What is wrong with a statement comes first: the rest follows from it.
+	for _, s := range d.Statements {
+		for i := range s.Checks {
+			count(&s.Checks[i])
 		}
 	}
-	if len(d.Statements) == 0 {
-		d.Level, d.Next = None, "there is no statement"
+	d.Level = E4
+	lower := func(c *Check, l *Level, next *string) {
+		if c.Status != Passed && c.Level != None && c.Level <= *l {
+			*l, *next = c.Level-1, c.why()
+		}
 	}
 	for _, s := range d.Statements {
 		s.Level = E4
 		next := ""
 		for i := range s.Checks {
-			c := &s.Checks[i]
-			count(c)
-			if c.Status != Passed && c.Level != None && c.Level <= s.Level {
-				s.Level, next = c.Level-1, c.why()
-			}
+			lower(&s.Checks[i], &s.Level, &next)
 		}
 		if s.Level < d.Level {
 			d.Level, d.Next = s.Level, next
 		}
+	}
+	for i := range d.Checks {
+		count(&d.Checks[i])
+		lower(&d.Checks[i], &d.Level, &d.Next)
+	}
+	if len(d.Statements) == 0 {
+		d.Level, d.Next = None, "there is no statement"
 	}
 	level := Check{Name: "level", Status: Passed, Want: want.String(), Got: d.Level.String()}
 	if d.Level < want {
