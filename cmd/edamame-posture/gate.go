@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/gate"
 )
 
@@ -26,6 +30,13 @@ type gating struct {
 	budget             time.Duration
 	json               bool
 	markdown           string
+
+	vsa, envelope, verifier, resource string
+	sign                              signing
+
+	github, api, checkRun string
+	callback, environment string
+	tokenEnv              string
 }
 
 func (g *gating) flags(fl *pflag.FlagSet) {
@@ -38,6 +49,21 @@ func (g *gating) flags(fl *pflag.FlagSet) {
 	fl.DurationVar(&g.budget, "budget", 2*time.Minute, "how long services may be asked, if they are down or slow")
 	fl.BoolVar(&g.json, "json", false, "the decision in JSON, on stdout")
 	fl.StringVar(&g.markdown, "markdown", "", "write the decision as Markdown to `FILE`, at its end if it is there")
+	fl.StringVar(&g.vsa, "vsa", "", "write a verification summary (SLSA VSA) to the new `FILE`: a signed bundle with --sign-key or --sign-keyless, else the bare statement")
+	fl.StringVar(&g.envelope, "vsa-dsse", "", "the same as a bare DSSE envelope to the new `FILE`, signed with --sign-key: for slsa-verifier")
+	fl.StringVar(&g.verifier, "verifier", gate.VerifierID, "`URI` of who verifies, in the summary")
+	fl.StringVar(&g.resource, "resource", "", "`URI` of what is released, in the summary: pkg:npm/app@1.0.0")
+	fl.StringVar(&g.sign.key, "sign-key", "", "sign the summary with the private key in `FILE` (PEM), or of a plug-in as NAME://KEY")
+	fl.StringVar(&g.sign.passwordEnv, "sign-key-password-env", "", "`NAME` of the variable that holds its password")
+	fl.BoolVar(&g.sign.keyless, "sign-keyless", false, "sign the summary with the gate job's own identity")
+	fl.StringVar(&g.sign.config, "signing-config", "", "the servers to sign with: public, github or a `FILE`")
+	fl.StringVar(&g.sign.root, "trusted-root", "", "check that signature against public, tuf or a `FILE`")
+	fl.StringVar(&g.github, "github", "", "ask GitHub about the jobs of the run, and for --check-run and --deployment-callback: `OWNER/REPO`")
+	fl.StringVar(&g.api, "github-api", "", "`URL` of its API; left out, GITHUB_API_URL or https://api.github.com")
+	fl.StringVar(&g.tokenEnv, "github-token-env", "GITHUB_TOKEN", "`NAME` of the variable that holds its token")
+	fl.StringVar(&g.checkRun, "check-run", "", "put the decision on --commit as a check run of that `NAME`")
+	fl.StringVar(&g.callback, "deployment-callback", "", "answer a custom deployment protection rule at this `URL`")
+	fl.StringVar(&g.environment, "environment", "", "`NAME` of the environment that it protects")
 }
 
 func gateCommand() *cobra.Command {
@@ -71,6 +97,9 @@ since a service did not answer: that is no pass either.`,
 			if err := g.tell(cmd.OutOrStdout(), d); err != nil {
 				return err
 			}
+			if err := g.publish(cmd.Context(), d); err != nil {
+				return err
+			}
 			if code := d.ExitCode(); code != 0 {
 				return exit(code, nil)
 			}
@@ -83,8 +112,22 @@ since a service did not answer: that is no pass either.`,
 
 // input reads the policy and what is to be released.
 func (g *gating) input(args []string) (*gate.Input, error) {
+	switch {
+	case g.envelope != "" && g.sign.key == "":
+		return nil, errors.New("--vsa-dsse is signed: add --sign-key FILE")
+	case g.sign.wanted() && g.vsa == "" && g.envelope == "":
+		return nil, errors.New("--sign-key and --sign-keyless sign a summary, and none is written: add --vsa FILE")
+	case g.sign.key != "" && g.sign.keyless:
+		return nil, errors.New("--sign-key and --sign-keyless are two ways to sign: choose one")
+	case g.checkRun != "" && g.commit == "":
+		return nil, errors.New("--check-run puts the decision on a commit: add --commit SHA")
+	case (g.callback == "") != (g.environment == ""):
+		return nil, errors.New("--deployment-callback and --environment go together")
+	case (g.checkRun != "" || g.callback != "") && g.github == "":
+		return nil, errors.New("--check-run and --deployment-callback need --github OWNER/REPO")
+	}
 	if g.policy == "" {
-		return nil, fmt.Errorf("--policy says what must be so to release: name its FILE")
+		return nil, errors.New("--policy says what must be so to release: name its FILE")
 	}
 	p, err := gate.LoadPolicy(g.policy)
 	if err != nil {
@@ -118,13 +161,25 @@ func (g *gating) input(args []string) (*gate.Input, error) {
 		in.Artifacts = append(in.Artifacts, gate.Artifact{Name: "commit", Commit: in.Commit})
 	}
 	if len(args) == 0 && len(p.Sources) == 0 {
-		return nil, fmt.Errorf("where are the statements? Name folders of results, or sources in the policy")
+		return nil, errors.New("where are the statements? Name folders of results, or sources in the policy")
 	}
 	return in, nil
 }
 
+// hub returns a client of GitHub's API.
+func (g *gating) hub(ctx context.Context, repository string) (*gate.GitHub, error) {
+	return gate.NewGitHub(ctx, cmp.Or(g.api, os.Getenv("GITHUB_API_URL"), "https://api.github.com"), repository, os.Getenv(g.tokenEnv))
+}
+
 // find looks for statements at all places.
-func (g *gating) find(_ context.Context, in *gate.Input, args []string) error {
+func (g *gating) find(ctx context.Context, in *gate.Input, args []string) error {
+	if g.github != "" {
+		hub, err := g.hub(ctx, g.github)
+		if err != nil {
+			return fmt.Errorf("--github: %w", err)
+		}
+		in.Jobs = hub.Jobs
+	}
 	for _, name := range args {
 		if _, err := os.Lstat(name); err != nil {
 			return err
@@ -138,6 +193,19 @@ func (g *gating) find(_ context.Context, in *gate.Input, args []string) error {
 				dir = filepath.Join(filepath.Dir(g.policy), dir)
 			}
 			in.Add(gate.ReadPath(dir))
+		}
+		for _, a := range in.Artifacts {
+			switch {
+			case a.SHA256 == "":
+			case s.GitHub != "":
+				hub, err := g.hub(ctx, s.GitHub)
+				if err != nil {
+					return err
+				}
+				in.Add(hub.Attestations(ctx, a.SHA256))
+			case s.Registry != "":
+				in.Add(gate.Referrers(ctx, s.Registry, a.SHA256))
+			}
 		}
 	}
 	for _, name := range g.evidence {
@@ -168,4 +236,74 @@ func (g *gating) tell(w io.Writer, d *gate.Decision) error {
 		return writeJSON(w, d)
 	}
 	return d.Text(w)
+}
+
+// publish hands the decision to others. The budget for asking may be used up
+// by now; this has one of its own.
+func (g *gating) publish(ctx context.Context, d *gate.Decision) error {
+	ctx, cancel := context.WithTimeout(ctx, g.budget)
+	defer cancel()
+	if err := g.summary(ctx, d); err != nil {
+		return err
+	}
+	if g.checkRun == "" && g.callback == "" {
+		return nil
+	}
+	hub, err := g.hub(ctx, g.github)
+	if err != nil {
+		return err
+	}
+	if g.checkRun != "" {
+		err = hub.CheckRun(ctx, g.checkRun, strings.ToLower(g.commit), d)
+	}
+	if g.callback != "" {
+		err = errors.Join(err, hub.ReviewDeployment(ctx, g.callback, g.environment, d))
+	}
+	if errors.Is(err, attest.ErrUnavailable) {
+		return exit(exitNoAnswer, err)
+	}
+	return err
+}
+
+func (g *gating) summary(ctx context.Context, d *gate.Decision) error {
+	if g.vsa == "" && g.envelope == "" || d.Outcome == gate.Unknown {
+		return nil
+	}
+	out, err := d.VSA(gate.Summary{Verifier: g.verifier, Resource: g.resource, Version: toolVersion()})
+	if err != nil {
+		return fmt.Errorf("--vsa: %w", err)
+	}
+	if g.sign.wanted() {
+		by, err := g.sign.signer(ctx)
+		if err != nil {
+			return err
+		}
+		if out, err = attest.SignPayload(ctx, out, by); err != nil {
+			return signExit(err)
+		}
+		if key, is := by.(*attest.Key); is && g.envelope != "" {
+			id, err := attest.KeyID(key.Signer.Public())
+			if err != nil {
+				return err
+			}
+			raw, err := base64.StdEncoding.DecodeString(id)
+			if err != nil {
+				return err
+			}
+			env, err := gate.Envelope(out, hex.EncodeToString(raw))
+			if err != nil {
+				return err
+			}
+			if err := writeNew(g.envelope, env); err != nil {
+				return fmt.Errorf("--vsa-dsse: %w", err)
+			}
+		}
+	}
+	if g.vsa == "" {
+		return nil
+	}
+	if err := writeNew(g.vsa, out); err != nil {
+		return fmt.Errorf("--vsa: %w", err)
+	}
+	return nil
 }
