@@ -2,7 +2,6 @@ package examples
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -198,8 +197,5 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 	}
 	if _, err := os.Stat(marker); err == nil {
 		t.Error("an input was run")
-	}
-	if _, err := json.Marshal(action); err != nil {
-		t.Error(err)
 	}
 }
