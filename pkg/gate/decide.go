@@ -78,7 +78,8 @@ func Decide(ctx context.Context, in *Input) *Decision {
 		d.Statements = append(d.Statements, x.s)
 	}
 	d.coverArtifacts(in, all)
-	d.onePerSlot(all)
+	onePerSlot(all)
+	onePerArtifact(in, all)
 	d.jobs(ctx, in, all)
 	d.conclude(in.Policy.Require.Level)
 	return d
@@ -189,7 +190,7 @@ func (d *Decision) coverArtifacts(in *Input, all []*examined) {
 
 // onePerSlot refuses two statements for one recorded job: one of them is not
 // true, and nobody can tell which.
-func (d *Decision) onePerSlot(all []*examined) {
+func onePerSlot(all []*examined) {
 	slots := map[string][]*examined{}
 	for _, x := range all {
 		if slot := x.slot(); slot != "" {
@@ -197,18 +198,44 @@ func (d *Decision) onePerSlot(all []*examined) {
 		}
 	}
 	for _, list := range slots {
-		if len(list) < 2 {
+		refuseAll(list, "some step signed a statement of its own: look for who asked for an identity token in that run, and build anew")
+	}
+}
+
+// onePerArtifact refuses two statements of one run about one file, whatever
+// jobs they call themselves: the name of a job is the recording's own word, but
+// for those that the policy names or GitHub lists.
+func onePerArtifact(in *Input, all []*examined) {
+	if in.Policy.Require.EveryJob {
+		return // GitHub's list says which jobs there are
+	}
+	for _, a := range in.Artifacts {
+		if a.SHA256 == "" {
 			continue
 		}
-		for _, x := range list {
-			var others []string
-			for _, o := range list {
-				if o != x {
-					others = append(others, o.c.Where)
-				}
+		runs := map[string][]*examined{}
+		for _, x := range all {
+			if x.res != nil && x.run != "" && x.about(a) && !slices.Contains(in.Policy.Require.Jobs, x.s.Job) {
+				runs[x.run] = append(runs[x.run], x)
 			}
-			x.refuse(E1, "one statement", TwoStatements, "one statement for one job of a run", "another in "+strings.Join(others, " and "),
-				"some step signed a statement of its own: look for who asked for an identity token in that run, and build anew")
+		}
+		for _, list := range runs {
+			refuseAll(list, "name the jobs that make it under jobs; where only one does, some step signed a statement of its own")
+		}
+	}
+}
+
+// refuseAll refuses each of several statements of which there should be one.
+func refuseAll(list []*examined, do string) {
+	for _, x := range list {
+		var others []string
+		for _, o := range list {
+			if o != x {
+				others = append(others, o.c.Where)
+			}
+		}
+		if len(others) > 0 {
+			x.refuse(E1, "one statement", TwoStatements, "one statement for one job of a run", "another in "+strings.Join(others, " and "), do)
 		}
 	}
 }

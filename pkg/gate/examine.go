@@ -375,6 +375,9 @@ func (x *examined) statement() {
 	if x.verdict != nil {
 		x.sayings()
 	}
+	if commit := x.in.Commit; commit != "" && x.res.Certificate == nil {
+		x.hold(x.about(Artifact{Commit: commit}), E1, "commit", OtherCommit, commit, "a statement that does not name it", "sign in a checkout of it: the statement is about the commit then")
+	}
 	x.age()
 }
 

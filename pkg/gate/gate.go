@@ -98,6 +98,7 @@ const (
 	PowerTaken       Reason = "power"
 	JobMissing       Reason = "job-missing"
 	JobFailed        Reason = "job-failed"
+	JobUnknown       Reason = "job-unknown"
 	JobsUnknown      Reason = "jobs-unknown"
 	NoCommitment     Reason = "no-commitment"
 	WrongRunner      Reason = "runner"

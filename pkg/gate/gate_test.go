@@ -36,6 +36,8 @@ func TestWhatAKeySignedPassesAtE1(t *testing.T) {
 
 	refuses(t, decide(t, keyPolicy(t, public, ""), func(in *Input) { in.Artifacts[0].SHA256 = sum("other") }, dir), WrongSubject)
 	refuses(t, decide(t, keyPolicy(t, public, ""), func(in *Input) { in.Artifacts = nil }, dir), WrongSubject)
+	refuses(t, decide(t, keyPolicy(t, public, ""), func(in *Input) { in.Commit = commit }, dir), OtherCommit)
+	refuses(t, decide(t, keyPolicy(t, public, ""), func(in *Input) { in.Run = "https://github.com/o/r/actions/runs/1/attempts/1" }, dir), OtherRun)
 	refuses(t, decide(t, keyPolicy(t, public, ""), nil, filepath.Join(dir, "attestation.json")), EvidenceMissing)
 }
 
@@ -544,6 +546,14 @@ func TestAnIdentityIsHeldAgainstTheWholeCertificate(t *testing.T) {
 		sign(t, forged, by, statement(t, forged))
 		refuses(t, decide(t, policy, nil, dir, forged), TwoStatements)
 	})
+	t.Run("a second one that calls itself another job", func(t *testing.T) {
+		forged := recorded(t, func(j *job) { j.env["GITHUB_JOB"] = "build2" })
+		sign(t, forged, by, statement(t, forged))
+		refuses(t, decide(t, policy, nil, dir, forged), TwoStatements)
+		// Both are wanted: each is about what it made.
+		both := workflowPolicy(t, rig, "  jobs: [build, build2]\n", "")
+		passes(t, decide(t, both, nil, dir, forged), E2)
+	})
 	t.Run("an older run", func(t *testing.T) {
 		rig.Issuer.Set(sigstore.Claims{"run_id": "8000"})
 		defer rig.Issuer.Set(sigstore.Job())
@@ -591,6 +601,12 @@ func TestAPartialRerunTakesTheAttemptInWhichAJobRan(t *testing.T) {
 	failed := kept
 	failed.Conclusion = "failure"
 	refuses(t, decide(t, policy, jobs(failed, gate), dir), JobFailed)
+	refuses(t, decide(t, policy, jobs(Job{ID: 4, Name: "lint", Attempt: 2, Status: "completed", Conclusion: "skipped"}, gate), dir), OtherRun)
+	first := func(in *Input) {
+		jobs(gate, Job{ID: 4, Name: "lint", Attempt: 1, Status: "completed", Conclusion: "skipped"})(in)
+		in.Run = ""
+	}
+	refuses(t, decide(t, policy, first, dir), JobUnknown)
 	lint := Job{ID: 3, Name: "lint", Attempt: 2, Status: "completed", Conclusion: "success"}
 	refuses(t, decide(t, policy, jobs(kept, lint, gate), dir), JobMissing)
 	d := decide(t, policy, func(in *Input) {

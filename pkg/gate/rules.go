@@ -129,6 +129,11 @@ func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	for i := range jobs {
 		d.job(&jobs[i], r.Except, all)
 	}
+	for _, x := range all {
+		if x.res != nil && x.verdict != nil && !slices.ContainsFunc(jobs, func(j Job) bool { return x.ofJob(&j) }) {
+			x.refuse(None, "job", JobUnknown, "a job of the run", x.s.Job, "GitHub does not list such a job: some step signed a statement of its own")
+		}
+	}
 }
 
 // job asks that one job ended well and was recorded in the attempt in which it
