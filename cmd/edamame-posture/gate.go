@@ -178,7 +178,7 @@ func (g *gating) find(ctx context.Context, in *gate.Input, args []string) error 
 		if err != nil {
 			return fmt.Errorf("--github: %w", err)
 		}
-		in.Jobs = hub.Jobs
+		in.Jobs, in.File = hub.Jobs, hub.File
 	}
 	for _, name := range args {
 		if _, err := os.Lstat(name); err != nil {

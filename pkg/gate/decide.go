@@ -24,6 +24,9 @@ type Input struct {
 	Now         time.Time
 	// Jobs lists the jobs of a run; nil where nobody can be asked.
 	Jobs func(ctx context.Context, run string) ([]Job, error)
+	// File returns a file of a repository, OWNER/REPO, at a commit; nil where
+	// nobody can be asked.
+	File func(ctx context.Context, repository, path, commit string) ([]byte, error)
 
 	found   []Candidate
 	sources []Check
@@ -70,7 +73,7 @@ func Decide(ctx context.Context, in *Input) *Decision {
 			}
 		}
 		x := &examined{in: in, c: c, pack: pack, s: &Statement{Where: c.Where, About: []string{}, Checks: []Check{}}}
-		x.examine()
+		x.examine(ctx)
 		all = append(all, x)
 	}
 	all = d.ofThisRun(ctx, in, all)

@@ -85,14 +85,14 @@ func (x *examined) hold(ok bool, l Level, name string, r Reason, want, got, do s
 }
 
 // examine makes all checks that one statement alone allows.
-func (x *examined) examine() {
+func (x *examined) examine(ctx context.Context) {
 	whole := x.evidence()
 	x.signature()
 	if x.res != nil {
 		x.statement()
 	}
 	if whole {
-		x.start()
+		x.start(ctx)
 		x.rules()
 	}
 }
@@ -473,24 +473,6 @@ func (x *examined) age() {
 	if limit := x.in.Policy.Require.MaxAge; limit > 0 {
 		x.hold(!at.IsZero() && x.in.Now.Sub(at) <= limit, None, "age", TooOld, "not older than "+limit.String(), at.Format(time.RFC3339), "build and record it anew")
 	}
-}
-
-// start makes those checks of E3 and E4 that can be made, and names the others.
-func (x *examined) start() {
-	x.hold(x.commit != nil, E3, "commitment", NoCommitment, "what the monitor committed to before the job began", map[bool]string{true: "the log's start names it", false: "none"}[x.commit != nil], "record with a monitor that makes one")
-	x.skip(E3, "first record", "this gate does not look the slot up where first records are kept")
-	x.skip(E3, "time of the start", "this gate does not read the issuer's token on the commitment")
-	x.skip(E3, "workflow", "this gate does not read the workflow file at the signed commit")
-	if x.res != nil && x.res.Certificate != nil {
-		x.hold(x.res.Certificate.RunnerEnvironment == "github-hosted", E3, "runner", WrongRunner, "github-hosted", x.res.Certificate.RunnerEnvironment, "a machine of one's own may have been changed before the job")
-	}
-	if x.ours != nil {
-		v := x.ours.Coverage
-		x.hold(v.State == "complete" && v.Lost == 0 && v.Witness == "agree" && x.power.Missed == 0, E3, "nothing lost", PartialCoverage, "complete, 0 lost, witnesses agree, no barrier missed",
-			fmt.Sprintf("%s, %d lost, witness %s, %d barriers missed", v.State, v.Lost, v.Witness, x.power.Missed), "")
-		x.hold(x.power.State != judge.PowerOpen, E3, "power", PowerTaken, "none, or by a grant of the gate's intent", powerText(x.power), "who has power over the machine can change what is recorded of it: drop sudo, or grant what needs it with root:")
-	}
-	x.skip(E4, "witness", "this gate does not ask a witness for the history of the log")
 }
 
 func powerText(p judge.Power) string {

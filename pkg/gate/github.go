@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -165,6 +166,27 @@ func (g *GitHub) Jobs(ctx context.Context, run string) ([]Job, error) {
 		}
 	}
 	return nil, fmt.Errorf("jobs of %s: the list is not whole, or has more than %d", run, maxRunJobs)
+}
+
+// File returns a file of a repository, OWNER/REPO, at a commit.
+func (g *GitHub) File(ctx context.Context, repository, path, commit string) ([]byte, error) {
+	owner, repo, ok := strings.Cut(repository, "/")
+	if !ok || strings.Contains(repo, "/") {
+		return nil, fmt.Errorf("repository %.200q: want OWNER/REPO", repository)
+	}
+	var answer struct {
+		Type     string `json:"type"`
+		Encoding string `json:"encoding"`
+		Content  string `json:"content"`
+	}
+	at := fmt.Sprintf("repos/%s/%s/contents/%s?ref=%s", url.PathEscape(owner), url.PathEscape(repo), (&url.URL{Path: path}).EscapedPath(), url.QueryEscape(commit))
+	if _, err := g.do(ctx, http.MethodGet, at, nil, &answer); err != nil {
+		return nil, fmt.Errorf("%s of %s: %w", path, repository, err)
+	}
+	if answer.Type != "file" || answer.Encoding != "base64" {
+		return nil, fmt.Errorf("%s of %s is no file, or too large", path, repository)
+	}
+	return base64.StdEncoding.DecodeString(strings.ReplaceAll(answer.Content, "\n", ""))
 }
 
 // do makes one request. An error of the client is put in plain words.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -101,6 +102,9 @@ type Trust struct {
 	Root        string // public, tuf or a file
 	LogOptional bool
 	SCTOptional bool
+	// Actions are releases of the action that are known, OWNER/REPO@COMMIT: one
+	// of them must be the first step of the recorded job, for E3.
+	Actions []string
 
 	root root.TrustedMaterial
 }
@@ -210,6 +214,8 @@ func readFile(name string, max int64) ([]byte, error) {
 	}
 	return b, err
 }
+
+var pinnedAction = regexp.MustCompile(`^[^@/\s]+/[^@\s]+@[0-9a-f]{40}$`)
 
 type parser struct {
 	*document.Source
@@ -474,7 +480,7 @@ func (p *parser) pattern(n *yaml.Node, s string) bool {
 
 func (p *parser) trust(n *yaml.Node) {
 	t := &p.policy.Trust
-	for _, e := range p.Mapping(n, "root", "log", "certificate-log") {
+	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions") {
 		switch e.Key {
 		case "root":
 			t.Root, _ = p.String(e.Value)
@@ -484,6 +490,13 @@ func (p *parser) trust(n *yaml.Node) {
 		case "certificate-log":
 			w, _ := p.word(e.Value, "required", "optional")
 			t.SCTOptional = w == "optional"
+		case "actions":
+			for _, m := range p.Strings(e.Value) {
+				if _, commit, _ := strings.Cut(m.Value, "@"); !pinnedAction.MatchString(m.Value) {
+					p.Fail(m, "want OWNER/REPO@ and the 40 digits of a release's commit, not %q, which can be moved", commit)
+				}
+				t.Actions = append(t.Actions, m.Value)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -75,6 +76,8 @@ type job struct {
 	began   time.Time
 	keys    evidence.Keys
 	pack    *signature.Pack
+	// commit changes the commitment of the start; nil: there is none.
+	commit func(*evidence.Commitment)
 }
 
 // recorded makes a folder of results, as a monitor does.
@@ -101,9 +104,13 @@ func recorded(t testing.TB, change func(*job)) string {
 			t.Fatal(err)
 		}
 	}
+	named := ""
+	if j.commit != nil {
+		named = fmt.Sprintf(`,"sha256":%q`, j.attach(t, l, in))
+	}
 	jd := judge.New(in, j.pack)
 	lines := slices.Concat([]string{
-		fmt.Sprintf(`{"kind":"start","actor":{"pid":10,"start":5},"via":"monitor","argv":["make","dist"],"argv_bytes":8,"cwd":"/w","version":1,"boot":"b-1","wall":%d,"host":"runner"}`, j.began.UnixNano()),
+		fmt.Sprintf(`{"kind":"start","actor":{"pid":10,"start":5},"via":"monitor","argv":["make","dist"],"argv_bytes":8,"cwd":"/w","version":1,"boot":"b-1","wall":%d,"host":"runner"%s}`, j.began.UnixNano(), named),
 		`{"kind":"sensor","actor":{"pid":11,"start":6},"via":"monitor","sensor":"ebpf","detail":"primary"}`,
 		`{"kind":"sensor","actor":{"pid":11,"start":6},"via":"monitor","sensor":"netlink","detail":"witness"}`,
 		`{"kind":"fork","actor":{"pid":20,"start":90},"parent":{"pid":10,"start":5}}`,
@@ -142,6 +149,29 @@ func recorded(t testing.TB, change func(*job)) string {
 	}
 	put(t, filepath.Join(dir, "verdict.json"), jd.Verdict().Encode())
 	return dir
+}
+
+// attach makes the commitment and returns its SHA-256.
+func (j *job) attach(t testing.TB, l *evidence.Log, in *intent.Resolved) string {
+	t.Helper()
+	key := j.keys.(*ring).key(0)
+	c := &evidence.Commitment{
+		Version: 1, Origin: evidence.Origin(j.run), Key: base64.StdEncoding.EncodeToString(key[:]), Barriers: 13,
+		Intent: digest(in.Canonical()), Signatures: j.pack.SHA256(), Boot: "b-1", Namespaces: map[string]uint64{"pid": firstPID, "user": firstUser},
+		Claims: &evidence.Claims{Issuer: "set below", RepositoryID: "4321", RunID: "9001", RunAttempt: "1", CheckRunID: "555"},
+	}
+	j.commit(c)
+	if c.Claims != nil {
+		c.Slot = c.Claims.Slot()
+	}
+	b, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Attach(evidence.CommitmentFile, b); err != nil {
+		t.Fatal(err)
+	}
+	return digest(b)
 }
 
 func (j *job) exec(t testing.TB) string {
