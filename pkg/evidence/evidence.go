@@ -96,6 +96,24 @@ type Fault struct {
 	Err error
 }
 
+// Kinds of what is wrong, for who must tell them apart.
+var (
+	// ErrNotClosed is a log that the recorder did not close: it was killed, or
+	// somebody took the end away.
+	ErrNotClosed = errors.New("the log was not closed")
+	// ErrChain is a checkpoint that does not follow from the one before.
+	ErrChain = errors.New("the chain of checkpoints is broken")
+)
+
+// kindError is an error of a kind, in words of its own.
+type kindError struct {
+	kind error
+	err  error
+}
+
+func (k *kindError) Error() string   { return k.err.Error() }
+func (k *kindError) Unwrap() []error { return []error{k.kind, k.err} }
+
 // Error gives the place before what is wrong.
 func (f *Fault) Error() string {
 	switch {
@@ -112,6 +130,11 @@ func (f *Fault) Unwrap() error { return f.Err }
 
 func fault(file, format string, args ...any) error {
 	return &Fault{File: file, Err: fmt.Errorf(format, args...)}
+}
+
+// faultOf is a fault of a kind.
+func faultOf(kind error, file, format string, args ...any) error {
+	return &Fault{File: file, Err: &kindError{kind, fmt.Errorf(format, args...)}}
 }
 
 func segmentName(n int) string { return fmt.Sprintf("%06d%s", n, segmentSuffix) }

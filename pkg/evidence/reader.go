@@ -70,7 +70,7 @@ func openRoot(dir string) (*os.Root, error) {
 func (e *Evidence) open() error {
 	b, err := readFile(e.root, manifestName, maxManifest)
 	if errors.Is(err, os.ErrNotExist) {
-		return fault(manifestName, "is missing: the log was not closed. What there is can be read as a partial log")
+		return faultOf(ErrNotClosed, manifestName, "is missing: the log was not closed. What there is can be read as a partial log")
 	}
 	if err != nil {
 		return err

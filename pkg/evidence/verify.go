@@ -86,7 +86,7 @@ func (v *verifier) next() error {
 		return &Fault{File: checkpointsName, Line: v.notes.line + 1, Err: err}
 	}
 	at := func(format string, args ...any) error {
-		return &Fault{File: checkpointsName, Line: c.Line, Err: fmt.Errorf(format, args...)}
+		return &Fault{File: checkpointsName, Line: c.Line, Err: &kindError{ErrChain, fmt.Errorf(format, args...)}}
 	}
 	switch {
 	case c.Origin != v.last.Origin:
@@ -99,7 +99,7 @@ func (v *verifier) next() error {
 		return at("lost falls from %d to %d", v.last.Lost, c.Lost)
 	}
 	if err := v.chain.add(c); err != nil {
-		return at("%w", err)
+		return &Fault{File: checkpointsName, Line: c.Line, Err: &kindError{ErrChain, err}}
 	}
 	v.now = c
 	v.count++
@@ -161,9 +161,9 @@ func (v *verifier) end(e *Evidence) error {
 	last := segmentName(e.segments - 1)
 	switch {
 	case v.count == 0:
-		return fault(checkpointsName, "there is none")
+		return faultOf(ErrNotClosed, checkpointsName, "there is none")
 	case v.last.Size != v.tree.size:
-		return fault(checkpointsName, "the last covers %d of %d events", v.last.Size, v.tree.size)
+		return faultOf(ErrNotClosed, checkpointsName, "the last covers %d of %d events", v.last.Size, v.tree.size)
 	case v.last.Root != m.Tree.Root:
 		return fault(manifestName, "root is %s, and that of the last checkpoint %s", m.Tree.Root, v.last.Root)
 	case v.last.Lost != m.Lost:
@@ -171,9 +171,9 @@ func (v *verifier) end(e *Evidence) error {
 	case v.told != m.Lost:
 		return fault(manifestName, "lost is %d, and the gaps of the log come to %d", m.Lost, v.told)
 	case v.kind != event.End:
-		return fault(last, "the log was not ended: its last event is %q", v.kind)
+		return faultOf(ErrNotClosed, last, "the log was not ended: its last event is %q", v.kind)
 	case v.chain.Signed > 0 && v.chain.Unsigned == 0 && !v.chain.Ended:
-		return fault(checkpointsName, "the last checkpoint names a next key: the chain was not ended")
+		return faultOf(ErrNotClosed, checkpointsName, "the last checkpoint names a next key: the chain was not ended")
 	}
 	return nil
 }
