@@ -102,9 +102,7 @@ func TestCheckpointsAreSignedInAChainThatTheLastOneEnds(t *testing.T) {
 
 // notes splits the file of checkpoints.
 func splitNotes(b []byte) (notes []string) {
-	for _, part := range strings.SplitAfter(string(b), "\n"+originPrefix) {
-		notes = append(notes, part)
-	}
+	notes = strings.SplitAfter(string(b), "\n"+originPrefix)
 	for i := range notes {
 		notes[i] = strings.TrimSuffix(notes[i], originPrefix)
 		if i > 0 {
