@@ -514,6 +514,10 @@ func TestAnIdentityIsHeldAgainstTheWholeCertificate(t *testing.T) {
 	}
 	put(t, filepath.Join(dir, "attestation.json"), honest)
 
+	t.Run("a commit that is not the one to release", func(t *testing.T) {
+		passes(t, decide(t, policy, func(in *Input) { in.Commit = commit }, dir), E2)
+		refuses(t, decide(t, policy, func(in *Input) { in.Commit = strings.Repeat("b", 40) }, dir), OtherCommit)
+	})
 	t.Run("a look-alike issuer", func(t *testing.T) {
 		like := *policy
 		like.Identities = slices.Clone(policy.Identities)
@@ -616,6 +620,13 @@ func TestAPartialRerunTakesTheAttemptInWhichAJobRan(t *testing.T) {
 	}, dir)
 	if d.ExitCode() != 4 {
 		t.Errorf("nobody can be asked:\n%s", text(t, d))
+	}
+	d = decide(t, policy, func(in *Input) {
+		in.Run = second
+		in.Jobs = func(context.Context, string) ([]Job, error) { return nil, attest.ErrUnavailable }
+	}, dir)
+	if d.ExitCode() != 4 {
+		t.Errorf("whether it was kept is not known:\n%s", text(t, d))
 	}
 	refuses(t, decide(t, policy, nil, dir), JobsUnknown)
 }
