@@ -412,13 +412,20 @@ const (
 	lost      = `{"kind":"sensor-gap","via":"monitor","sensor":"ebpf","lost":3,"detail":"ring full"}`
 )
 
-func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
-	by, public := newKey(t)
-	const strict = "version: 1\negress: []\n"
-	old, err := signature.LoadFile("rules.yml", []byte("title: t\nid: 0b3a6e0c-7a52-4fa0-9b4e-111111111111\nlogsource: {category: process_creation}\ndetection:\n  a: {Image|endswith: /nc}\n  condition: a\nlevel: high\n"), signature.Options{})
+// otherRules is a pack that finds nothing of what ours does.
+func otherRules(t testing.TB) *signature.Pack {
+	t.Helper()
+	p, err := signature.LoadFile("rules.yml", []byte("title: t\nid: 0b3a6e0c-7a52-4fa0-9b4e-111111111111\nlogsource: {category: process_creation}\ndetection:\n  a: {Image|endswith: /nc}\n  condition: a\nlevel: high\n"), signature.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
+	by, public := newKey(t)
+	const strict = "version: 1\negress: []\n"
+	old := otherRules(t)
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "pub.pem"), public)
 	put(t, filepath.Join(dir, "posture.yml"), []byte(strict))
@@ -476,6 +483,20 @@ func TestTheIntentIsNeverTheEvidences(t *testing.T) {
 	})
 	sign(t, generous, by, statement(t, generous))
 	refuses(t, decide(t, p, nil, generous), BadVerdict)
+
+	// Nor are the rules.
+	blind := recorded(t, func(j *job) { j.pack, j.more = otherRules(t), []string{registers} })
+	sign(t, blind, by, statement(t, blind))
+	refuses(t, decide(t, keyPolicy(t, public, "  no-findings: high\n"), nil, blind), HasFinding)
+
+	// What the job calls itself does not choose the section that holds.
+	put(t, filepath.Join(dir, "jobs.yml"), []byte("version: 1\negress: []\njobs:\n  build: {}\n  publish: {egress: [\"*:*\"]}\n"))
+	p = load(t, dir, "version: 1\nrequire: {level: E1, verdict: pass, intent: {file: jobs.yml, job: build}}\nidentities: [{key: pub.pem}]\n")
+	for name, want := range map[string]Reason{"build": BadVerdict, "publish": WrongIntent} {
+		dir := recorded(t, func(j *job) { j.more, j.env["GITHUB_JOB"] = []string{uploads}, name })
+		sign(t, dir, by, statement(t, dir))
+		refuses(t, decide(t, p, nil, dir), want)
+	}
 }
 
 func TestAnIdentityIsHeldAgainstTheWholeCertificate(t *testing.T) {
