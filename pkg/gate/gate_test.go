@@ -545,6 +545,17 @@ func TestAnIdentityIsHeldAgainstTheWholeCertificate(t *testing.T) {
 		like.Identities[0].Issuer = strings.Replace(rig.Issuer.URL, "127.0.0.1", "127.0.0.1.", 1)
 		refuses(t, decide(t, &like, nil, dir), WrongIdentity)
 	})
+	t.Run("a recording of another repository", func(t *testing.T) {
+		for name, reason := range map[string]Reason{"GITHUB_REPOSITORY": OtherRun, "GITHUB_SHA": OtherCommit, "GITHUB_RUN_ATTEMPT": OtherRun} {
+			other := recorded(t, func(j *job) { j.env[name] = "7" })
+			sign(t, other, by, statement(t, other))
+			refuses(t, decide(t, policy, nil, other), reason)
+		}
+	})
+	t.Run("a branch that may not be released", func(t *testing.T) {
+		passes(t, decide(t, workflowPolicy(t, rig, "", "    ref: [refs/heads/*]\n"), nil, dir), E2)
+		refuses(t, decide(t, workflowPolicy(t, rig, "", "    ref: [refs/tags/v*]\n"), nil, dir), WrongIdentity)
+	})
 	t.Run("a runner of one's own", func(t *testing.T) {
 		refuses(t, decide(t, workflowPolicy(t, rig, "", "    runner: self-hosted\n"), nil, dir), WrongRunner)
 	})
