@@ -429,6 +429,11 @@ func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "pub.pem"), public)
 	put(t, filepath.Join(dir, "posture.yml"), []byte(strict))
+	put(t, filepath.Join(dir, "wide.yml"), []byte("version: 1\negress: [\"*:*\"]\n"))
+	ours, err := signature.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
 	policy := func(require string) *Policy {
 		return load(t, dir, "version: 1\nrequire:\n  level: E1\n"+require+"identities: [{key: pub.pem}]\n")
 	}
@@ -445,6 +450,8 @@ func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
 		"findings":        {"  no-findings: high\n", func(j *job) { j.more = []string{registers} }, HasFinding},
 		"coverage":        {"  coverage: complete\n", func(j *job) { j.more = []string{lost} }, PartialCoverage},
 		"pack version":    {"  signatures: {not-older-than: 1}\n", func(j *job) { j.pack = old }, OldSignatures},
+		"pinned rules":    {fmt.Sprintf("  signatures: {sha256: %s}\n", ours.SHA256()), func(j *job) { j.pack = old }, WrongSignatures},
+		"tightness":       {"  intent: {file: wide.yml}\n  min-tightness: {egress: 500}\n", func(j *job) { j.more = []string{uploads} }, LowTightness},
 		"power":           {"  power: none\n", func(j *job) { j.uid = 0 }, PowerTaken},
 		"ungranted power": {own + "  power: granted\n", func(j *job) { j.uid = 0 }, PowerTaken},
 		"silence":         {"", func(j *job) { j.silence = 3 * second }, Silence},
@@ -470,6 +477,19 @@ func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhatTheGatesIntentSuppressesDoesNotCount(t *testing.T) {
+	by, public := newKey(t)
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "pub.pem"), public)
+	put(t, filepath.Join(dir, "posture.yml"), []byte("version: 1\nsuppress: [{rule: d17-runner-registered, reason: we set up runners, owner: mona, until: 2999-12-31}]\n"))
+	const policy = "version: 1\nrequire: {level: E1, no-findings: high, intent: {file: posture.yml}}\nidentities: [{key: pub.pem}]\n"
+	run := recorded(t, func(j *job) { j.more = []string{registers} })
+	sign(t, run, by, statement(t, run))
+	passes(t, decide(t, load(t, dir, policy), nil, run), E1)
+	put(t, filepath.Join(dir, "posture.yml"), []byte("version: 1\n"))
+	refuses(t, decide(t, load(t, dir, policy), nil, run), HasFinding)
 }
 
 func TestTheIntentIsNeverTheEvidences(t *testing.T) {
