@@ -11,22 +11,20 @@ package main
 
 import rego.v1
 
-deny contains "not a verification summary" if {
-	input.predicateType != "https://slsa.dev/verification_summary/v1"
-}
+# Each is a rule of its own, so that what is not there is false, and not
+# undefined.
+summary if input.predicateType == "https://slsa.dev/verification_summary/v1"
 
-deny contains "no verification summary" if {
-	not input.predicateType
-}
+passed if input.predicate.verificationResult == "PASSED"
 
-deny contains "the gate did not let it pass" if {
-	not input.predicate.verificationResult == "PASSED"
-}
+ours if input.predicate.verifier.id == "https://github.com/org/edamame-posture/gate"
 
-deny contains "another verifier" if {
-	not input.predicate.verifier.id == "https://github.com/org/edamame-posture/gate"
-}
+checked if "EDAMAME_POSTURE_E2" in input.predicate.verifiedLevels
 
-deny contains "not checked up to E2" if {
-	not "EDAMAME_POSTURE_E2" in input.predicate.verifiedLevels
-}
+deny contains "not a verification summary" if not summary
+
+deny contains "the gate did not let it pass" if not passed
+
+deny contains "another verifier" if not ours
+
+deny contains "not checked up to E2" if not checked

@@ -40,7 +40,7 @@ func (in *Input) Add(list []Candidate, err error) {
 		return
 	}
 	c := Check{Name: "source", Status: Refused, Reason: SourceUnreadable, Got: err.Error(), Do: "point the gate at what it can read"}
-	if errors.Is(err, attest.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+	if silent(err) {
 		c.Status, c.Reason, c.Do = Unknown, ServiceDown, "nothing is known to be wrong: try again later"
 	}
 	in.sources = append(in.sources, c)
@@ -48,8 +48,13 @@ func (in *Input) Add(list []Candidate, err error) {
 
 // Decide holds what was found against the policy.
 func Decide(ctx context.Context, in *Input) *Decision {
+	once := *in
+	in = &once
+	if in.Jobs != nil {
+		in.Jobs = remembered(in.Jobs)
+	}
 	d := &Decision{
-		Version: 1, Time: in.Now.UTC(), Artifact: in.Artifacts, Policy: PolicyName{in.Policy.File, in.Policy.SHA256},
+		Version: 1, Time: in.Now.UTC(), Artifact: append([]Artifact{}, in.Artifacts...), Policy: PolicyName{in.Policy.File, in.Policy.SHA256},
 		Checks: append([]Check{}, in.sources...), Statements: []*Statement{}, Reasons: []Reason{},
 	}
 	pack, err := signature.Default()
@@ -86,6 +91,28 @@ func Decide(ctx context.Context, in *Input) *Decision {
 	d.jobs(ctx, in, all)
 	d.conclude(in.Policy.Require.Level)
 	return d
+}
+
+// remembered asks once for each run.
+func remembered(ask func(context.Context, string) ([]Job, error)) func(context.Context, string) ([]Job, error) {
+	type answer struct {
+		jobs []Job
+		err  error
+	}
+	known := map[string]answer{}
+	return func(ctx context.Context, run string) ([]Job, error) {
+		a, ok := known[run]
+		if !ok {
+			a.jobs, a.err = ask(ctx, run)
+			known[run] = a
+		}
+		return a.jobs, a.err
+	}
+}
+
+// silent reports whether an error is that of a service that did not answer.
+func silent(err error) bool {
+	return errors.Is(err, attest.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func b2i(b bool) int {
@@ -142,6 +169,8 @@ func (d *Decision) ofThisRun(ctx context.Context, in *Input, all []*examined) []
 			}
 		case right(x):
 			x.pass(E2, "run", x.run)
+		case silent(x.asked):
+			x.add(Check{Name: "run", Level: E2, Status: Unknown, Reason: ServiceDown, Want: in.Run, Got: x.run + ": whether its job was kept is not known", Do: "try again later"})
 		default:
 			x.refuse(E2, "run", OtherRun, in.Run, x.run, "it is the statement of another run, or of another attempt: release what this run made")
 		}

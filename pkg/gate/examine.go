@@ -40,10 +40,10 @@ type examined struct {
 	pack *signature.Pack // the gate's
 	s    *Statement
 
-	res  *attest.Result // nil where no signature was good
-	id   *Identity      // that it is by
-	run  string         // of the certificate
-	kept *Job           // that it is the statement of, where the run was done again in part
+	res   *attest.Result // nil where no signature was good
+	id    *Identity      // that it is by
+	run   string         // of the certificate
+	asked error          // why the jobs of the wanted run are not known
 
 	verdict  *judge.Verdict // by the evidence's own inputs
 	ours     *judge.Verdict // by the gate's
@@ -508,17 +508,9 @@ func (x *examined) keptFrom(ctx context.Context, run string) bool {
 	if !ok || !ok2 || want != got {
 		return false
 	}
-	jobs, err := x.in.Jobs(ctx, run)
-	if err != nil {
-		return false
-	}
-	for i := range jobs {
-		if x.ofJob(&jobs[i]) && strconv.FormatInt(jobs[i].Attempt, 10) == attempt {
-			x.kept = &jobs[i]
-			return true
-		}
-	}
-	return false
+	var jobs []Job
+	jobs, x.asked = x.in.Jobs(ctx, run)
+	return slices.ContainsFunc(jobs, func(j Job) bool { return x.ofJob(&j) && strconv.FormatInt(j.Attempt, 10) == attempt })
 }
 
 // ofJob reports whether it is the recording of a job. The check run's number

@@ -257,7 +257,9 @@ func TestWhatTheStatementSaysOfItselfCountsForNothing(t *testing.T) {
 	passes(t, decide(t, keyPolicy(t, public, ""), nil, honest), E1)
 	// And a verdict.json that its log does not come to.
 	put(t, filepath.Join(dir, "verdict.json"), get(t, filepath.Join(honest, "verdict.json")))
-	refuses(t, decide(t, keyPolicy(t, public, ""), nil, dir), VerdictDiffers)
+	files := load(t, t.TempDir(), "version: 1\nrequire: {level: E0}\n")
+	passes(t, decide(t, files, func(in *Input) { in.Artifacts = nil }, recorded(t, nil)), E0)
+	refuses(t, decide(t, files, nil, dir), VerdictDiffers)
 }
 
 func TestTwoStatementsForOneRecordingAreRefused(t *testing.T) {
@@ -410,16 +412,28 @@ const (
 	lost      = `{"kind":"sensor-gap","via":"monitor","sensor":"ebpf","lost":3,"detail":"ring full"}`
 )
 
-func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
-	by, public := newKey(t)
-	const strict = "version: 1\negress: []\n"
-	old, err := signature.LoadFile("rules.yml", []byte("title: t\nid: 0b3a6e0c-7a52-4fa0-9b4e-111111111111\nlogsource: {category: process_creation}\ndetection:\n  a: {Image|endswith: /nc}\n  condition: a\nlevel: high\n"), signature.Options{})
+// otherRules is a pack that finds nothing of what ours does.
+func otherRules(t testing.TB) *signature.Pack {
+	t.Helper()
+	p, err := signature.LoadFile("rules.yml", []byte("title: t\nid: 0b3a6e0c-7a52-4fa0-9b4e-111111111111\nlogsource: {category: process_creation}\ndetection:\n  a: {Image|endswith: /nc}\n  condition: a\nlevel: high\n"), signature.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
+	by, public := newKey(t)
+	const strict = "version: 1\negress: []\n"
+	old := otherRules(t)
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "pub.pem"), public)
 	put(t, filepath.Join(dir, "posture.yml"), []byte(strict))
+	put(t, filepath.Join(dir, "wide.yml"), []byte("version: 1\negress: [\"*:*\"]\n"))
+	ours, err := signature.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
 	policy := func(require string) *Policy {
 		return load(t, dir, "version: 1\nrequire:\n  level: E1\n"+require+"identities: [{key: pub.pem}]\n")
 	}
@@ -436,6 +450,8 @@ func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
 		"findings":        {"  no-findings: high\n", func(j *job) { j.more = []string{registers} }, HasFinding},
 		"coverage":        {"  coverage: complete\n", func(j *job) { j.more = []string{lost} }, PartialCoverage},
 		"pack version":    {"  signatures: {not-older-than: 1}\n", func(j *job) { j.pack = old }, OldSignatures},
+		"pinned rules":    {fmt.Sprintf("  signatures: {sha256: %s}\n", ours.SHA256()), func(j *job) { j.pack = old }, WrongSignatures},
+		"tightness":       {"  intent: {file: wide.yml}\n  min-tightness: {egress: 500}\n", func(j *job) { j.more = []string{uploads} }, LowTightness},
 		"power":           {"  power: none\n", func(j *job) { j.uid = 0 }, PowerTaken},
 		"ungranted power": {own + "  power: granted\n", func(j *job) { j.uid = 0 }, PowerTaken},
 		"silence":         {"", func(j *job) { j.silence = 3 * second }, Silence},
@@ -463,6 +479,19 @@ func TestEachRuleRefusesForItsOwnReason(t *testing.T) {
 	}
 }
 
+func TestWhatTheGatesIntentSuppressesDoesNotCount(t *testing.T) {
+	by, public := newKey(t)
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "pub.pem"), public)
+	put(t, filepath.Join(dir, "posture.yml"), []byte("version: 1\nsuppress: [{rule: d17-runner-registered, reason: we set up runners, owner: mona, until: 2999-12-31}]\n"))
+	const policy = "version: 1\nrequire: {level: E1, no-findings: high, intent: {file: posture.yml}}\nidentities: [{key: pub.pem}]\n"
+	run := recorded(t, func(j *job) { j.more = []string{registers} })
+	sign(t, run, by, statement(t, run))
+	passes(t, decide(t, load(t, dir, policy), nil, run), E1)
+	put(t, filepath.Join(dir, "posture.yml"), []byte("version: 1\n"))
+	refuses(t, decide(t, load(t, dir, policy), nil, run), HasFinding)
+}
+
 func TestTheIntentIsNeverTheEvidences(t *testing.T) {
 	by, public := newKey(t)
 	dir := t.TempDir()
@@ -474,6 +503,20 @@ func TestTheIntentIsNeverTheEvidences(t *testing.T) {
 	})
 	sign(t, generous, by, statement(t, generous))
 	refuses(t, decide(t, p, nil, generous), BadVerdict)
+
+	// Nor are the rules.
+	blind := recorded(t, func(j *job) { j.pack, j.more = otherRules(t), []string{registers} })
+	sign(t, blind, by, statement(t, blind))
+	refuses(t, decide(t, keyPolicy(t, public, "  no-findings: high\n"), nil, blind), HasFinding)
+
+	// What the job calls itself does not choose the section that holds.
+	put(t, filepath.Join(dir, "jobs.yml"), []byte("version: 1\negress: []\njobs:\n  build: {}\n  publish: {egress: [\"*:*\"]}\n"))
+	p = load(t, dir, "version: 1\nrequire: {level: E1, verdict: pass, intent: {file: jobs.yml, job: build}}\nidentities: [{key: pub.pem}]\n")
+	for name, want := range map[string]Reason{"build": BadVerdict, "publish": WrongIntent} {
+		dir := recorded(t, func(j *job) { j.more, j.env["GITHUB_JOB"] = []string{uploads}, name })
+		sign(t, dir, by, statement(t, dir))
+		refuses(t, decide(t, p, nil, dir), want)
+	}
 }
 
 func TestAnIdentityIsHeldAgainstTheWholeCertificate(t *testing.T) {
@@ -512,11 +555,26 @@ func TestAnIdentityIsHeldAgainstTheWholeCertificate(t *testing.T) {
 	}
 	put(t, filepath.Join(dir, "attestation.json"), honest)
 
+	t.Run("a commit that is not the one to release", func(t *testing.T) {
+		passes(t, decide(t, policy, func(in *Input) { in.Commit = commit }, dir), E2)
+		refuses(t, decide(t, policy, func(in *Input) { in.Commit = strings.Repeat("b", 40) }, dir), OtherCommit)
+	})
 	t.Run("a look-alike issuer", func(t *testing.T) {
 		like := *policy
 		like.Identities = slices.Clone(policy.Identities)
 		like.Identities[0].Issuer = strings.Replace(rig.Issuer.URL, "127.0.0.1", "127.0.0.1.", 1)
 		refuses(t, decide(t, &like, nil, dir), WrongIdentity)
+	})
+	t.Run("a recording of another repository", func(t *testing.T) {
+		for name, reason := range map[string]Reason{"GITHUB_REPOSITORY": OtherRun, "GITHUB_SHA": OtherCommit, "GITHUB_RUN_ATTEMPT": OtherRun} {
+			other := recorded(t, func(j *job) { j.env[name] = "7" })
+			sign(t, other, by, statement(t, other))
+			refuses(t, decide(t, policy, nil, other), reason)
+		}
+	})
+	t.Run("a branch that may not be released", func(t *testing.T) {
+		passes(t, decide(t, workflowPolicy(t, rig, "", "    ref: [refs/heads/*]\n"), nil, dir), E2)
+		refuses(t, decide(t, workflowPolicy(t, rig, "", "    ref: [refs/tags/v*]\n"), nil, dir), WrongIdentity)
 	})
 	t.Run("a runner of one's own", func(t *testing.T) {
 		refuses(t, decide(t, workflowPolicy(t, rig, "", "    runner: self-hosted\n"), nil, dir), WrongRunner)
@@ -614,6 +672,13 @@ func TestAPartialRerunTakesTheAttemptInWhichAJobRan(t *testing.T) {
 	}, dir)
 	if d.ExitCode() != 4 {
 		t.Errorf("nobody can be asked:\n%s", text(t, d))
+	}
+	d = decide(t, policy, func(in *Input) {
+		in.Run = second
+		in.Jobs = func(context.Context, string) ([]Job, error) { return nil, attest.ErrUnavailable }
+	}, dir)
+	if d.ExitCode() != 4 {
+		t.Errorf("whether it was kept is not known:\n%s", text(t, d))
 	}
 	refuses(t, decide(t, policy, nil, dir), JobsUnknown)
 }

@@ -281,8 +281,10 @@ func (p *parser) file(n *yaml.Node) {
 
 func (p *parser) require(n *yaml.Node) {
 	r := &p.policy.Require
-	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power") {
+	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "subjects") {
 		switch e.Key {
+		case "subjects":
+			p.Fail(e.At, "not supported by this version: no statement says yet which step wrote a subject, and nothing would check it; take it out")
 		case "level":
 			if w, ok := p.word(e.Value, "E0", "E1", "E2", "E3", "E4"); ok {
 				r.Level = Level(w[1]-'0') + E0

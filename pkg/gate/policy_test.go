@@ -98,6 +98,7 @@ func TestMistakesInAPolicyAreToldWithTheirPlace(t *testing.T) {
 		"version: 1\nrequired: {}": `g.yml:2:1: unknown key`,
 		"version: 1\nrequire: {levl: E2}\n" + who:                                       `did you mean "level"`,
 		"version: 1\nrequire: {level: E5}\n" + who:                                      `g.yml:2:18: want E0, E1, E2, E3, E4`,
+		"version: 1\nrequire: {subjects: {written-by: [build]}}\n" + who:                `not supported by this version`,
 		"version: 1\nrequire: {verdict: pass}\n" + who:                                  `needs an intent of the gate's own`,
 		"version: 1\nrequire: {max-score: 3}\n" + who:                                   `needs an intent`,
 		"version: 1\nrequire: {power: granted}\n" + who:                                 `needs an intent`,

@@ -2,13 +2,11 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
@@ -117,7 +115,7 @@ func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	jobs, err := in.Jobs(ctx, run)
 	if err != nil {
 		c := Check{Name: "every job", Status: Refused, Reason: JobsUnknown, Want: "the list of the run's jobs", Got: err.Error(), Do: "the token must be allowed to read actions (permissions: actions: read)"}
-		if errors.Is(err, attest.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		if silent(err) {
 			c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
 		}
 		d.add(c)

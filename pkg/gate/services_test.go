@@ -113,6 +113,14 @@ func TestAttestationsAreFoundAtGitHubInlineAndElsewhere(t *testing.T) {
 	if found, err := h.client(t, t.Context()).Attestations(t.Context(), sum("other")); err != nil || len(found) != 0 {
 		t.Errorf("of another artifact: %v, %d", err, len(found))
 	}
+	// A page that is said to be on another host gets neither us nor our token.
+	h.answer["/repos/octo/app/attestations/sha256:"+sum("led away")] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", `<https://mallory.example/next>; rel="next"`)
+		fmt.Fprint(w, `{"attestations":[]}`)
+	}
+	if _, err := h.client(t, t.Context()).Attestations(t.Context(), sum("led away")); err == nil || !strings.Contains(err.Error(), "another host") {
+		t.Errorf("led away: %v", err)
+	}
 	// Down is not nothing.
 	h.answer[at] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -3,14 +3,12 @@ package gate
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/judge"
 )
@@ -76,7 +74,7 @@ func (x *examined) workflow(ctx context.Context) {
 	data, err := x.in.File(ctx, owner+"/"+repo, path, c.BuildSignerDigest)
 	if err != nil {
 		check := Check{Name: name, Level: E3, Status: Refused, Reason: WrongWorkflow, Want: file + " at " + c.BuildSignerDigest, Got: err.Error(), Do: "the token must be allowed to read it (contents: read)"}
-		if errors.Is(err, attest.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		if silent(err) {
 			check.Status, check.Reason, check.Do = Unknown, ServiceDown, "try again later"
 		}
 		x.add(check)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,16 @@ func TestAdmissionReadsTheGatesSummaryAndNeverTheJobsStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules["vsa.rego"] = string(rego)
+	// What is not there must not pass: in Rego a "not … in" of what is undefined
+	// is undefined, and CUE fills in what has no mark.
+	if regexp.MustCompile(`not [^\n]* in `).MatchString(rules["vsa.rego"]) {
+		t.Error("vsa.rego lets a summary without levels pass")
+	}
+	for _, key := range []string{"predicateType", "predicate", "verificationResult", "verifier", "id", "verifiedLevels"} {
+		if !strings.Contains(rules["policy-controller.yml"], key+"!:") {
+			t.Errorf("policy-controller.yml lets a summary without %s pass", key)
+		}
+	}
 	for name, rule := range rules {
 		for _, want := range []string{"verificationResult", "PASSED", "EDAMAME_POSTURE_E2", gate.VerifierID} {
 			if !strings.Contains(rule, want) {
