@@ -94,7 +94,7 @@ type Monitor struct {
 
 	ahead   atomic.Pointer[prepared]
 	barrier *barrier.Barrier // nil where there is none
-	guard   uint32           // its process
+	guard   uint32           // its process; guarded by mu
 
 	armed int64
 	soon  chan struct{} // a checkpoint is wanted now
@@ -157,7 +157,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m.check()
 	go m.tick()
 	if m.barrier != nil {
-		m.guard = m.barrier.PID()
+		m.locked(func() { m.guard = m.barrier.PID() })
 		go m.hold(m.barrier)
 	} else {
 		close(m.held)
