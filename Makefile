@@ -52,7 +52,7 @@ lint: ## formatting, vet, staticcheck, the BPF objects as the pinned clang makes
 
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
-	$(MAKE) fuzz FUZZTIME=3000x
+	$(MAKE) fuzz FUZZTIME=1500x
 
 check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
 
