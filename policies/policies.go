@@ -20,7 +20,7 @@ import (
 
 // Version names the state of the data, for the verdict's inputs. It changes
 // with every change of a rule or preset.
-const Version = "3"
+const Version = "4"
 
 //go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml brands.yml
 var data embed.FS

@@ -66,3 +66,27 @@ func TestTheVerdictTellsWhenARuleHadTooMuchToRemember(t *testing.T) {
 		t.Errorf("%d hits, %+v", told, v.Coverage)
 	}
 }
+
+func TestAHostThatThePolicyGrantsIsNoLookalike(t *testing.T) {
+	for policy, want := range map[string]bool{
+		"version: 1\negress: [\"example.com:443\"]\n":                      true,
+		"version: 1\negress: [\"npm-cache.com:443\"]\n":                    false,
+		"version: 1\negress: [\"**.npm-cache.com:443\"]\n":                 false,
+		"version: 1\nexec: [\"*\"]\ndeny: {egress: [\"npm-cache.com\"]}\n": true,
+	} {
+		l := facttest.New("make")
+		l.Resolve(l.Root, "x.npm-cache.com", "198.51.100.7")
+		l.End(0)
+		j := judge.New(resolved(t, policy), rules(t))
+		for i := range l.Events {
+			j.Apply(&l.Events[i])
+		}
+		got := false
+		for _, f := range j.Verdict().Findings {
+			got = got || f.Rule == "d22-lookalike"
+		}
+		if got != want {
+			t.Errorf("%q: %v, want %v", policy, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
@@ -71,6 +72,11 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 	}
 	if pack != nil {
 		j.matcher = pack.Matcher()
+		for _, e := range in.Entries() {
+			if host, _, ok := strings.Cut(strings.TrimLeft(e.To, "*."), ":"); ok && !e.Deny && (e.Verb == fact.Connect || e.Verb == fact.Chain) {
+				j.matcher.Grant(host)
+			}
+		}
 	}
 	j.hits.init()
 	return j

@@ -365,15 +365,21 @@ func (r *resolver) add(c *pendingCorrelation) bool {
 		id := r.names[n.Value]
 		if p := r.correlations[id]; p != nil {
 			p.feeds = append(p.feeds, f)
-			p.silent = p.silent || !c.generate && !r.opts.Parts
+			p.silent = p.silent || r.silences(c, &p.Rule)
 			continue
 		}
 		rule := r.rules[id]
 		rule.feeds = append(rule.feeds, f)
-		rule.silent = rule.silent || !c.generate && !r.opts.Parts
+		rule.silent = rule.silent || r.silences(c, &rule.Rule)
 	}
 	r.pack.correlations = append(r.pack.correlations, c.correlation)
 	return true
+}
+
+// silences reports whether a rule tells nothing itself because a correlation
+// names it. One of the caller's own silences no rule that ships.
+func (r *resolver) silences(c *pendingCorrelation, part *Rule) bool {
+	return !c.generate && !r.opts.Parts && (!r.own[c.origin.file] || r.own[part.origin.file])
 }
 
 // fields finds the fields that each part is grouped by.

@@ -99,7 +99,7 @@ func LoadWith(fsys fs.FS, o Options) (*Pack, error) {
 
 // LoadFile is LoadWith for one file. name stands in errors.
 func LoadFile(name string, data []byte, o Options) (*Pack, error) {
-	return read("files", "", []file{{name, string(data)}}, o).withBrands()
+	return read("files", "", []file{{Name: name, Text: string(data)}}, o).withBrands()
 }
 
 // readAll reads the rules of a file system.
@@ -133,7 +133,7 @@ func collect(fsys fs.FS) ([]file, error) {
 		if err != nil {
 			return err
 		}
-		files = append(files, file{path, data})
+		files = append(files, file{Name: path, Text: data})
 		return nil
 	})
 	if err != nil {
@@ -158,9 +158,10 @@ func readFile(fsys fs.FS, path string) (string, error) {
 func read(name, version string, files []file, o Options) *loader {
 	l := &loader{
 		pack: &Pack{name: name, version: version, files: files, lenient: o.Lenient, placeholders: o.Placeholders},
-		opts: o, names: map[string]string{}, seen: map[string]place{},
+		opts: o, names: map[string]string{}, seen: map[string]place{}, own: map[string]bool{},
 	}
 	for _, f := range files {
+		l.own[f.Name] = f.Own
 		src, docs := document.Parse(f.Name, []byte(f.Text))
 		l.Source = src
 		if len(docs) == 0 {
@@ -222,6 +223,7 @@ type loader struct {
 	errs    Errors
 	names   map[string]string // name or UUID -> rule ID
 	seen    map[string]place
+	own     map[string]bool // files of the caller
 	pending []*pendingCorrelation
 	found   []Checked
 }

@@ -94,12 +94,14 @@ type lookalikes struct {
 	// reached are the labels of registrable domains, each with its domain, in
 	// the order in which they came.
 	reached []reachedDomain
+	// granted are registrable domains that the policy names.
+	granted map[string]bool
 }
 
 type reachedDomain struct{ label, domain string }
 
 func newLookalikes(b *brands) *lookalikes {
-	return &lookalikes{brands: b, looked: map[string]likeness{}}
+	return &lookalikes{brands: b, looked: map[string]likeness{}, granted: map[string]bool{}}
 }
 
 // lookalike returns whom the event's destination imitates.
@@ -143,12 +145,23 @@ var reserved = map[string]bool{
 	"localdomain": true, "localhost": true, "onion": true, "test": true,
 }
 
+// secondLevels are the labels below a country's top-level domain that names are
+// registered below.
+var secondLevels = map[string]bool{
+	"ac": true, "co": true, "com": true, "edu": true, "go": true, "gob": true, "gov": true, "ltd": true, "me": true, "mil": true, "ne": true,
+	"net": true, "nom": true, "or": true, "org": true, "plc": true, "sch": true, "web": true,
+}
+
 // registered splits what somebody registered into its label and the rest. It
 // goes by the name's form, as [registrable] does: the list of public suffixes
 // would bring net/http into the monitor. Below a suffix of a company, such as
 // github.io, it so names the company, which says nothing of a brand.
 func registered(host string) (label, domain string, ok bool) {
 	domain = registrable(host)
+	// Three labels are only right below such a label: k8s.io and bun.sh are somebody's.
+	if last := lastLabels(domain); len(last) < len(domain) && !secondLevels[last[:strings.IndexByte(last, '.')]] {
+		domain = last
+	}
 	label, _, ok = strings.Cut(domain, ".")
 	top := domain[strings.LastIndexByte(domain, '.')+1:]
 	return label, domain, ok && len(label) <= maxLabel && !reserved[top]
@@ -156,7 +169,7 @@ func registered(host string) (label, domain string, ok bool) {
 
 func (l *lookalikes) look(host string) likeness {
 	label, domain, ok := registered(host)
-	if !ok || l.brands.known[domain] {
+	if !ok || l.brands.known[domain] || l.granted[domain] {
 		return likeness{}
 	}
 	for i := range l.brands.Brands {
@@ -186,7 +199,7 @@ func (l *lookalikes) owner(host, action string) likeness {
 		return likeness{}
 	}
 	label, domain, ok := registered(host)
-	if !ok || l.brands.known[domain] || !near(label, lowerText(name), 7, 10) {
+	if !ok || l.brands.known[domain] || l.granted[domain] || !near(label, lowerText(name), 7, 10) {
 		return likeness{}
 	}
 	return likeness{name, "owner"}

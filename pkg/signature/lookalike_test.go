@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/policies"
 )
 
@@ -144,4 +145,25 @@ func FuzzReadBrands(f *testing.F) {
 			t.Error("the same host is looked at in two ways")
 		}
 	})
+}
+
+func TestWhatIsSomebodysOrGrantedImitatesNone(t *testing.T) {
+	l := shippedLookalikes(t)
+	for _, host := range []string{"github.k8s.io", "codecov.aka.ms", "nodejs.bun.sh", "github.hf.co", "www.dockerstatic.com", "api.hashicorp.services", "x.github.net"} {
+		if got := l.host(host); got.of != "" {
+			t.Errorf("%s: %+v", host, got)
+		}
+	}
+	p, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := func(m *Matcher) int {
+		return len(m.Apply(&Input{Event: &event.Event{Kind: event.DNS, Name: text("x.npm-cache.com"), QType: 1, Time: 1}}))
+	}
+	granting := p.Matcher()
+	granting.Grant("NPM-cache.com")
+	if plain, granted := asks(p.Matcher()), asks(granting); plain != 1 || granted != 0 {
+		t.Errorf("%d hits, and %d where the policy grants it", plain, granted)
+	}
 }

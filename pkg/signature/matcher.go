@@ -80,6 +80,14 @@ func (p *Pack) Matcher() *Matcher {
 	return m
 }
 
+// Grant takes a host that the policy grants: its domain imitates none, whatever
+// it is called.
+func (m *Matcher) Grant(host string) {
+	if _, domain, ok := registered(lowerText(host)); ok {
+		m.view.look.granted[domain] = true
+	}
+}
+
 // Apply returns the hits of one event: of correlations whose timespan it shows
 // to be over, then in the order of the pack's rules, then of its correlations.
 // The slice and what it holds are valid until the next call, but for Leaves,

@@ -20,7 +20,7 @@ type Own struct {
 
 // Add adds one file. name stands in errors.
 func (o *Own) Add(name string, data []byte) {
-	o.Files = append(o.Files, file{name, string(data)})
+	o.Files = append(o.Files, file{Name: name, Text: string(data)})
 }
 
 // AddAll adds the rule files of a folder, in the order of their paths; dir,
@@ -28,7 +28,7 @@ func (o *Own) Add(name string, data []byte) {
 func (o *Own) AddAll(dir string, fsys fs.FS) error {
 	files, err := collect(fsys)
 	for _, f := range files {
-		o.Files = append(o.Files, file{path.Join(dir, f.Name), f.Text})
+		o.Files = append(o.Files, file{Name: path.Join(dir, f.Name), Text: f.Text})
 	}
 	return err
 }
@@ -39,19 +39,26 @@ func (o *Own) Load(opts Options) (*Pack, error) {
 }
 
 // With returns the rules of p with those of the caller's own after them. A name
-// or UUID that p has is an error. Brands and indicators are p's.
+// or UUID that p has is an error. Their correlations may name rules of p, which
+// tell of themselves all the same. Brands and indicators are p's.
 func (p *Pack) With(o *Own) (*Pack, error) {
 	size := 0
+	files := slices.Clone(p.files)
 	for _, f := range o.Files {
+		if slices.ContainsFunc(files[len(p.files):], func(have file) bool { return have.Name == f.Name }) {
+			return nil, fmt.Errorf("%s:1: the file is given twice", f.Name)
+		}
 		if slices.ContainsFunc(p.files, func(have file) bool { return have.Name == f.Name }) {
 			return nil, fmt.Errorf("%s:1: a file that ships with the program has this name, and errors could not tell them apart: rename it", f.Name)
 		}
 		size += len(f.Text)
+		f.Own = true
+		files = append(files, f)
 	}
 	if size > maxOwn {
 		return nil, fmt.Errorf("rules of one's own have %d KiB, and may have %d: keep those that matter here", size>>10, maxOwn>>10)
 	}
-	q, err := read(p.name+" and own", p.version, slices.Concat(p.files, o.Files), Options{Lenient: o.Lenient, Placeholders: p.placeholders}).finish()
+	q, err := read(p.name+" and own", p.version, files, Options{Lenient: o.Lenient, Placeholders: p.placeholders}).finish()
 	if err != nil {
 		return nil, err
 	}

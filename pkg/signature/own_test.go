@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/org/edamame-posture/pkg/event"
 )
 
 func ownText(name, field string) string {
@@ -71,5 +73,35 @@ func TestOwnRulesThatTakeOursPlaceAreRefused(t *testing.T) {
 	p, err := shipped.With(own)
 	if err != nil || len(p.Rules()) != len(shipped.Rules()) || len(p.Skipped()) == 0 {
 		t.Errorf("with lenient: %v; one of ours was replaced, or nothing was said", err)
+	}
+}
+
+// A correlation of one's own may count a rule that ships; that goes on to tell
+// of itself, or --signatures could switch it off.
+func TestOwnCorrelationsDoNotSilenceOurRules(t *testing.T) {
+	shipped, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := &Own{}
+	own.Add("own.yml", []byte("title: c\nname: own-many\ncorrelation: {type: event_count, rules: [d14-dead-drop, own-part], group-by: [Via], timespan: 1m, condition: {gte: 100}}\n---\n"+
+		"title: t\nname: own-part\nlogsource: {category: dns_query}\ndetection: {s: {QueryName: webhook.site}, condition: s}\n"))
+	p, err := shipped.With(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReadPack(p.Canonical())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []*Pack{p, again} {
+		hits := q.Matcher().Apply(&Input{Event: &event.Event{Kind: event.DNS, Name: text("webhook.site"), QType: 1, Time: 1}})
+		if len(hits) != 1 || hits[0].Rule.ID != "d14-dead-drop" {
+			t.Errorf("hits %+v, want d14-dead-drop alone", hits)
+		}
+	}
+	own.Add("own.yml", []byte(own.Files[0].Text))
+	if _, err := shipped.With(own); err == nil || err.Error() != "own.yml:1: the file is given twice" {
+		t.Errorf("a file that is given twice: %v", err)
 	}
 }

@@ -106,6 +106,8 @@ type Pack struct {
 type file struct {
 	Name string `json:"name"`
 	Text string `json:"text"`
+	// Own: it is the caller's, added by [Pack.With].
+	Own bool `json:"own,omitempty"`
 }
 
 // Name returns the name of the pack: "default" for the rules that ship with
