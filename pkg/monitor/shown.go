@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -40,37 +39,38 @@ func (m *Monitor) show(r *recording) (*Shown, error) {
 	if r.shown != nil {
 		return r.shown, nil
 	}
-	if r.closing {
-		err := r.prove()
-		return r.shown, err
+	if !r.closing {
+		ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
+		defer cancel()
+		if err := m.sealNow(ctx, r); err != nil {
+			return nil, fmt.Errorf("shown: %w", err)
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
-	defer cancel()
+	err := r.prove()
+	return r.shown, err
+}
+
+// sealNow makes a checkpoint. Who calls it holds sealing.
+func (m *Monitor) sealNow(ctx context.Context, r *recording) error {
 	m.mu.Lock()
 	c, err := r.log.Begin(boottime())
-	if err == nil && c == nil {
-		err = errors.New("shown: the log has stopped")
-	}
-	if err == nil {
-		err = r.prove()
-	}
 	m.mu.Unlock()
-	if err == nil {
-		err = c.Write(ctx)
+	if err != nil || c == nil {
+		return err // a log that has stopped has nothing new
 	}
-	if err != nil {
-		r.shown = nil
-		return nil, err
+	if err := c.Write(ctx); err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return r.log.Failed(err)
 	}
-	r.shown.Notes = slices.Clone(r.log.Unseen())
-	return r.shown, nil
+	return nil
 }
 
 // prove fills shown with how the log grew.
 func (r *recording) prove() error {
-	old, size, path, err := r.growth.Show()
+	old, size, path, notes, err := r.growth.Show()
 	if err == nil {
-		r.shown = &Shown{Old: old, Size: size, Path: path, Notes: slices.Clone(r.log.Unseen())}
+		r.shown = &Shown{Old: old, Size: size, Path: path, Notes: notes}
 	}
 	return err
 }
@@ -90,7 +90,6 @@ func (m *Monitor) keep(r *recording, k Kept) error {
 	if err := r.growth.Accept(); err != nil {
 		return err
 	}
-	r.log.Seen(len(r.shown.Notes))
 	r.shown = nil
 	if r.closing || k.Cosignature == "" {
 		return nil
