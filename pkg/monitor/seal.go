@@ -79,6 +79,11 @@ func (m *Monitor) keys() (keys evidence.Keys, first [32]byte) {
 func (m *Monitor) seal(ctx context.Context, r *recording) bool {
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
+	return m.sealHeld(ctx, r)
+}
+
+// sealHeld is seal for who holds sealing already.
+func (m *Monitor) sealHeld(ctx context.Context, r *recording) bool {
 	m.mu.Lock()
 	var c *evidence.Begun
 	if !r.closing {

@@ -42,28 +42,12 @@ func (m *Monitor) show(r *recording) (*Shown, error) {
 	if !r.closing {
 		ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
 		defer cancel()
-		if err := m.sealNow(ctx, r); err != nil {
-			return nil, fmt.Errorf("shown: %w", err)
+		if !m.sealHeld(ctx, r) {
+			return nil, errors.New("shown: no checkpoint could be made now")
 		}
 	}
 	err := r.prove()
 	return r.shown, err
-}
-
-// sealNow makes a checkpoint. Who calls it holds sealing.
-func (m *Monitor) sealNow(ctx context.Context, r *recording) error {
-	m.mu.Lock()
-	c, err := r.log.Begin(boottime())
-	m.mu.Unlock()
-	if err != nil || c == nil {
-		return err // a log that has stopped has nothing new
-	}
-	if err := c.Write(ctx); err != nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return r.log.Failed(err)
-	}
-	return nil
 }
 
 // prove fills shown with how the log grew.
