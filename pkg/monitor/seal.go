@@ -176,11 +176,13 @@ func (m *Monitor) hold(b *barrier.Barrier) {
 			}
 			return
 		}
+		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
 		if h.Missed {
+			_ = m.primary.Drain(ctx) // whose it is may not be read yet
 			m.tellHeld(h)
+			cancel()
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
 		sealed := false
 		if err := m.primary.Drain(ctx); err == nil {
 			m.tellHeld(h)
@@ -209,7 +211,8 @@ func (m *Monitor) tellHeld(h barrier.Held) {
 			continue
 		}
 		inside := p != nil && p.Tags.Has(bit)
-		if !inside && !r.host {
+		// A miss of a process that nobody knows may be anybody's.
+		if !inside && !r.host && !(h.Missed && p == nil) {
 			continue
 		}
 		ev := r.blank(event.Barrier, boottime())
