@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,7 @@ type Barrier struct {
 	files  []fileID // of Marked
 	buf    []byte
 
+	busy     atomic.Bool   // a message may be with who called Next
 	answered atomic.Uint32 // the last id that was answered
 	unread   time.Time     // since when the guard is seen not to read; zero where it does
 }
@@ -73,9 +75,29 @@ func Start(programs []string) (*Barrier, error) {
 // Next waits for an exec that waits, or that was let go. The error means that
 // the guard is gone: nothing waits any more.
 func (b *Barrier) Next() (Held, error) {
-	n, err := b.guard.Conn.Read(b.buf)
+	raw, err := b.guard.Conn.SyscallConn()
 	if err != nil {
 		return Held{}, err
+	}
+	var n int
+	rerr := raw.Read(func(fd uintptr) bool {
+		b.busy.Store(true) // before the message is taken: see Told
+		for {
+			if n, _, err = unix.Recvfrom(int(fd), b.buf, unix.MSG_DONTWAIT); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			b.busy.Store(false)
+			return false
+		}
+		return true
+	})
+	if err = errors.Join(rerr, err); err != nil {
+		return Held{}, err
+	}
+	if n == 0 {
+		return Held{}, io.EOF
 	}
 	if n < headBytes {
 		return Held{}, errors.New("a message of the guard is too short")
@@ -95,6 +117,17 @@ func (b *Barrier) Answer(id uint32) error {
 func (b *Barrier) send(id uint32) error {
 	_, err := b.guard.Conn.Write(binary.LittleEndian.AppendUint32(nil, id))
 	return err
+}
+
+// Told reports whether Next has given all that the guard has said, and was called
+// again since.
+func (b *Barrier) Told() bool {
+	unread := 0
+	raw, err := b.guard.Conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { unread, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	}
+	return err != nil || unread == 0 && !b.busy.Load()
 }
 
 // Look ends a guard that does not read its messages, as one that was stopped:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -162,6 +163,35 @@ func TestAGuardThatIsStoppedHoldsUpNobodyForLong(t *testing.T) {
 			b.Look()
 		}
 	}
+}
+
+func TestWhatTheGuardSaidIsToldWhenTheNextIsAskedFor(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	if !b.Told() {
+		t.Fatal("nothing was said yet")
+	}
+	if err := exec.Command(program).Run(); err != nil { // waits in vain
+		t.Fatal(err)
+	}
+	for range 2 { // held and missed
+		if b.Told() {
+			t.Error("what was said and not asked for counts as told")
+		}
+		if _, err := b.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.Told() {
+		t.Error("the last was not told before Next is called again")
+	}
+	gone := make(chan struct{})
+	go func() { defer close(gone); _, _ = b.Next() }()
+	for !b.Told() {
+		runtime.Gosched()
+	}
+	b.Close()
+	<-gone
 }
 
 func TestAProgramThatIsReplacedIsTold(t *testing.T) {

@@ -536,6 +536,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if r.digests != nil {
 		r.digests.wait()
 	}
+	m.awaitHeld()
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
 	now := m.end(r, c, why, late, changed)

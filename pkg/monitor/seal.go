@@ -197,6 +197,24 @@ func (m *Monitor) hold(b *barrier.Barrier) {
 	}
 }
 
+// heldWithin is how long the end of a recording waits for what the guard said.
+const heldWithin = time.Second
+
+// awaitHeld returns when what the guard has said is told: of an exec that waited
+// in vain it is said late.
+func (m *Monitor) awaitHeld() {
+	if m.barrier == nil {
+		return
+	}
+	for end := time.Now().Add(heldWithin); !m.barrier.Told() && time.Now().Before(end); {
+		select {
+		case <-m.held:
+			return // nobody tells any more
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
 // tellHeld writes an exec that waits, or waited in vain, into the recordings
 // that it is part of.
 func (m *Monitor) tellHeld(h barrier.Held) {
@@ -206,13 +224,14 @@ func (m *Monitor) tellHeld(h barrier.Held) {
 	if h.PID != 0 {
 		p = m.table.Find(h.PID, 0)
 	}
+	// A miss of a process whose lineage nobody knows may be anybody's.
+	unknown := p == nil || p.Parent == nil && p.Actor.PID != 1
 	for bit, r := range m.recs {
 		if r == nil {
 			continue
 		}
 		inside := p != nil && p.Tags.Has(bit)
-		// A miss of a process that nobody knows may be anybody's.
-		if !inside && !r.host && !(h.Missed && p == nil) {
+		if !inside && !r.host && !(h.Missed && unknown) {
 			continue
 		}
 		ev := r.blank(event.Barrier, boottime())
