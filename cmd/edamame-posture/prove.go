@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
@@ -86,9 +89,25 @@ func checkProof(cmd *cobra.Command, file, against string) error {
 	if err := p.Verify(note.Root); err != nil {
 		return exit(exitNo, fmt.Errorf("%s: %w", file, err))
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), p.Line)
+	fmt.Fprintln(cmd.OutOrStdout(), escaped(p.Line))
 	if against == "" {
 		fmt.Fprintf(os.Stderr, "edamame-posture: this line stands in the tree with root %s; whether that is the root of the run in question, --root says\n", note.Root)
 	}
 	return nil
+}
+
+// escaped returns a line of JSON of the same meaning without what a terminal or
+// an eye may take for something else. Such characters stand in strings only.
+func escaped(line string) string {
+	var b strings.Builder
+	for _, r := range line {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, u)
+		}
+	}
+	return b.String()
 }

@@ -148,12 +148,13 @@ func (w *witnessing) show(client *monitor.Client) (size uint64, err error) {
 	return shown.Size, client.Kept(monitor.Kept{Size: shown.Size, Cosignature: line})
 }
 
-// end shows the witness the end of the log. What was not kept yet comes first.
+// end shows the witness the end of the log. What was not kept yet comes first:
+// the monitor bounds in how many parts.
 func (w *witnessing) end(client *monitor.Client) {
 	if !w.wanted() || w.stop == nil {
 		return
 	}
-	for range 2 {
+	for {
 		before, err := client.Shown()
 		if err == nil && len(before.Notes) == 0 {
 			return

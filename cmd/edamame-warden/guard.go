@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"runtime/debug"
 	"syscall"
 	"time"
 	"unsafe"
@@ -49,6 +50,8 @@ type held struct {
 // monitor has gone; the kernel then lets go of everything.
 func guard(conn, group int, patience int64) int {
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, 4 /* PR_SET_DUMPABLE */, 0, 0)
+	// A guard lives long, and each message leaves something behind.
+	debug.SetGCPercent(100)
 	var (
 		waiting []held
 		unsaid  []held // let go, and the monitor did not take the message yet

@@ -2,14 +2,17 @@ package barrier
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -129,6 +132,124 @@ func TestAGuardThatIsKilledHoldsUpNobody(t *testing.T) {
 	}
 	if err := exec.Command(program).Run(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAGuardThatIsStoppedHoldsUpNobodyForLong(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	for range 100 {
+		b.Look() // one that reads is left alone
+	}
+	if err := syscall.Kill(int(b.PID()), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- exec.Command(program).Run() }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Next(); err == nil {
+				t.Fatal("nobody hears that the guard is gone")
+			}
+			b.Look() // of one that is gone
+			return
+		case <-tick.C:
+			b.Look()
+		}
+	}
+}
+
+func TestWhatTheGuardSaidIsToldWhenTheNextIsAskedFor(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	if !b.Told() {
+		t.Fatal("nothing was said yet")
+	}
+	if err := exec.Command(program).Run(); err != nil { // waits in vain
+		t.Fatal(err)
+	}
+	for range 2 { // held and missed
+		if b.Told() {
+			t.Error("what was said and not asked for counts as told")
+		}
+		if _, err := b.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.Told() {
+		t.Error("the last was not told before Next is called again")
+	}
+	gone := make(chan struct{})
+	go func() { defer close(gone); _, _ = b.Next() }()
+	for !b.Told() {
+		runtime.Gosched()
+	}
+	b.Close()
+	<-gone
+}
+
+func TestAProgramThatIsReplacedIsTold(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	if got := b.Replaced(); len(got) != 0 {
+		t.Fatalf("replaced before anything was: %q", got)
+	}
+	data, err := os.ReadFile(program)
+	if err == nil {
+		err = os.WriteFile(program+".new", data, 0o755)
+	}
+	if err == nil {
+		err = os.Rename(program+".new", program)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Replaced(); !slices.Equal(got, []string{program}) {
+		t.Errorf("replaced: %q", got)
+	}
+}
+
+func TestAGuardDoesNotGrow(t *testing.T) {
+	program := setuidTrue(t)
+	b := raise(t, program)
+	go func() {
+		for {
+			h, err := b.Next()
+			if err != nil {
+				return
+			}
+			_ = b.Answer(h.ID)
+		}
+	}()
+	resident := func() (pages int) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", b.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var size int
+		if _, err := fmt.Sscan(string(stat), &size, &pages); err != nil {
+			t.Fatal(err)
+		}
+		return pages
+	}
+	run := func(n int) {
+		for range n {
+			if err := exec.Command(program).Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	run(100)
+	before := resident()
+	run(1500)
+	if grown := (resident() - before) * os.Getpagesize(); grown > 5<<20 {
+		t.Errorf("1,500 execs made it %d KiB larger", grown>>10)
 	}
 }
 

@@ -96,3 +96,45 @@ func FuzzSegment(f *testing.F) {
 		})
 	})
 }
+
+func FuzzProof(f *testing.F) {
+	dir, _ := closedLog(f)
+	text, err := open(f, dir).ProofText(3)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, note, err := ParseProof(b)
+		if err != nil {
+			return
+		}
+		_ = p.Verify(note.Root)
+		for _, c := range p.Line {
+			if c < ' ' {
+				t.Errorf("the line has %q in it, which no JSON has", c)
+			}
+		}
+	})
+}
+
+func FuzzCommitment(f *testing.F) {
+	c := Commitment{Version: 1, Origin: Origin("r"), Key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", Intent: "none"}
+	b, err := c.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(bytes.Replace(b, []byte(`"origin"`), []byte(`"Origin"`), 1))
+	f.Add(bytes.Replace(b, []byte(`"intent":"none"`), []byte(`"intent":"x","intent":"none"`), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseCommitment(b)
+		if err != nil {
+			return
+		}
+		again, err := c.Encode()
+		if err != nil || !bytes.Equal(again, b) {
+			t.Errorf("two texts of one meaning: %q and %q (%v)", b, again, err)
+		}
+	})
+}

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -53,8 +52,8 @@ type Options struct {
 	Made func(path string)
 	// Keys sign the checkpoints. nil for unsigned ones.
 	Keys Keys
-	// Growth, where it is set, is told of each leaf, so that a witness can be
-	// shown how the log grew.
+	// Growth, where it is set, is told of each leaf and checkpoint, so that a
+	// witness can be shown how the log grew.
 	Growth *Growth
 	// NoSync leaves out fsync: for tests, and where a crash of the machine
 	// does not matter.
@@ -76,7 +75,6 @@ type Log struct {
 	noteBytes atomic.Int64 // of notes, and of those that were begun
 	disk      disk
 	noteBuf   []byte
-	unseen    [][]byte // notes that no witness was told of
 	manifest  *room
 	whole     []string // files that were written at once
 	wholeSize int64
@@ -402,6 +400,9 @@ func (l *Log) back() {
 	l.untold += l.tree.size - l.good.tree.size + l.told - l.good.told
 	l.tree, l.told, l.raw = l.good.tree, l.good.told, l.good.raw
 	l.inFrame = 0
+	if g := l.opt.Growth; g != nil {
+		_ = g.back() // what fails is no range, and shows in the next proof
+	}
 	if err := l.seg.cut(l.good.seg); err == nil {
 		// Nothing more can be done where this fails: the end will not fit.
 		_ = l.seg.need(endRoom, 0)
@@ -419,6 +420,11 @@ func (l *Log) endFrame() error {
 	}
 	l.inFrame = 0
 	l.mark()
+	if g := l.opt.Growth; g != nil {
+		if err := g.mark(); err != nil {
+			return err
+		}
+	}
 	if l.seg.size >= l.opt.SegmentBytes && l.full == nil && l.halt == nil {
 		l.halt = l.nextSegment()
 	}
@@ -528,6 +534,11 @@ func (l *Log) beginCheckpoint(boottime int64) (*Begun, error) {
 	if err := l.notes.need(maxNote+endRoom/8, endRoom); err != nil && l.full == nil {
 		return nil, err
 	}
+	if g := l.opt.Growth; g != nil {
+		if err := g.begin(); err != nil {
+			return nil, err
+		}
+	}
 	c := l.last
 	c.Size, c.Root, c.Boottime, c.Lost = l.tree.size, l.tree.root(), max(boottime, l.last.Boottime), l.Lost()
 	l.last = c
@@ -556,22 +567,11 @@ func (c *Begun) write(ctx context.Context, last bool) error {
 		return errors.Join(err, l.notes.cut(size))
 	}
 	l.noteBytes.Store(l.notes.size)
-	if l.opt.Growth != nil && len(l.unseen) < maxUnseen {
-		l.unseen = append(l.unseen, bytes.Clone(note))
+	if g := l.opt.Growth; g != nil {
+		g.wrote(note)
 	}
 	return nil
 }
-
-// maxUnseen bounds the checkpoints that are kept for a witness that does not
-// answer: some hours of them. Beyond it the witness cannot be told any more.
-const maxUnseen = 1 << 15
-
-// Unseen returns the checkpoints that were written since the last call of Seen.
-// It is asked between Begin and Write of the next, or where nothing is written.
-func (l *Log) Unseen() [][]byte { return l.unseen }
-
-// Seen forgets the first n of them.
-func (l *Log) Seen(n int) { l.unseen = slices.Delete(l.unseen, 0, min(n, len(l.unseen))) }
 
 // Note returns the last checkpoint that was written, with its signatures. It is
 // valid until the next one is.

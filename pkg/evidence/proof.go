@@ -116,6 +116,14 @@ func ParseProof(text []byte) (*Proof, *Checkpoint, error) {
 	if _, err := r.read(); err != io.EOF {
 		return nil, nil, errors.New("something follows its checkpoint")
 	}
+	// Whoever made it chose what stands in it, and it will be shown.
+	var ev event.Event
+	if err := event.Decode(t.ExtraData, &ev); err != nil {
+		return nil, nil, fmt.Errorf("what it proves is no line of a log: %w", err)
+	}
+	if ev.Seq != t.Index {
+		return nil, nil, fmt.Errorf("its line has seq %d, and it proves place %d", ev.Seq, t.Index)
+	}
 	p := &Proof{Seq: t.Index, Size: note.Size, Line: string(t.ExtraData), Path: []Hash{}}
 	for _, h := range t.Hashes {
 		p.Path = append(p.Path, h)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -52,6 +53,9 @@ func (e *Evidence) Verify() error {
 		return err
 	}
 	e.chain = v.chain
+	if err := e.checkAttached(&v); err != nil {
+		return err
+	}
 	return e.checkCommitment(&v)
 }
 
@@ -73,6 +77,13 @@ type verifier struct {
 	kind event.Kind
 	// commitment is the hash that the start names.
 	commitment event.SHA256
+	// attached are the hashes that the log names of the files beside it.
+	attached map[string]event.SHA256
+}
+
+// attachedAs is what a note says of a file that was put beside the log.
+var attachedAs = map[string]string{
+	"start token": StartTokenFile, "start statement": StartBundleFile, "first record": RecordFile,
 }
 
 // next reads the next checkpoint.
@@ -139,6 +150,14 @@ func (v *verifier) line(line []byte, ev *event.Event) error {
 	if v.tree.size == 0 {
 		v.commitment = ev.SHA256
 	}
+	if ev.Kind == event.Note && ev.Via == event.ViaMonitor {
+		if name, ok := attachedAs[ev.Detail.String()]; ok && !ev.SHA256.IsZero() {
+			if v.attached == nil {
+				v.attached = make(map[string]event.SHA256)
+			}
+			v.attached[name] = ev.SHA256
+		}
+	}
 	v.kind = ev.Kind
 	v.leaf = append(append(v.leaf[:0], leafPrefix), line...)
 	v.tree.append(sha256.Sum256(v.leaf))
@@ -174,6 +193,30 @@ func (v *verifier) end(e *Evidence) error {
 		return faultOf(ErrNotClosed, last, "the log was not ended: its last event is %q", v.kind)
 	case v.chain.Signed > 0 && v.chain.Unsigned == 0 && !v.chain.Ended:
 		return faultOf(ErrNotClosed, checkpointsName, "the last checkpoint names a next key: the chain was not ended")
+	}
+	return nil
+}
+
+// checkAttached holds the files that stand beside the log against what it says
+// of them. A log that refused events may lack what it would have said.
+func (e *Evidence) checkAttached(v *verifier) error {
+	for _, name := range attachments {
+		if name == CommitmentFile {
+			continue
+		}
+		b, err := e.Attached(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		switch want, named := v.attached[name]; {
+		case named && sha256.Sum256(b) != want:
+			return fault(name, "is not the one that the log names")
+		case !named && !e.partial && e.manifest.Lost == 0:
+			return fault(name, "is not named by the log: it was put there later")
+		}
 	}
 	return nil
 }
@@ -253,7 +296,7 @@ func (e *Evidence) nothingElse() error {
 		case path == inputsDir && d.IsDir():
 			return nil
 		case e.manifest.File(path) == nil:
-			return fault(strings.ToValidUTF8(path, "?"), "is not in the manifest")
+			return fault(strings.Trim(strconv.QuoteToASCII(path), `"`), "is not in the manifest")
 		}
 		return nil
 	})

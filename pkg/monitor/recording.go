@@ -232,9 +232,8 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	// once leaves a log that says what it was of.
 	_ = r.log.Checkpoint(boottime())
 	if r.growth != nil {
-		if err := r.prove(); err != nil {
-			return nil, err
-		}
+		// Where that checkpoint could not be written there is nothing to be shown.
+		_ = r.prove()
 	}
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
@@ -537,6 +536,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if r.digests != nil {
 		r.digests.wait()
 	}
+	m.awaitHeld()
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
 	now := m.end(r, c, why, late, changed)

@@ -79,6 +79,11 @@ func (m *Monitor) keys() (keys evidence.Keys, first [32]byte) {
 func (m *Monitor) seal(ctx context.Context, r *recording) bool {
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
+	return m.sealHeld(ctx, r)
+}
+
+// sealHeld is seal for who holds sealing already.
+func (m *Monitor) sealHeld(ctx context.Context, r *recording) bool {
 	m.mu.Lock()
 	var c *evidence.Begun
 	if !r.closing {
@@ -171,11 +176,13 @@ func (m *Monitor) hold(b *barrier.Barrier) {
 			}
 			return
 		}
+		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
 		if h.Missed {
+			_ = m.primary.Drain(ctx) // whose it is may not be read yet
 			m.tellHeld(h)
+			cancel()
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
 		sealed := false
 		if err := m.primary.Drain(ctx); err == nil {
 			m.tellHeld(h)
@@ -190,6 +197,24 @@ func (m *Monitor) hold(b *barrier.Barrier) {
 	}
 }
 
+// heldWithin is how long the end of a recording waits for what the guard said.
+const heldWithin = time.Second
+
+// awaitHeld returns when what the guard has said is told: of an exec that waited
+// in vain it is said late.
+func (m *Monitor) awaitHeld() {
+	if m.barrier == nil {
+		return
+	}
+	for end := time.Now().Add(heldWithin); !m.barrier.Told() && time.Now().Before(end); {
+		select {
+		case <-m.held:
+			return // nobody tells any more
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
 // tellHeld writes an exec that waits, or waited in vain, into the recordings
 // that it is part of.
 func (m *Monitor) tellHeld(h barrier.Held) {
@@ -199,12 +224,14 @@ func (m *Monitor) tellHeld(h barrier.Held) {
 	if h.PID != 0 {
 		p = m.table.Find(h.PID, 0)
 	}
+	// A miss of a process whose lineage nobody knows may be anybody's.
+	unknown := p == nil || p.Parent == nil && p.Actor.PID != 1
 	for bit, r := range m.recs {
 		if r == nil {
 			continue
 		}
 		inside := p != nil && p.Tags.Has(bit)
-		if !inside && !r.host {
+		if !inside && !r.host && !(h.Missed && unknown) {
 			continue
 		}
 		ev := r.blank(event.Barrier, boottime())

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -40,37 +39,22 @@ func (m *Monitor) show(r *recording) (*Shown, error) {
 	if r.shown != nil {
 		return r.shown, nil
 	}
-	if r.closing {
-		err := r.prove()
-		return r.shown, err
+	if !r.closing {
+		ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
+		defer cancel()
+		if !m.sealHeld(ctx, r) {
+			return nil, errors.New("shown: no checkpoint could be made now")
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sealWithin)
-	defer cancel()
-	m.mu.Lock()
-	c, err := r.log.Begin(boottime())
-	if err == nil && c == nil {
-		err = errors.New("shown: the log has stopped")
-	}
-	if err == nil {
-		err = r.prove()
-	}
-	m.mu.Unlock()
-	if err == nil {
-		err = c.Write(ctx)
-	}
-	if err != nil {
-		r.shown = nil
-		return nil, err
-	}
-	r.shown.Notes = slices.Clone(r.log.Unseen())
-	return r.shown, nil
+	err := r.prove()
+	return r.shown, err
 }
 
 // prove fills shown with how the log grew.
 func (r *recording) prove() error {
-	old, size, path, err := r.growth.Show()
+	old, size, path, notes, err := r.growth.Show()
 	if err == nil {
-		r.shown = &Shown{Old: old, Size: size, Path: path, Notes: slices.Clone(r.log.Unseen())}
+		r.shown = &Shown{Old: old, Size: size, Path: path, Notes: notes}
 	}
 	return err
 }
@@ -90,7 +74,6 @@ func (m *Monitor) keep(r *recording, k Kept) error {
 	if err := r.growth.Accept(); err != nil {
 		return err
 	}
-	r.log.Seen(len(r.shown.Notes))
 	r.shown = nil
 	if r.closing || k.Cosignature == "" {
 		return nil

@@ -130,6 +130,12 @@ func (m *Monitor) round(checkpoint bool) {
 	m.rounds.Lock()
 	defer m.rounds.Unlock()
 	m.check()
+	if m.barrier != nil {
+		m.barrier.Look()
+		for _, p := range m.barrier.Replaced() {
+			m.problem(fmt.Sprintf("another file took the place of %s: its exec is no longer held up until it is sealed", p))
+		}
+	}
 	first := m.primary.Stats()
 	totals := lossesOf(first)
 	if !checkpoint || time.Now().After(m.nextList) {

@@ -125,14 +125,14 @@ func (c *Chain) give() {
 		return
 	}
 	c.closed = true
-	c.now.Kill()
+	_ = c.now.Kill() // what does not go has no more to sign
 	if c.ahead == nil {
 		if m := <-c.next; m.err == nil {
 			c.ahead = m.h
 		}
 	}
 	if c.ahead != nil {
-		c.ahead.Kill()
+		_ = c.ahead.Kill()
 	}
 }
 
@@ -158,7 +158,7 @@ func start() (*holder, error) {
 	h := &holder{Warden: w}
 	_ = w.Conn.SetReadDeadline(time.Now().Add(startWithin))
 	if n, err := w.Conn.Read(h.key[:]); err != nil || n != len(h.key) {
-		w.Kill()
+		_ = w.Kill()
 		return nil, fmt.Errorf("the process of a key made none (%d bytes, %w)", n, err)
 	}
 	return h, nil
@@ -182,6 +182,9 @@ func (h *holder) sign(ctx context.Context, text []byte) (sig Signature, err erro
 	if !ed25519.Verify(h.key[:], text, sig[:]) {
 		return sig, errors.New("what a key signed is not what it was asked for")
 	}
-	h.Wait()
+	// It ends by itself, unless somebody has stopped it.
+	if err := h.Kill(); err != nil {
+		return sig, fmt.Errorf("a key that signed is not gone: %w", err)
+	}
 	return sig, nil
 }

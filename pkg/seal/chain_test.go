@@ -5,9 +5,15 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/warden"
 )
 
 func TestEachKeySignsOnceAndItsProcessIsGone(t *testing.T) {
@@ -93,6 +99,46 @@ func TestAStoppedKeyDelaysNoLongerThanItIsGiven(t *testing.T) {
 	defer cancel()
 	if _, err := c.Sign(ctx, []byte("x")); err == nil {
 		t.Fatal("a stopped process signed")
+	}
+}
+
+// A process that was stopped right after it signed does not end by itself.
+func TestAKeyThatSignedAndStaysIsEnded(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays := exec.Command("sleep", "60")
+	if err := stays.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := os.NewFile(uintptr(pair[1]), "key")
+	defer other.Close()
+	go func() {
+		text := make([]byte, maxText)
+		n, err := other.Read(text)
+		if err == nil {
+			_, err = other.Write(ed25519.Sign(private, text[:n]))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	h := &holder{Warden: &warden.Warden{Conn: os.NewFile(uintptr(pair[0]), "warden"), PID: stays.Process.Pid}, key: PublicKey(public)}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := h.sign(ctx, []byte("text")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(stays.Process.Pid, 0); err != syscall.ESRCH {
+		t.Errorf("it is still there: %v", err)
+	}
+	if ctx.Err() != nil {
+		t.Error("it was waited for")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,9 @@ type Warden struct {
 	// the warden's standard input.
 	Conn *os.File
 	PID  int
+
+	kill sync.Once
+	gone chan struct{} // closed when it is
 }
 
 // Start starts the warden for what args say. Descriptors of files come after its
@@ -80,20 +84,32 @@ func Start(args []string, files ...int) (*Warden, error) {
 	return &Warden{Conn: os.NewFile(uintptr(pair[0]), "warden"), PID: pid}, nil
 }
 
-// Wait returns when the process is gone, and its memory with it.
-func (w *Warden) Wait() {
-	w.Conn.Close()
-	var status syscall.WaitStatus
-	for {
-		if _, err := syscall.Wait4(w.PID, &status, 0, nil); err != syscall.EINTR {
-			return
-		}
-	}
-}
+// goneWithin is how long a process that was killed may take to be gone. Who
+// traces it as root can keep it; nobody shall wait for that.
+const goneWithin = time.Second
 
-// Kill ends the process. It is our child and was not waited for, so its number
-// is nobody else's.
-func (w *Warden) Kill() {
-	_ = syscall.Kill(w.PID, syscall.SIGKILL)
-	w.Wait()
+// Kill ends the process, and returns when it is gone and its memory with it. The
+// error says that it is still there.
+func (w *Warden) Kill() error {
+	w.kill.Do(func() {
+		// It is our child and was not waited for, so its number is nobody else's.
+		_ = syscall.Kill(w.PID, syscall.SIGKILL)
+		w.Conn.Close()
+		w.gone = make(chan struct{})
+		go func() {
+			defer close(w.gone)
+			var status syscall.WaitStatus
+			for {
+				if _, err := syscall.Wait4(w.PID, &status, 0, nil); err != syscall.EINTR {
+					return
+				}
+			}
+		}()
+	})
+	select {
+	case <-w.gone:
+		return nil
+	case <-time.After(goneWithin):
+		return fmt.Errorf("process %d was killed and is still there", w.PID)
+	}
 }
