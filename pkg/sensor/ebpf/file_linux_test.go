@@ -270,7 +270,7 @@ func TestATargetInAPIDNamespaceIsNamedByItsGlobalPID(t *testing.T) {
 	drain(t, s)
 	pid := uint32(cmd.Process.Pid)
 	child := rec.only(t, "exec", func(r *sensor.Record) bool {
-		return r.Kind == event.Exec && string(r.Argv) == "/bin/sleep\x0060\x00" && r.NS.PID != 0 && r.PID != pid
+		return r.Kind == event.Exec && string(r.Argv) == "/bin/cat\x00-u\x00" && r.NS.PID != 0 && r.PID != pid
 	})
 	read := rec.only(t, "read", func(r *sensor.Record) bool { return r.Kind == event.MemAccess && r.PID == pid })
 	if read.TargetPID != child.PID || read.Err != int(unix.EFAULT) {

@@ -397,14 +397,31 @@ func power(args []string) error {
 
 // inner reads the memory of a child by its pid in its own pid namespace.
 func inner([]string) error {
-	child := exec.Command("/bin/sleep", "60")
+	child := exec.Command("/bin/cat", "-u")
+	in, err := child.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		return err
+	}
 	if err := child.Start(); err != nil {
 		return err
 	}
 	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	// Start returns once the descriptors of the old image are closed, which
+	// is before the kernel says that the new one runs: a kill in between ends
+	// a process that never became it. Its answer comes from the new one.
 	b := make([]byte, 4)
+	if _, err := in.Write([]byte("here")); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(out, b); err != nil {
+		return err
+	}
 	// The address is nobody's; that it was tried is told.
-	_, err := unix.ProcessVMReadv(child.Process.Pid, []unix.Iovec{{Base: &b[0], Len: 4}}, []unix.RemoteIovec{{Base: 16, Len: 4}}, 0)
+	_, err = unix.ProcessVMReadv(child.Process.Pid, []unix.Iovec{{Base: &b[0], Len: 4}}, []unix.RemoteIovec{{Base: 16, Len: 4}}, 0)
 	if err != unix.EFAULT {
 		return fmt.Errorf("process_vm_readv: %w", err)
 	}
