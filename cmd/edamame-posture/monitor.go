@@ -25,7 +25,7 @@ func monitorCommand() *cobra.Command {
 		sensor, out string
 		uid, gid    int
 		groups      []int
-		leave       bool
+		seal, leave bool
 	)
 	cmd := &cobra.Command{
 		Use:    "monitor",
@@ -50,7 +50,7 @@ func monitorCommand() *cobra.Command {
 			}{os.Stdout, io.NopCloser(nil)}
 			err := monitor.Serve(ctx, monitor.ServeOptions{
 				Options: monitor.Options{
-					Sensor: sensor, Tool: toolVersion(), Unsealed: unsealed,
+					Sensor: sensor, Tool: toolVersion(), Sealed: seal, Unsealed: unsealed,
 					Logf: func(format string, args ...any) {
 						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
 					},
@@ -70,6 +70,7 @@ func monitorCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.BoolVar(&seal, "seal", false, "sign each checkpoint, as run's --seal says")
 	fl.StringVar(&out, "out", "", "folder for the results, should the client die")
 	fl.IntVar(&uid, "uid", 0, "the caller's user id")
 	fl.IntVar(&gid, "gid", 0, "the caller's group id")

@@ -37,6 +37,7 @@ type runFlags struct {
 	signatures               []string
 	lenient                  bool
 	host, quiet, scan, live  bool
+	seal                     bool
 }
 
 func runCommand() *cobra.Command {
@@ -74,6 +75,7 @@ not start, and then the command was not started either.`,
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
 	f.signing.flags(fl)
 	f.witnessing.flags(fl)
+	fl.BoolVar(&f.seal, "seal", false, "sign the log each second, and before sudo and container runtimes, with keys that are gone then; --key, --keyless and --witness do it too")
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
 	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses, packages and files of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
@@ -134,7 +136,7 @@ func run(f *runFlags, argv []string) error {
 	}
 	program := sealedProgram()
 	client, err := monitor.Launch(monitor.LaunchOptions{
-		Sensor: f.sensor, Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
+		Sensor: f.sensor, Sealed: f.seal || f.signing.wanted() || f.witnessing.wanted(), Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
 	})
 	program.Close() // nil too
 	if err != nil {

@@ -85,7 +85,7 @@ prints one line of JSON that stop needs. Needs root.`,
 			// Its messages would go to a pipe that is read no more once this
 			// command has ended.
 			program := sealedProgram()
-			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: f.sensor, Out: out, Caller: caller, Args: []string{"monitor"}, Program: program})
+			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: f.sensor, Sealed: true, Out: out, Caller: caller, Args: []string{"monitor"}, Program: program})
 			program.Close() // nil too
 			if err != nil {
 				return exit(exitNo, fmt.Errorf("the monitor could not start: %w", err))

@@ -47,6 +47,7 @@ type Client struct {
 // LaunchOptions are the settings of [Launch].
 type LaunchOptions struct {
 	Sensor string
+	Sealed bool   // as in Options
 	Out    string // for a monitor that must deliver by itself
 	Caller Caller
 	Stderr io.Writer
@@ -66,6 +67,9 @@ func Launch(opt LaunchOptions) (*Client, error) {
 	}
 	argv := append([]string{self}, opt.Args...)
 	argv = append(argv, "--sensor", opt.Sensor, "--uid", strconv.Itoa(opt.Caller.UID), "--gid", strconv.Itoa(opt.Caller.GID), "--out", opt.Out)
+	if opt.Sealed {
+		argv = append(argv, "--seal")
+	}
 	for _, g := range opt.Caller.Groups {
 		argv = append(argv, "--group", strconv.Itoa(g))
 	}

@@ -48,6 +48,11 @@ type Options struct {
 	Sensor string
 	// Tool is the version of the command, for the log.
 	Tool string
+	// Sealed has checkpoints signed with keys of their own, and programs that
+	// give power wait until what led to them is sealed. Where nobody outside
+	// hears of the start it proves nothing: who takes the machine can write
+	// all of it anew.
+	Sealed bool
 	// Unsealed says why the monitor's own program can be changed while it runs;
 	// nil where it cannot.
 	Unsealed error
@@ -122,11 +127,10 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if opt.Unsealed != nil {
 		m.doWithout(fmt.Sprintf("changes of the monitor's own program while it runs: %v", opt.Unsealed))
 	}
-	m.prepare()
-	up := raise()
+	up := m.prepare()
 	err = m.arm(ctx)
 	g := <-up
-	if m.barrier = g.barrier; m.barrier == nil && err == nil {
+	if m.barrier = g.barrier; g.err != nil && err == nil {
 		m.doWithout(fmt.Sprintf("the last second before a job takes root: nothing holds up sudo until it is sealed: %v", g.err))
 	}
 	if err != nil {

@@ -185,7 +185,7 @@ func TestTheProtocolRefusesWhatItShould(t *testing.T) {
 	defer cancel()
 	served := make(chan error, 1)
 	go func() {
-		served <- Serve(ctx, ServeOptions{Options: Options{Sensor: "auto", Logf: t.Logf}, UID: 0}, w)
+		served <- Serve(ctx, ServeOptions{Options: Options{Sensor: "auto", Sealed: true, Logf: t.Logf}, UID: 0}, w)
 	}()
 	hello, err := readHello(r)
 	if err != nil || hello.Error != "" {

@@ -30,8 +30,14 @@ type madeKeys struct {
 }
 
 // prepare makes, beside arming, what the first recording would wait for: keys,
-// and the digest of the program.
-func (m *Monitor) prepare() {
+// and the digest of the program; and it raises the barrier.
+func (m *Monitor) prepare() <-chan guarded {
+	if !m.opt.Sealed {
+		go programDigest()
+		up := make(chan guarded, 1)
+		up <- guarded{}
+		return up
+	}
 	p := &prepared{make(chan madeKeys, 1)}
 	m.ahead.Store(p)
 	go func() {
@@ -39,6 +45,7 @@ func (m *Monitor) prepare() {
 		p.made <- madeKeys{chain, err}
 		_ = programDigest()
 	}()
+	return raise()
 }
 
 // unprepare gives up keys that no recording has taken.
@@ -54,6 +61,9 @@ func (m *Monitor) unprepare() {
 // first one's public half. Where there are none the recording goes on without:
 // its commitment and its checkpoints say so.
 func (m *Monitor) keys() (keys evidence.Keys, first [32]byte) {
+	if !m.opt.Sealed {
+		return nil, first
+	}
 	var chain *seal.Chain
 	var err error
 	if ahead := m.ahead.Swap(nil); ahead != nil {
@@ -145,7 +155,8 @@ func (m *Monitor) sealSoon() {
 	}
 }
 
-// guarded is a barrier that is up, or why there is none.
+// guarded is a barrier that is up, or why there is none. Both are nil where none
+// was asked for.
 type guarded struct {
 	barrier *barrier.Barrier
 	err     error

@@ -33,7 +33,7 @@ func chainOf(t *testing.T, dir string) evidence.Chain {
 
 func TestEveryCheckpointOfARunIsSignedWithAKeyOfItsOwn(t *testing.T) {
 	cleanly(t)
-	w := run(t, options{}, "bash", "-c", "for i in 1 2 3; do sleep 1; done")
+	w := run(t, options{flags: []string{"--seal"}}, "bash", "-c", "for i in 1 2 3; do sleep 1; done")
 	w.must(w.code == 0, "code %d", w.code)
 	c := chainOf(t, w.dir)
 	w.must(c.Whole() && c.Signed >= 4, "chain: %+v", c)
@@ -43,7 +43,7 @@ func TestEveryCheckpointOfARunIsSignedWithAKeyOfItsOwn(t *testing.T) {
 func TestWhatLedToRootIsSealedBeforeSudoRuns(t *testing.T) {
 	need(t, "sudo")
 	cleanly(t)
-	w := run(t, options{}, "bash", "-c", "true led-to-it; /bin/echo led-to-it; sudo -n true; /bin/echo after")
+	w := run(t, options{flags: []string{"--seal"}}, "bash", "-c", "true led-to-it; /bin/echo led-to-it; sudo -n true; /bin/echo after")
 	w.must(w.code == 0, "code %d", w.code)
 	var held, ran *event.Event
 	for i := range w.events {
@@ -83,7 +83,7 @@ func TestAStoppedMonitorDoesNotHoldUpSudo(t *testing.T) {
 	need(t, "sudo")
 	cleanly(t)
 	in := t.TempDir()
-	cmd := exec.Command(binary, "run", "--", "bash", "-c", "echo ready; read x; sudo -n true && echo through; read x")
+	cmd := exec.Command(binary, "run", "--seal", "--", "bash", "-c", "echo ready; read x; sudo -n true && echo through; read x")
 	cmd.Dir = in
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -125,7 +125,7 @@ func TestKilledAtAnyMomentWhatWasSealedIsWhole(t *testing.T) {
 	}
 	for i := range kills {
 		in := t.TempDir()
-		cmd := exec.Command(binary, "run", "-q", "--", "bash", "-c", "echo ready; while :; do /bin/true; echo x > f; done")
+		cmd := exec.Command(binary, "run", "-q", "--seal", "--", "bash", "-c", "echo ready; while :; do /bin/true; echo x > f; done")
 		cmd.Dir = in
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		var b syncBuffer
@@ -204,7 +204,7 @@ func TestWhoeverTakesRootFindsTheWaySealed(t *testing.T) {
 		// is looked for before the attack, as a thief would.
 		script := fmt.Sprintf(`M=$(pgrep -n -f 'edamame-posture monitor|posture monitor' ); /bin/echo marker-%d
 sudo -n sh -c "kill -STOP $M; cp -a /var/lib/edamame-posture %s; kill -KILL $M"; true`, i, loot)
-		cmd := exec.Command(binary, "run", "-q", "--", "bash", "-c", script)
+		cmd := exec.Command(binary, "run", "-q", "--seal", "--", "bash", "-c", script)
 		cmd.Dir = in
 		var b syncBuffer
 		cmd.Stdout, cmd.Stderr = &b, &b
