@@ -50,6 +50,7 @@ type suite struct {
 	dir, posture, storm string
 	table               bytes.Buffer
 	failed              []string
+	sealed              bool // what is watched is watched with --seal
 	// interrupted ends the rounds, so that what was changed on the machine is
 	// put back.
 	interrupted context.Context

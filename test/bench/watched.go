@@ -46,7 +46,11 @@ func (s *suite) watchedIn(in string, env []string, sensor string, stats *program
 	if err != nil {
 		return nil, nil, err
 	}
-	args := append([]string{"run", "--quiet", "--sensor", sensor, "--out", filepath.Join(dir, "p"), "--"}, argv...)
+	args := []string{"run", "--quiet", "--sensor", sensor, "--out", filepath.Join(dir, "p")}
+	if s.sealed {
+		args = append(args, "--seal")
+	}
+	args = append(append(args, "--"), argv...)
 	cmd := exec.Command(s.posture, args...)
 	cmd.Dir = in
 	cmd.Env = append(append(os.Environ(), "HOME="+s.home()), env...)
