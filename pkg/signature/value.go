@@ -403,7 +403,11 @@ func newRegexp(f field, m modifiers, value string) (matcher, error) {
 	if err != nil {
 		return matcher{}, fmt.Errorf("not a regular expression of Go (RE2): %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
-	return matcher{match: re.MatchString, atoms: regexpAtoms(f, value)}, nil
+	match := re.MatchString
+	if a := newAutomaton(value, re); a != nil {
+		match = a.match
+	}
+	return matcher{match: match, atoms: regexpAtoms(f, value)}, nil
 }
 
 func comparison(op shape, want uint64) func(string) bool {
