@@ -179,9 +179,11 @@ func (m *Monitor) lower() {
 
 // level takes the difference between the two witnesses that stands before
 // anything is recorded. On a busy machine one of them is always a little
-// behind, so it is read until two readings agree.
+// behind, so it is read until two readings agree. What exits meanwhile is
+// counted between the two.
 func (m *Monitor) level(ctx context.Context) {
 	const tries = 16
+	leaving := int64(0)
 	for range tries {
 		before := m.witness.base
 		if m.second.Drain(ctx) != nil || m.primary.Drain(ctx) != nil {
@@ -189,6 +191,8 @@ func (m *Monitor) level(ctx context.Context) {
 		}
 		again := m.witness.based
 		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
+		m.witness.leaving, m.witness.exiting = leaving, exitingProcesses
+		leaving = exitingProcesses()
 		if again && m.witness.base == before {
 			return
 		}
