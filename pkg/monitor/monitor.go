@@ -98,6 +98,7 @@ type Monitor struct {
 	images      images
 
 	ahead   atomic.Pointer[prepared]
+	rules   atomic.Pointer[rules]
 	barrier *barrier.Barrier // nil where there is none
 	guard   uint32           // its process; guarded by mu
 

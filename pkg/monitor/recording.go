@@ -28,7 +28,6 @@ import (
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 	"github.com/org/edamame-posture/pkg/sensor"
-	"github.com/org/edamame-posture/pkg/signature"
 	"github.com/org/edamame-posture/pkg/wire"
 )
 
@@ -109,7 +108,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if err != nil {
 		return nil, err
 	}
-	pack, err := signature.Default()
+	pack, err := m.shipped()
 	if err != nil {
 		return nil, fmt.Errorf("signatures: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/seal"
+	"github.com/org/edamame-posture/pkg/signature"
 )
 
 // sealWithin is how long a signature is waited for. Were it never given up, a
@@ -29,9 +30,10 @@ type madeKeys struct {
 	err   error
 }
 
-// prepare makes, beside arming, what the first recording would wait for: keys,
-// and the digest of the program; and it raises the barrier.
+// prepare makes, beside arming, what the first recording would wait for: the
+// rules, keys, and the digest of the program; and it raises the barrier.
 func (m *Monitor) prepare() <-chan guarded {
+	m.rules.Store(compileRules())
 	if !m.opt.Sealed {
 		go programDigest()
 		up := make(chan guarded, 1)
@@ -46,6 +48,32 @@ func (m *Monitor) prepare() <-chan guarded {
 		_ = programDigest()
 	}()
 	return raise()
+}
+
+// rules are the shipped ones, compiled beside what else is done.
+type rules struct {
+	made chan struct{}
+	pack *signature.Pack
+	err  error
+}
+
+func compileRules() *rules {
+	s := &rules{made: make(chan struct{})}
+	go func() {
+		defer close(s.made)
+		s.pack, s.err = signature.Default()
+	}()
+	return s
+}
+
+// shipped returns the shipped rules, for one recording: it may add to them.
+func (m *Monitor) shipped() (*signature.Pack, error) {
+	s := m.rules.Swap(nil)
+	if s == nil {
+		return signature.Default()
+	}
+	<-s.made
+	return s.pack, s.err
 }
 
 // unprepare gives up keys that no recording has taken.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // item is a field with its modifiers and values: a leaf of a condition.
@@ -403,9 +404,13 @@ func newRegexp(f field, m modifiers, value string) (matcher, error) {
 	if err != nil {
 		return matcher{}, fmt.Errorf("not a regular expression of Go (RE2): %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
-	match := re.MatchString
-	if a := newAutomaton(value, re); a != nil {
-		match = a.match
+	// Most expressions of most runs are never asked.
+	made := sync.OnceValue(func() *automaton { return newAutomaton(value, re) })
+	match := func(s string) bool {
+		if a := made(); a != nil {
+			return a.match(s)
+		}
+		return re.MatchString(s)
 	}
 	return matcher{match: match, atoms: regexpAtoms(f, value)}, nil
 }
