@@ -35,7 +35,7 @@ type Unread struct {
 // Why a connection is unread.
 var (
 	whyTLS   = redact.Const("the connection was encrypted")
-	whyNone  = redact.Const("no request was seen in what was sent: HTTP/2, or no HTTP")
+	whyNone  = redact.Const("no request was seen in what was sent: HTTP/2, TLS without a name, or no HTTP")
 	whyMore  = redact.Const("more was sent on a connection than the requests that were seen")
 	whyNoEnd = redact.Const("where a request ends is not known, so there may be others behind it")
 	whyCut   = redact.Const("a request line was longer than what is read of it")

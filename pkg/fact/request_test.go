@@ -109,7 +109,7 @@ func TestWhatAConnectionSentBeyondItsRequestsIsUnread(t *testing.T) {
 			l.Hello(l.Root, dst, s, "a.example")
 			l.Flow(l.Root, dst, s, 1000, 0, true)
 		}, "the connection was encrypted x1"},
-		{"no HTTP/1, twice", func(l *facttest.Log) { l.Send(l.Root, dst, 24); l.Send(l.Root, dst, 24) }, "no request was seen in what was sent: HTTP/2, or no HTTP x2"},
+		{"no HTTP/1, twice", func(l *facttest.Log) { l.Send(l.Root, dst, 24); l.Send(l.Root, dst, 24) }, "no request was seen in what was sent: HTTP/2, TLS without a name, or no HTTP x2"},
 		{"a request line without an end", func(l *facttest.Log) {
 			s := l.Connect(l.Root, dst)
 			l.Request(l.Root, dst, s, "GET", "203.0.113.9", "/"+strings.Repeat("a", 8000), 0)
