@@ -122,6 +122,16 @@ func readRun(p *intent.Policy, arg string) (lint.Run, error) {
 	if job == "" {
 		job = j.Verdict().Run.Job
 	}
+	// Requests are facts only where the policy that is checked limits them.
+	asked := job
+	if !slices.Contains(p.Jobs(), job) {
+		asked = ""
+	}
+	if r, err := p.Resolve(asked); err == nil && r.Requests() {
+		if j, _, err = replayDir(dir, r); err != nil {
+			return lint.Run{}, err
+		}
+	}
 	return lint.Run{Name: dir, Job: job, Facts: j.Facts()}, nil
 }
 

@@ -204,6 +204,12 @@ type Survivor struct {
 	Exe   redact.Text `json:"exe,omitzero"`
 }
 
+// What Detail says of an HTTP request.
+var (
+	NotWhole = redact.Const("not whole") // its target goes on beyond what was read
+	TwoHosts = redact.Const("two hosts") // two readers may see two hosts in it
+)
+
 // Event is one thing that was reported. Which fields are filled depends on
 // Kind and is said at its constants; an unused field is its zero value and is
 // left out of the log.
@@ -264,7 +270,8 @@ type Event struct {
 	Mode    uint32
 	Class   redact.Text // credential class of a watched file
 	// CTime is the inode's last change in Unix nanoseconds, Size its bytes: with
-	// File, which content of it was meant.
+	// File, which content of it was meant. Of an HTTP request, Size is what it
+	// takes on its connection, head and declared body; 0 where that is not known.
 	CTime  int64
 	Size   uint64
 	SHA256 SHA256

@@ -58,6 +58,7 @@ type conn struct {
 	leaf  uint64
 
 	sent, received uint64 // totals
+	asked          asking
 	// What the fact was not yet given.
 	newCount, newSent, newReceived uint64
 
@@ -128,6 +129,7 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 		if len(f.conns.byKey) >= maxConns {
 			old := f.conns.oldest
 			f.decide(old)
+			f.unread(old, itself)
 			f.conns.remove(old)
 		}
 		c = f.conns.add(k)
@@ -180,6 +182,7 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 		if c.done {
 			c.done, c.checked = false, 0
 		}
+		c.asked.hear(ev)
 	}
 	if sends {
 		c.mask |= f.taints.of(c.node)
@@ -189,7 +192,11 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 	}
 	f.settle(c)
 	fact := c.fact
+	if ev.Kind == event.HTTP {
+		f.request(ev, c)
+	}
 	if ev.Kind == event.Flow && ev.OK {
+		f.unread(c, itself)
 		f.conns.remove(c)
 	}
 	return fact
@@ -226,8 +233,9 @@ func (f *Folder) decide(c *conn) {
 		fact = d.fact(c.node, c.lin, c.first, c.leaf)
 		fact = f.keep(fact)
 	}
-	if fact != c.fact && c.newCount == 0 {
-		c.newCount = 1
+	if fact != c.fact {
+		c.newCount = max(c.newCount, 1)
+		f.renamed(c)
 	}
 	c.fact = fact
 	f.settle(c)

@@ -203,5 +203,8 @@ func (f *Folder) nameless(ev *event.Event, n *process.Node) *Fact {
 	} else {
 		fact.Object = redact.Concat(redact.Const("*:*"), protoSuffix(ev.Proto))
 	}
+	if f.Requests != nil && f.Requests(fact) {
+		fact.Unread = Unread{Why: whyNoTCP, Conns: 1, First: ev.Time, Last: ev.Time, Leaf: ev.Seq}
+	}
 	return f.keep(fact)
 }

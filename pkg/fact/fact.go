@@ -27,11 +27,12 @@ const (
 	Listen                     // listens on an address
 	Power                      // took or used power over the machine
 	Chain                      // a sequence that needs a grant of its own
+	Request                    // made an HTTP request; only where a policy limits these
 
 	verbCount
 )
 
-var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain"}
+var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain", "request"}
 
 // String returns the word that stands in verdict.json.
 func (v Verb) String() string {
@@ -85,6 +86,18 @@ type Fact struct {
 	Fresh bool        // Exec: the file was written in this recording
 	Class redact.Text // Credential: the class; Chain and Power: which one
 	Taint redact.Text // Chain: the class of the credential that was read before
+
+	// Request: To is the object of the Connect fact that it belongs to, whose Host,
+	// Addr and Proto it has too. Path is the request's own, without its query.
+	To, Method redact.Text
+	// Elsewhere: the request is for another host than its connection goes to, as
+	// one to a proxy is, or it names two.
+	Elsewhere bool
+
+	// Unread tells of the connections of a Connect fact on which something was
+	// sent that is no request of which the log tells. It is filled in where a
+	// policy limits requests.
+	Unread Unread
 
 	Via         event.Via
 	key         string // under which the folder knows it; empty where it does not

@@ -33,6 +33,10 @@ type Folder struct {
 	// kind: one that a grant explains gives way. It must depend on the fact
 	// alone. Nil keeps every fact.
 	Explained func(*Fact) bool
+	// Requests is asked about a Connect fact whether a policy limits what may be
+	// requested there; then each request is a fact. It must depend on the fact
+	// alone. Nil makes no such facts.
+	Requests func(*Fact) bool
 
 	facts   map[string]*Fact
 	buckets [bucketCount]bucket
@@ -506,6 +510,10 @@ func (f *Folder) Facts() []*Fact {
 		}
 	}
 	out = f.pending(byKey, out)
+	// What is open still may turn out to be read, or not.
+	for c := f.conns.oldest; c != nil; c = c.next {
+		f.unread(c, func(to *Fact) *Fact { return byKey[to.key] })
+	}
 	out = f.unheard(byKey, out)
 	slices.SortFunc(out, compare)
 	return out

@@ -6,9 +6,10 @@ import (
 )
 
 // NeedsGrant reports whether a fact may need a grant under some intent. What
-// does not: temporary files and caches, and what others did to the job.
+// does not: temporary files and caches, what others did to the job, and requests,
+// which a policy limits by its own choice where it grants the connection.
 func NeedsGrant(f *fact.Fact) bool {
-	return !f.Scratch() && f.Via != event.ViaHost && f.Via != event.ViaOutside
+	return f.Verb != fact.Request && !f.Scratch() && f.Via != event.ViaHost && f.Via != event.ViaOutside
 }
 
 // Closest returns the grant that covers a fact and least else, and false where

@@ -25,6 +25,8 @@ type Entry struct {
 	Step string
 	// SHA256 are the digests of which the executed file has one; none for any.
 	SHA256 []string
+	// HTTP are the requests that may be made; none for any.
+	HTTP []string
 	// Preset is the name of the preset that holds it, or empty.
 	Preset string
 
@@ -49,7 +51,7 @@ func (r *Resolved) Entries() []Entry {
 func (g *grant) lay() Entry {
 	e := Entry{
 		Grant: g.Grant, Key: g.entry.key(), Deny: g.entry.Deny, Class: g.entry.Class,
-		To: g.entry.To, By: g.entry.By, Step: g.entry.Step, SHA256: g.entry.SHA256, g: g,
+		To: g.entry.To, By: g.entry.By, Step: g.entry.Step, SHA256: g.entry.SHA256, HTTP: g.entry.HTTP, g: g,
 	}
 	if g.Verb == fact.Credential {
 		e.Class, e.To = e.To, ""
@@ -81,7 +83,7 @@ func (e *Entry) Beyond() bool {
 // explainedBy returns the verb of the grants that explain facts of a verb.
 func explainedBy(v fact.Verb) fact.Verb {
 	switch v {
-	case fact.Resolve: // a resolver is a destination
+	case fact.Resolve, fact.Request: // a resolver is a destination; a request is made of one
 		return fact.Connect
 	case fact.Delete: // who may write a file may remove it
 		return fact.Write
@@ -98,7 +100,7 @@ func (e *Entry) Includes(o *Entry) bool {
 	}
 	switch e.Verb {
 	case fact.Connect, fact.Listen, fact.Chain:
-		return e.g.dest.includes(&o.g.dest) && e.includesUpload(o)
+		return e.g.dest.includes(&o.g.dest) && e.includesUpload(o) && e.includesRequests(o)
 	case fact.Exec, fact.Write:
 		return e.g.glob.includes(&o.g.glob) && e.includesDigests(o)
 	}
@@ -125,6 +127,15 @@ func (e *Entry) includesDigests(o *Entry) bool {
 		}
 	}
 	return len(e.SHA256) == 0 || len(o.SHA256) > 0
+}
+
+func (e *Entry) includesRequests(o *Entry) bool {
+	for i := range o.g.requests {
+		if q := &o.g.requests[i]; len(e.HTTP) > 0 && !slices.ContainsFunc(e.g.requests, func(p request) bool { return p.includes(q) }) {
+			return false
+		}
+	}
+	return len(e.HTTP) == 0 || len(o.HTTP) > 0
 }
 
 // includesUpload compares budgets. One that more destinations or programs draw
@@ -209,6 +220,9 @@ func (p *Policy) File() string { return p.file }
 // covers and leave less open than it does, and nil where there are none or
 // more than most: what uses it in many ways is best said by it.
 func (e *Entry) Tighter(facts []*fact.Fact, most int) []string {
+	if len(e.HTTP) > 0 {
+		return nil // it says already what a person can say best
+	}
 	items := map[string]*item{}
 	var paths []string
 	for _, f := range facts {

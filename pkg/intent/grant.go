@@ -30,6 +30,9 @@ type entry struct {
 	// SHA256 are the digests of which the file that is executed has one; none for
 	// any file.
 	SHA256 []string `json:"sha256,omitempty"`
+	// HTTP are the requests that may be made, as parseRequest reads them; none for
+	// any.
+	HTTP []string `json:"http,omitempty"`
 
 	Kind   string `json:"kind"`
 	File   string `json:"file"`
@@ -45,6 +48,8 @@ type grant struct {
 	glob  glob        // exec, write
 	// digests are those of the entry, sorted.
 	digests []event.SHA256
+	// requests are those of the entry, sorted.
+	requests []request
 }
 
 // maxDigests bounds the digests of one entry.
@@ -83,10 +88,22 @@ func compile(e entry) (grant, error) {
 		}
 		g.digests = append(g.digests, d)
 	}
+	if len(e.HTTP) > 0 && (g.Verb != fact.Connect || e.Deny) {
+		return g, badAt(0, "only egress has requests")
+	}
+	if len(e.HTTP) > maxRequests {
+		return g, badAt(0, "more than %d requests; use several entries, or wider patterns", maxRequests)
+	}
+	if g.requests, g.entry.HTTP, err = parseRequests(e.HTTP); err != nil {
+		return g, err
+	}
 	switch g.Verb {
 	case fact.Connect:
 		if g.dest, err = parseDestination(e.To, e.Deny); err != nil {
 			return g, err
+		}
+		if len(g.requests) > 0 && !g.dest.any && g.dest.proto != event.ProtoTCP {
+			return g, badAt(0, "requests are read over TCP only; take http out, or the protocol")
 		}
 		g.Specificity = g.dest.specificity()
 		g.entry.To = g.dest.String()
@@ -204,18 +221,23 @@ func (r *Resolved) add(e entry) error {
 		r.grants[g.Verb] = append(r.grants[g.Verb], g)
 		r.budgets = r.budgets || g.Upload > 0
 		r.digests = r.digests || len(g.digests) > 0
+		r.requests = r.requests || len(g.requests) > 0
 	}
 	return nil
 }
 
 // covers reports whether the grant covers a fact, whose verb was looked at.
 func (g *grant) covers(f *fact.Fact) bool {
-	if g.entry.Step != "" && g.entry.Step != f.Step.String() {
+	if !g.inStep(f) {
 		return false
 	}
 	switch g.Verb {
 	case fact.Connect, fact.Listen:
 		if !g.dest.matches(f) {
+			return false
+		}
+		// What is said to a resolver is no request of HTTP.
+		if len(g.requests) > 0 && (f.Verb == fact.Resolve || f.Verb == fact.Request && !g.allows(f)) {
 			return false
 		}
 	case fact.Credential:
@@ -243,6 +265,16 @@ func (g *grant) covers(f *fact.Fact) bool {
 	default:
 		return false
 	}
+	return g.isBy(f)
+}
+
+// inStep reports whether the grant holds in the step of a fact, and isBy whether
+// it holds for who did it.
+func (g *grant) inStep(f *fact.Fact) bool {
+	return g.entry.Step == "" || g.entry.Step == f.Step.String()
+}
+
+func (g *grant) isBy(f *fact.Fact) bool {
 	if len(g.entry.By) == 0 {
 		return true
 	}

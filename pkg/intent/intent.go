@@ -164,6 +164,8 @@ type Resolved struct {
 	count   int
 	budgets bool // a grant has one
 	digests bool // a grant has one
+	// requests: a grant says what may be requested.
+	requests bool
 
 	suppress []Suppression
 }
@@ -184,6 +186,9 @@ func (r *Resolved) FailOn() FailOn { return r.failOn }
 // the workspace and listening beyond loopback are the judge's to hold against
 // any intent, listed or not.
 func (r *Resolved) Limits(v fact.Verb) bool {
+	if v == fact.Request {
+		v = fact.Connect
+	}
 	return int(v) < len(r.limited) && r.limited[v]
 }
 
@@ -217,7 +222,7 @@ func (r *Resolved) Explain(f *fact.Fact) *Grant {
 // Denied returns the deny that a fact runs into, or nil.
 func (r *Resolved) Denied(f *fact.Fact) *Grant {
 	if f.Verb != fact.Connect && f.Verb != fact.Resolve {
-		return nil
+		return nil // a request stands beside its connection
 	}
 	return best(r.denies, &r.foundNo, f)
 }

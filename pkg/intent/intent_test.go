@@ -203,11 +203,11 @@ func TestAnIntentLimitsEgressAndCredentialsAlwaysTheRestWhereListed(t *testing.T
 		policy, job string
 		want        string
 	}{
-		{"{version: 1}", "", "connect resolve credential power chain"},
-		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain"},
-		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain"},
+		{"{version: 1}", "", "connect resolve credential power chain request"},
+		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain request"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain request"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain request"},
+		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain request"},
 	} {
 		r := resolve(t, tt.policy, tt.job)
 		var got []string
@@ -253,7 +253,18 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [\"bücher.example:443\"]", "ASCII form (xn--"},
 		{"version: 1\negress: [\"a.*.example:443\"]", "a * stands at the end of the first label only"},
 		{"version: 1\negress: [\"300.1.1.1:443\"]", "not an IPv4 address"},
-		{"version: 1\negress: [{to: \"a:1\", http: [GET]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "http"`},
+		{"version: 1\negress: [{to: \"a:1\", key: [T]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "key"`},
+		{"version: 1\negress: [{to: \"a:1\", http: [GET, /v1]}]", `p.yml:2:34: the method is missing; write "GET /v1", or "* /v1" for any: "/v1"`},
+		{"version: 1\negress: [{to: \"a:1\", http: [get /v1]}]", `p.yml:2:29: not a method; want one such as GET in capitals`},
+		{"version: 1\negress: [{to: \"a:1\", http: GET v1}]", `p.yml:2:32: want a path that begins with "/"`},
+		{"version: 1\negress: [{to: \"a:1\", http: [\"GET /v1?x=1\"]}]", `p.yml:2:37: write the path without its query`},
+		{"version: 1\negress: [{to: \"a:1\", http: [\"GET http://a/v1\"]}]", `p.yml:2:34: want the path alone: the host stands in to`},
+		{"version: 1\negress: [{to: \"a:1\", http: [\"GET /v1/../x\"]}]", `p.yml:2:34: write the path plain`},
+		{"version: 1\negress: [{to: \"a:1\", http: [\"GET /v1/a**\"]}]", `p.yml:2:34: ** stands alone between slashes`},
+		{"version: 1\negress: [{to: \"a:1\", http: [\"GET /**/a/**/b/**/c/**/d/**\"]}]", `p.yml:2:34: more than four **`},
+		{"version: 1\negress: [{to: \"a:1\", http: []}]", `p.yml:2:28: allows no request; leave http out for any`},
+		{"version: 1\negress: [{to: \"a:1/udp\", http: [GET]}]", `p.yml:2:16: requests are read over TCP only`},
+		{"version: 1\nlisten: [{to: \"127.0.0.1:1\", http: [GET]}]", `p.yml:2:30: unknown key: "http"`},
 		{"version: 1\nexec: [{to: x, sha256: abc}]", `p.yml:2:24: has 3 hexadecimal digits, a SHA-256 has 64; write what sha256sum(1) prints: "abc"`},
 		{"version: 1\nexec: [{to: x, sha256: [DIGEST, DIGEST0]}]", `p.yml:2:91: has 65 hexadecimal digits`},
 		{"version: 1\nexec: [{to: x, sha256: \"0fDIGEST\"}]", `p.yml:2:25: has 66 hexadecimal digits`},

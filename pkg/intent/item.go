@@ -16,11 +16,12 @@ type item struct {
 	step   string
 	upload uint64
 	sha256 []string // exec
+	http   []string // egress: what may be requested
 }
 
 // bare reports whether the item is its object alone.
 func (i *item) bare() bool {
-	return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 && len(i.sha256) == 0
+	return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 && len(i.sha256) == 0 && len(i.http) == 0
 }
 
 // text is the item in its canonical form: its object, or a YAML mapping.
@@ -64,6 +65,9 @@ func (i *item) mapping() string {
 	}
 	if i.upload > 0 {
 		b.WriteString(", upload: " + formatBytes(i.upload))
+	}
+	if len(i.http) > 0 {
+		b.WriteString(", http: " + flow(i.http))
 	}
 	b.WriteByte('}')
 	return b.String()

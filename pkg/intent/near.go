@@ -44,6 +44,9 @@ func (g *grant) misses(f *fact.Fact) (why string, elsewhere bool) {
 			}
 		}
 		if g.dest.matches(f) {
+			if len(g.requests) > 0 && f.Verb == fact.Request && g.inStep(f) && g.isBy(f) {
+				return g.otherRequest(f), false
+			}
 			break
 		}
 		d := g.dest
@@ -66,7 +69,7 @@ func (g *grant) misses(f *fact.Fact) (why string, elsewhere bool) {
 	default:
 		return "", false
 	}
-	if g.entry.Step != "" && g.entry.Step != f.Step.String() {
+	if !g.inStep(f) {
 		return "it is for the step " + document.Shown(g.entry.Step) + " only", false
 	}
 	if len(g.entry.By) > 0 {

@@ -26,7 +26,7 @@ var (
 	// take and ignore one would promise what nobody checks.
 	laterKeys = []string{"agents"}
 	// laterGrant are such keys of one entry, by its verb.
-	laterGrant = map[string][]string{"connect": {"http", "key"}}
+	laterGrant = map[string][]string{"connect": {"key"}}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -130,7 +130,7 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 				p.use(s, n)
 			}
 		case "egress":
-			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload")
+			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload", "http")
 		case "credentials":
 			p.grants(s, e.Value, "credential", "class", "class", "by", "to", "step")
 		case "exec":
@@ -219,6 +219,18 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 			var err error
 			if e.Upload, err = parseBytes(amount); err != nil {
 				p.refuse(k.Value, err)
+				return
+			}
+		case verb == "connect" && k.Key == "http":
+			for _, q := range p.Strings(k.Value) {
+				if _, err := parseRequest(q.Value); err != nil {
+					p.refuse(q, err)
+					return
+				}
+				e.HTTP = append(e.HTTP, q.Value)
+			}
+			if len(e.HTTP) == 0 {
+				p.Fail(k.Value, "allows no request; leave http out for any, or take the grant out")
 				return
 			}
 		case verb == "exec" && k.Key == "sha256":

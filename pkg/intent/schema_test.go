@@ -81,7 +81,7 @@ func asText(v any) any {
 
 func TestTheExamplesOfTheReferenceParseAndValidate(t *testing.T) {
 	s := schema(t)
-	for _, policy := range append(examples(t), example, "version: 1\njobs: {a: }\nuse: node\nroot: [sudo]\nfail-on: {score: never}\ncredentials: [{class: npm, by: x}, {class: git, to: 'a.example:443'}]\negress: [{to: 'a:1', upload: 5 MiB}, {to: 'b:1', upload: 7}]\nsuppress: [{rule: x, reason: y, owner: z, until: 2027-03-01}]", "{version: 1, exec: [{to: x, sha256: "+digests(10)[0]+"}, {to: y, sha256: ["+digests(10)[0]+"]}]}") {
+	for _, policy := range append(examples(t), example, "version: 1\njobs: {a: }\nuse: node\nroot: [sudo]\nfail-on: {score: never}\ncredentials: [{class: npm, by: x}, {class: git, to: 'a.example:443'}]\negress: [{to: 'a:1', upload: 5 MiB}, {to: 'b:1', upload: 7}, {to: 'c:1', http: GET}, {to: 'd:1', http: ['* /a/*', 'M-SEARCH /**']}]\nsuppress: [{rule: x, reason: y, owner: z, until: 2027-03-01}]", "{version: 1, exec: [{to: x, sha256: "+digests(10)[0]+"}, {to: y, sha256: ["+digests(10)[0]+"]}]}") {
 		if _, err := Parse("docs/policy.md", []byte(policy)); err != nil {
 			t.Errorf("%v\n%s", err, policy)
 		}
@@ -96,6 +96,7 @@ func TestWhatTheReaderRefusesTheSchemaRefuses(t *testing.T) {
 	for _, policy := range []string{
 		"egress: []", "version: 2", "{version: 1, egres: []}", "{version: 1, egress: ['a.example']}", "{version: 1, egress: a}",
 		"{version: 1, egress: [{by: [x]}]}", "{version: 1, egress: [{to: 'a:1', by: [/bin/x]}]}", "{version: 1, egress: [{to: 'a:1', upload: 1XB}]}", "{version: 1, egress: [{to: 'a:1', upload: 0}]}", "{version: 1, listen: [{to: '127.0.0.1:1', upload: 1}]}",
+		"{version: 1, egress: [{to: 'a:1', http: []}]}", "{version: 1, egress: [{to: 'a:1', http: [/v1]}]}", "{version: 1, egress: [{to: 'a:1', http: ['GET /v1?x']}]}", "{version: 1, egress: [{to: 'a:1', http: get}]}", "{version: 1, write: [{to: x, http: GET}]}", "{version: 1, egress: [{to: 'a:1', key: [T]}]}",
 		"{version: 1, credentials: [{class: npm, to: []}]}", "{version: 1, credentials: [{class: npm, to: [a.example]}]}", "{version: 1, exec: [{to: npm, class: npm}]}",
 		"{version: 1, exec: [{to: x, sha256: abc}]}", "{version: 1, exec: [{to: x, sha256: []}]}", "{version: 1, write: [{to: x, sha256: " + digests(1)[0] + "}]}", "{version: 1, exec: [{to: x, sha256: [" + strings.ToUpper(digests(10)[0]) + "]}]}",
 		"{version: 1, agents: {}}", "{version: 1, suppress: [{rule: x}]}", "{version: 1, suppress: [{rule: x, reason: y, owner: z, until: tomorrow}]}", "{version: 1, jobs: {a: {suppress: []}}}", "{version: 1, jobs: {a: {fail-on: never}}}", "{version: 1, fail-on: {score: 0}}", "{version: 1, fail-on: {severity: hi}}",

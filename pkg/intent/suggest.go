@@ -76,6 +76,25 @@ func LineWithUpload(f *fact.Fact, sent uint64) string {
 	return "- " + i.line()
 }
 
+// LineOfRequests is [Line] for several Request facts of one destination.
+func LineOfRequests(facts []*fact.Fact) string {
+	e, ok := suggest(facts[0])
+	if !ok {
+		return ""
+	}
+	for _, f := range facts[1:] {
+		more := requestOf(f)
+		if len(e.HTTP) == 0 || len(more) == 0 {
+			e.HTTP = nil
+			break
+		}
+		e.HTTP = append(e.HTTP, more...)
+	}
+	e.HTTP = sorted(e.HTTP)
+	i := e.item()
+	return "- " + i.line()
+}
+
 // Key returns the name of the list where [Line] belongs, or "".
 func Key(f *fact.Fact) string {
 	if e, ok := suggest(f); ok {
@@ -271,7 +290,7 @@ func writeList(b *bytes.Buffer, key string, items []item) {
 
 // item is the entry as a line would have it.
 func (e *entry) item() item {
-	i := item{by: e.By, step: e.Step, upload: e.Upload, sha256: e.SHA256}
+	i := item{by: e.By, step: e.Step, upload: e.Upload, sha256: e.SHA256, http: e.HTTP}
 	switch e.Verb {
 	case "credential":
 		i.class = e.To
@@ -289,6 +308,8 @@ func suggest(f *fact.Fact) (entry, bool) {
 	switch f.Verb {
 	case fact.Connect, fact.Resolve:
 		e = entry{Verb: "connect", To: destinationOf(f), By: doer(f)}
+	case fact.Request:
+		e = entry{Verb: "connect", To: destinationOf(f), By: doer(f), HTTP: requestOf(f)}
 	case fact.Listen:
 		e = entry{Verb: "listen", To: destinationOf(f), By: doer(f)}
 	case fact.Credential:

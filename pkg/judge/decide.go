@@ -43,7 +43,9 @@ func (j *Judge) weigh() (*Verdict, []item) {
 	facts := j.folder.Facts()
 	v.Facts.Total = uint64(len(facts))
 	worst := -1
+	spent := map[string]string{} // groups of uploads, by destination and doer
 	budgets := j.budgets(facts)
+	j.unread(facts, &v.Coverage)
 	for _, f := range facts {
 		g := j.judge(f)
 		if g.status == explained && budgets.over(j.in, f) {
@@ -86,10 +88,17 @@ func (j *Judge) weigh() (*Verdict, []item) {
 			group: fmt.Sprintf("%s\x00%s\x00%s", g.severity, what, by),
 			fact:  f, judged: g, line: shown.Grant,
 		}
+		if f.Verb == fact.Request {
+			// They cost what the connection would without the grant, together with
+			// what was too much on it: one more grant never raises the score.
+			to := f.To.String() + "\x00" + by
+			it.group = cmp.Or(spent[to], "request\x00"+to)
+		}
 		if g.status == overBudget {
 			// One budget that is used up is one thing, whoever had a part in it.
 			it.what = fmt.Sprintf("upload to %s over its budget: %s", f.Object, budgets.told(j.in, f))
 			it.group = "upload\x00" + g.grant.Text
+			spent[f.Object.String()+"\x00"+by] = it.group
 		}
 		items = append(items, it)
 	}
@@ -103,6 +112,9 @@ func (j *Judge) weigh() (*Verdict, []item) {
 		}
 		s := j.weights.severityOf(&fact.Fact{Verb: l.Verb, Fresh: l.Fresh, Place: placeOf(l)}, j.in.Limits(l.Verb))
 		worst = max(worst, order[s])
+		if l.Verb == fact.Request {
+			continue // those that are kept, which are many, cost what one connection does
+		}
 		items = append(items, item{
 			severity: s, points: j.weights.points[order[s]],
 			what:  fmt.Sprintf("%d more undeclared %s, too many to keep", l.Count, l.Verb),

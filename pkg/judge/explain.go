@@ -114,7 +114,10 @@ func (j *Judge) cause(c *Cause, group []item) {
 		if c.Near == nil {
 			c.Near, c.Misses = j.in.Near(f)
 		}
-		if c.Line == "" {
+		switch {
+		case f.Verb == fact.Request:
+			c.Key, c.Line = intent.Key(f), intent.LineOfRequests(c.Facts)
+		case c.Line == "":
 			c.Key, c.Line = intent.Key(f), group[i].line
 		}
 	}

@@ -67,8 +67,12 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 	j.names.AddResolver(netip.AddrFrom4([4]byte{127, 0, 0, 53}))
 	j.folder = fact.NewFolder(j.tree, j.names, fact.Folders{}, 0)
 	j.folder.Explained = func(f *fact.Fact) bool {
-		// What is held against a budget does not give way: its bytes count.
-		return j.judge(f).status < undeclared && len(in.Budgeted(nil, f)) == 0
+		// What is held against a budget does not give way: its bytes count. Nor does
+		// a destination where requests are limited: some may not have been read.
+		return j.judge(f).status < undeclared && len(in.Budgeted(nil, f)) == 0 && !in.LimitsRequests(f)
+	}
+	if in.Requests() {
+		j.folder.Requests = in.LimitsRequests
 	}
 	if pack != nil {
 		j.matcher = pack.Matcher()

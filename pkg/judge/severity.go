@@ -23,6 +23,7 @@ var severities = []rule{
 	{fact.Power, nil, High, "power over the machine"},
 
 	{fact.Connect, nil, High, "egress to a host, this machine too: what listens there may pass it on"},
+	{fact.Request, nil, High, "a request that no grant of the destination allows"},
 	{fact.Resolve, nil, Medium, "DNS to another resolver"},
 
 	{fact.Listen, stays, Low, "listens on loopback"},

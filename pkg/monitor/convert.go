@@ -94,10 +94,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		if err != nil {
 			return
 		}
-		ev.Method = r.red.Text(req.Method)
-		ev.Name = r.red.Host(req.Host)
-		ev.Path, r.found = r.red.FindURL(req.Path, r.found[:0])
-		r.secrets(ev, redact.Const("path"))
+		r.request(ev, &req)
 	case event.Unix:
 		ev.Path = r.red.Path(rec.Path)
 	case event.Open, event.Rename, event.Unlink, event.Link, event.Chmod, event.Mkdir, event.Mount, event.Module, event.MemAccess:
@@ -113,11 +110,17 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		ev.Detail = byWorker
 	}
 	r.append(ev)
-	if rec.Kind == event.Exec {
+	switch rec.Kind {
+	case event.Exec:
 		if r.digests != nil {
 			r.digests.ask(rec, p, ev)
 		}
 		r.container(rec, p, via)
+	case event.HTTP:
+		// What was sent behind a request without waiting for its answer.
+		if n := ev.Size; n > 0 && n < uint64(len(rec.Payload)) {
+			r.tell(rec, p, via, event.HTTP, rec.Payload[n:])
+		}
 	}
 }
 
@@ -178,6 +181,21 @@ func (r *recording) secrets(ev *event.Event, field redact.Text) {
 		ev.Secrets = append(ev.Secrets, event.Secret{
 			Field: field, Index: f.Index, Pattern: f.Pattern, Length: f.Length, Layers: f.Layers, Hash: f.Hash,
 		})
+	}
+}
+
+// request fills in what a request says.
+func (r *recording) request(ev *event.Event, req *wire.HTTPRequest) {
+	ev.Method = r.red.Text(req.Method)
+	ev.Name = r.red.Host(req.Host)
+	ev.Path, r.found = r.red.FindURL(req.Path, r.found[:0])
+	r.secrets(ev, redact.Const("path"))
+	ev.Size = req.Size
+	switch {
+	case req.Cut:
+		ev.Detail = event.NotWhole
+	case req.Ambiguous:
+		ev.Detail = event.TwoHosts
 	}
 }
 

@@ -61,6 +61,7 @@ type recording struct {
 	part        sensor.Record // one message of a stream
 	asked       asked
 	reads       bool // the sensor reads what goes over the sockets
+	requests    bool // the policy limits HTTP requests
 	beyond      map[uint64]beyond
 
 	// known are credential files by what they are, whatever their names.
@@ -148,6 +149,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		reads:   m.primary.Name() == "ebpf",
 		beyond:  map[uint64]beyond{},
 
+		requests:   in.Requests(),
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 	}
 	r.judge.OnFinding = func(f *judge.Finding) {

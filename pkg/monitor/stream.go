@@ -58,18 +58,29 @@ func (r *recording) head(rec *sensor.Record) *sensor.Record {
 		if rec.Offset > 0 {
 			return nil
 		}
-		if hasHost(rec.Kind, rec.Payload) || rec.PayloadLen >= firstBytes {
+		if r.enough(rec.Kind, rec.Payload) || rec.PayloadLen >= firstBytes {
 			return rec
 		}
 	}
 	b, fresh := r.streams.Add(k, rec.Offset, rec.Payload)
-	if !fresh || !hasHost(rec.Kind, b) && int(rec.Offset)+rec.PayloadLen < headBytes {
+	if !fresh || !r.enough(rec.Kind, b) && int(rec.Offset)+rec.PayloadLen < headBytes {
 		return nil
 	}
 	r.part = *rec
 	r.part.Payload = b
 	r.streams.Drop(k)
 	return &r.part
+}
+
+// enough reports whether what there is of a head is to be told now: as soon as
+// the host is known, but where the policy limits requests when all of it is
+// there, since only then it is known where the request ends.
+func (r *recording) enough(kind event.Kind, b []byte) bool {
+	if kind != event.HTTP || !r.requests {
+		return hasHost(kind, b)
+	}
+	q, err := wire.Request(b)
+	return err != wire.ErrIncomplete && !q.Incomplete
 }
 
 // hasHost reports whether no byte after these would tell more of the host.

@@ -264,16 +264,16 @@ func (t *Table) inChain(name redact.Text) bool {
 
 // said takes in the name that a client gave on its connection.
 func (t *Table) said(ev *event.Event, how How) {
-	host := hostOf(ev.Name)
+	host := Host(ev.Name)
 	if host.IsZero() || !ev.Dst.IsValid() {
 		return
 	}
 	t.add(claim{addr: plain(ev.Dst.Addr()), sock: ev.Sock, name: host, asker: ev.Actor, leaf: ev.Seq, how: how})
 }
 
-// hostOf returns the host of a Host header, without its port; empty for an
+// Host returns the host of a Host header, without its port; empty for an
 // address, which is no name.
-func hostOf(name redact.Text) redact.Text {
+func Host(name redact.Text) redact.Text {
 	s := name.String()
 	if s != "" && s[0] == '[' {
 		return redact.Text{}

@@ -20,8 +20,12 @@ type HTTPRequest struct {
 	// Ambiguous: two Host headers differ, or one differs from the target, so
 	// that two readers may see two hosts.
 	Ambiguous bool
-	// Incomplete: the bytes end before the headers do.
-	Incomplete bool
+	// Incomplete: the bytes end before the headers do. Cut: within the target.
+	Incomplete, Cut bool
+	// Size is how many bytes the request takes on its connection: the head, and
+	// the body that Content-Length declares (RFC 9112 §6.3). It is 0 where that is
+	// not known, as for a chunked body, or where two readers may see two ends.
+	Size uint64
 }
 
 // maxHeaders bounds the header lines that are looked at.
@@ -66,7 +70,8 @@ func Request(b []byte) (HTTPRequest, error) {
 		if len(line) == 0 || line[0] != '/' && !bytes.Contains(line, []byte("://")) || !isUpper(q.Method) {
 			return q, ErrIncomplete
 		}
-		if sp := bytes.IndexByte(line, ' '); sp >= 0 {
+		sp := bytes.IndexByte(line, ' ')
+		if q.Cut = sp < 0; !q.Cut {
 			line = line[:sp:sp]
 		}
 		q.target(line)
@@ -83,7 +88,10 @@ func Request(b []byte) (HTTPRequest, error) {
 		}
 	}
 	q.target(target)
-	q.headers(rest)
+	q.headers(rest, len(b)-len(rest))
+	if b[len(b)-len(rest)-2] != '\r' {
+		q.Size = 0 // as in headers
+	}
 	return q, nil
 }
 
@@ -111,22 +119,32 @@ func (q *HTTPRequest) target(t []byte) {
 	q.Host, q.Path, q.Proxy = host, t[end:], true
 }
 
-// headers looks for Host and Authorization.
-func (q *HTTPRequest) headers(b []byte) {
+// headers looks for Host, Authorization and what tells where the request ends;
+// before is how many bytes of it stand before b.
+func (q *HTTPRequest) headers(b []byte, before int) {
 	inHost := false // the line before was part of a Host
+	body := bodySize{plain: true}
+	all := before + len(b)
 	for range maxHeaders {
 		line, rest, found := cutLine(b)
 		if !found {
 			q.Incomplete = true
 			return
 		}
+		// A line feed alone, or a carriage return alone, is the end of a line for
+		// one reader and not for another.
+		body.plain = body.plain && len(b)-len(rest) == len(line)+2 && bytes.IndexByte(line, '\r') < 0
+		b = rest
 		if len(line) == 0 {
+			if body.plain {
+				q.Size = uint64(all-len(b)) + body.n
+			}
 			return
 		}
-		b = rest
 		if line[0] == ' ' || line[0] == '\t' {
 			// Folded (RFC 9112 §5.2): what is in this line belongs to the value
 			// before it, for servers that still take that.
+			body.plain = false
 			if value := trimBlank(line); inHost && len(q.Host) == 0 {
 				q.Host = value
 			} else if inHost && len(value) > 0 {
@@ -137,6 +155,7 @@ func (q *HTTPRequest) headers(b []byte) {
 		inHost = false
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		if !ok {
+			body.plain = false
 			continue
 		}
 		value = trimBlank(value)
@@ -150,9 +169,47 @@ func (q *HTTPRequest) headers(b []byte) {
 			}
 		case isHeader(name, "authorization") && q.Authorization == nil:
 			q.Authorization = value
+		case isHeader(name, "content-length"):
+			body.declared(value)
+		case isHeader(name, "transfer-encoding"):
+			body.plain = false
+		case !isName(name):
+			body.plain = false // a blank before the colon: some take it for the header
 		}
 	}
 	q.Incomplete = true
+}
+
+// bodySize is what the headers say of how long the body is.
+type bodySize struct {
+	n     uint64
+	said  bool
+	plain bool // nothing was there that two readers may read in two ways
+}
+
+// declared takes the value of a Content-Length.
+func (s *bodySize) declared(value []byte) {
+	const digits = 18
+	var n uint64
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			s.plain = false
+			return
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	s.plain = s.plain && len(value) > 0 && len(value) <= digits && (!s.said || n == s.n)
+	s.n, s.said = n, true
+}
+
+// isName reports whether a header's name is one: a token, RFC 9110 §5.1.
+func isName(name []byte) bool {
+	for _, c := range name {
+		if !isToken(c) {
+			return false
+		}
+	}
+	return len(name) > 0
 }
 
 func trimBlank(b []byte) []byte {

@@ -95,6 +95,53 @@ func TestTwoHostsAreTold(t *testing.T) {
 	}
 }
 
+func TestWhereARequestEndsIsSaidOnlyWhereEveryReaderAgrees(t *testing.T) {
+	head := "GET / HTTP/1.1\r\nHost: a\r\n"
+	for in, want := range map[string]int{
+		"\r\n":                                                     len(head) + 2,
+		"\r\nGET /second HTTP/1.1\r\n\r\n":                         len(head) + 2,
+		"Content-Length: 10\r\n\r\n123":                            len(head) + 32,
+		"content-length: 0\r\n\r\n":                                len(head) + 21,
+		"Content-Length:7\r\nContent-Length: 7\r\n\r\n":            len(head) + 46,
+		"Content-Length: 7\r\nContent-Length: 8\r\n\r\n":           0,
+		"Content-Length: 7, 7\r\n\r\n":                             0,
+		"Content-Length: +7\r\n\r\n":                               0,
+		"Content-Length: 0x7\r\n\r\n":                              0,
+		"Content-Length:\r\n\r\n":                                  0,
+		"Content-Length: 9999999999999999999\r\n\r\n":              0,
+		"Transfer-Encoding: chunked\r\n\r\n":                       0,
+		"Content-Length: 7\r\nTransfer-Encoding: identity\r\n\r\n": 0,
+		"Content-Length : 7\r\n\r\n":                               0, // some servers take it
+		"Content-Length\r\n: 7\r\n\r\n":                            0,
+		"X: a\r\n Content-Length: 7\r\n\r\n":                       0, // folded
+		"X: a\rContent-Length: 7\r\n\r\n":                          0,
+		"X: a\n\r\n":                                               0, // a line feed alone
+		"X: a\r\n\n":                                               0,
+		"X: a\r\n":                                                 0, // not whole
+	} {
+		if q, err := Request([]byte(head + in)); err != nil || q.Size != uint64(want) {
+			t.Errorf("%q: %d bytes, want %d, %v", head+in, q.Size, want, err)
+		}
+	}
+	if q, err := Request([]byte("GET / HTTP/1.1\nHost: a\r\n\r\n")); err != nil || q.Size != 0 {
+		t.Errorf("a request line that ends in a line feed alone: %d bytes, %v", q.Size, err)
+	}
+	for _, file := range []string{"http-curl", "http-node", "http-wget", "http-curl-connect"} {
+		b := captured(t, file+".bin")
+		if q, err := Request(b); err != nil || q.Size != uint64(len(b)) {
+			t.Errorf("%s: %d of its %d bytes, %v", file, q.Size, len(b), err)
+		}
+	}
+}
+
+func TestATargetThatIsNotWholeIsToldAsSuch(t *testing.T) {
+	for in, want := range map[string]bool{"GET /a": true, "GET http://a.example/b": true, "GET /a HTT": false, "GET /a HTTP/1.1\r\n": false} {
+		if q, err := Request([]byte(in)); err != nil || q.Cut != want || !q.Incomplete {
+			t.Errorf("%q: cut %v, incomplete %v, %v", in, q.Cut, q.Incomplete, err)
+		}
+	}
+}
+
 func TestARequestCutAnywhereSaysSo(t *testing.T) {
 	whole := captured(t, "http-curl-post.bin")
 	whole = whole[:bytes.Index(whole, []byte("\r\n\r\n"))+4]
@@ -138,6 +185,11 @@ func FuzzRequest(f *testing.F) {
 		// net/http takes more methods, targets and versions than RFC 9112 has.
 		if err != nil || q.Incomplete {
 			return
+		}
+		if q.Size > 0 {
+			if q.Cut || q.Size < uint64(len(q.Method)+len(q.Path)) || theirs.ContentLength < 0 || uint64(theirs.ContentLength) > q.Size {
+				t.Errorf("%q: %d bytes, net/http reads a body of %d", b, q.Size, theirs.ContentLength)
+			}
 		}
 		if theirs.Method != string(q.Method) {
 			t.Errorf("%q: method %q, net/http reads %q", b, q.Method, theirs.Method)

@@ -184,6 +184,22 @@ func (l *Log) Hello(a event.Actor, dst string, sock uint64, name string) {
 	l.Add(event.Event{Kind: event.TLS, Actor: a, Dst: netip.MustParseAddrPort(dst), Sock: sock, Name: Text(name)})
 }
 
+// Request is an HTTP request on a socket, which takes size bytes of it; 0 where
+// its end is not known.
+func (l *Log) Request(a event.Actor, dst string, sock uint64, method, host, path string, size uint64) {
+	l.Add(event.Event{
+		Kind: event.HTTP, Actor: a, Dst: netip.MustParseAddrPort(dst), Sock: sock,
+		Method: Text(method), Name: Text(host), Path: Text(path), Size: size,
+	})
+}
+
+// Ask opens a connection, makes one request of 100 bytes on it and closes it.
+func (l *Log) Ask(a event.Actor, dst, method, host, path string) {
+	s := l.Connect(a, dst)
+	l.Request(a, dst, s, method, host, path, 100)
+	l.Flow(a, dst, s, 100, 10, true)
+}
+
 // Flow tells the totals of a connection, at its end or before.
 func (l *Log) Flow(a event.Actor, dst string, sock, sent, received uint64, end bool) {
 	l.Add(event.Event{

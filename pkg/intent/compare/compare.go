@@ -279,6 +279,9 @@ func doer(e *intent.Entry) string {
 	if b := e.Budget(); b != "" {
 		s += ", " + b + " at most"
 	}
+	if len(e.HTTP) > 0 {
+		s += ", for the requests " + strings.Join(shown(e.HTTP), " or ") + " only"
+	}
 	if len(e.SHA256) > 0 {
 		s += ", with SHA-256 " + strings.Join(e.SHA256, " or ") + " only"
 	}

@@ -98,6 +98,10 @@ func TestADifferenceIsToldInWords(t *testing.T) {
 			[]string{"every job may now connect to x.example:443 by any program, 50MB at most (was: by any program, 5MB at most)"}},
 		{"a budget that goes", `egress: [{to: "x.example:443", upload: 5MB}]`, `egress: ["x.example:443"]`,
 			[]string{"every job may now connect to x.example:443 by any program (was: by any program, 5MB at most)"}},
+		{"more requests", `egress: [{to: "x.example:80", http: GET}]`, `egress: [{to: "x.example:80", http: [GET, POST /a]}]`,
+			[]string{"every job may now connect to x.example:80 by any program, for the requests GET /** or POST /a only (was: by any program, for the requests GET /** only)"}},
+		{"a limit on requests that comes", `egress: ["x.example:80"]`, `egress: [{to: "x.example:80", http: GET}]`,
+			[]string{"every job may no longer connect to x.example:80 by any program (still: by any program, for the requests GET /** only)"}},
 		{"a finding that no longer counts", ``, `suppress: [{rule: d16, by: [node], reason: unpacks, owner: build, until: 2027-03-01}]`,
 			[]string{"findings of d16 by node no longer count until 2027-03-01 (owner build: unpacks)"}},
 		{"nothing obeys a terminal", ``, `write: ["/a\e[2Jb"]`, []string{

@@ -136,7 +136,6 @@ type place struct {
 
 // usage is what runs made of a grant.
 type usage struct {
-	covered  bool
 	instead  *intent.Entry // that explained what this one covers
 	facts    []*fact.Fact  // that it explained
 	overfull bool
@@ -229,6 +228,9 @@ func (c *checker) job(job string) error {
 			if e.Upload > 0 && o.Upload == 0 {
 				message = there(e, o) + " allows all of it without a budget, so this one holds nothing back"
 			}
+			if len(e.HTTP) > 0 && len(o.HTTP) == 0 {
+				message = there(e, o) + " allows any request there, so this one holds nothing back"
+			}
 			c.problem(Shadowed, e, message, nil)
 			c.pairs = append(c.pairs, pair{len(c.problems) - 1, e.place(), o.place()})
 			break
@@ -281,7 +283,7 @@ func (c *checker) runs(runs []Run) error {
 			c.explain(all, f)
 		}
 	}
-	c.usage()
+	c.tell()
 	return nil
 }
 
@@ -295,28 +297,45 @@ func (c *checker) explain(all []sectioned, f *fact.Fact) {
 		if e.Deny || !e.Covers(f) {
 			continue
 		}
+		// Which of several such entries were needed the requests say, and where
+		// these could not be read nobody knows.
+		if len(e.HTTP) > 0 && f.Verb == fact.Connect {
+			if f.Unread.Conns > 0 {
+				c.note(e, f)
+			}
+			continue
+		}
 		covering = append(covering, e)
 		if chosen == nil || e.Specificity > chosen.Specificity {
 			chosen = e
 		}
 	}
 	for _, e := range covering {
-		u := c.use[e.place()]
-		if u == nil {
-			u = &usage{}
-			c.use[e.place()] = u
-		}
-		u.covered = true
 		if e != chosen {
-			u.instead = &chosen.Entry
+			c.usage(e).instead = &chosen.Entry
 			continue
 		}
-		if len(u.facts) == maxFacts {
-			u.overfull = true
-			continue
-		}
-		u.facts = append(u.facts, f)
+		c.note(e, f)
 	}
+}
+
+func (c *checker) usage(e *sectioned) *usage {
+	u := c.use[e.place()]
+	if u == nil {
+		u = &usage{}
+		c.use[e.place()] = u
+	}
+	return u
+}
+
+// note notes that an entry was needed for a fact.
+func (c *checker) note(e *sectioned, f *fact.Fact) {
+	u := c.usage(e)
+	if len(u.facts) == maxFacts {
+		u.overfull = true
+		return
+	}
+	u.facts = append(u.facts, f)
 }
 
 // settle takes back that a grant is shadowed where it is the one that the runs
@@ -335,7 +354,7 @@ func (c *checker) used(p place) bool {
 	return u != nil && len(u.facts) > 0
 }
 
-func (c *checker) usage() {
+func (c *checker) tell() {
 	c.settle()
 	presets := map[string]bool{} // job, NUL, preset: whether a run used it
 	read := map[place]bool{}     // reads whose line says where the class may go, and that was used

@@ -16,6 +16,12 @@ import (
 // facts folds a scene as the judge does.
 func facts(t *testing.T, tell func(l *facttest.Log)) []*fact.Fact {
 	t.Helper()
+	return factsUnder(t, intent.None(), tell)
+}
+
+// factsUnder is facts where an intent may limit requests.
+func factsUnder(t *testing.T, in *intent.Resolved, tell func(l *facttest.Log)) []*fact.Fact {
+	t.Helper()
 	l := facttest.New("make", "all")
 	tell(l)
 	l.End(0)
@@ -23,6 +29,7 @@ func facts(t *testing.T, tell func(l *facttest.Log)) []*fact.Fact {
 	table.SetTree(tree)
 	table.AddResolver(facttest.Resolver.Addr())
 	folder := fact.NewFolder(tree, table, fact.Folders{Root: facttest.Root, Home: facttest.Home}, 0)
+	folder.Requests = in.LimitsRequests
 	for i := range l.Events {
 		n := tree.Apply(&l.Events[i])
 		table.Apply(&l.Events[i])
@@ -61,6 +68,11 @@ egress: ["*.npmjs.org:443"]`, false, []string{
 		{"a budget beside a grant without one", `
 egress: [{to: "a.example.com:443", upload: 5MB}, "*.example.com:443"]`, false, []string{
 			`p:3:15: shadowed: {to: "a.example.com:443", upload: 5MB}: line 3 (*.example.com:443) allows all of it without a budget, so this one holds nothing back`}},
+		{"requests beside a grant of any", `
+egress: [{to: "a.example.com:80", http: GET}, "*.example.com:80"]`, false, []string{
+			`p:3:15: shadowed: {to: "a.example.com:80", http: ["GET /**"]}: line 3 (*.example.com:80) allows any request there, so this one holds nothing back`}},
+		{"requests that others do not allow", `
+egress: [{to: "a.example.com:80", http: GET}, {to: "a.example.com:80", http: [POST, "GET /a"]}]`, false, nil},
 		{"by a program is not all", `
 egress: [{to: "*.example.com:443", by: [gh]}, "api.example.com:443"]`, false, nil},
 		{"denies are held against denies", `
@@ -106,6 +118,46 @@ write: [dist/main.js]`, true, []string{
 				t.Errorf("told:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 			}
 		})
+	}
+}
+
+// Of several entries that allow requests at one destination each is needed that
+// a request used; where these could not be read nobody knows.
+func TestEntriesOfRequestsAreUsedByRequests(t *testing.T) {
+	p, err := intent.Parse("p", []byte(`version: 1
+egress:
+  - {to: "203.0.113.9:80", http: ["GET /a"]}
+  - {to: "203.0.113.9:80", http: ["GET /b"]}
+  - {to: "203.0.113.9:80", http: ["GET /c"]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		tell func(l *facttest.Log)
+		want []string
+	}{
+		"read": {func(l *facttest.Log) {
+			l.Ask(l.Root, "203.0.113.9:80", "GET", "203.0.113.9", "/a")
+			l.Ask(l.Root, "203.0.113.9:80", "GET", "203.0.113.9", "/c")
+		}, []string{`p:4:10: unused: {to: "203.0.113.9:80", http: ["GET /b"]}: nothing that any of the runs did needed it`}},
+		"not read": {func(l *facttest.Log) { l.Send(l.Root, "203.0.113.9:80", 90) }, nil},
+	} {
+		report, err := lint.Check(p, []lint.Run{{Name: "r", Facts: factsUnder(t, r, c.tell)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i := range report.Problems {
+			got = append(got, report.Problems[i].String())
+		}
+		if strings.Join(got, "\n") != strings.Join(c.want, "\n") {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }
 
