@@ -215,8 +215,9 @@ type view struct {
 	in  *Input
 	cat category
 	// scripts are the package managers' scripts of images.
-	scripts *process.Scripts
-	look    *lookalikes
+	scripts  *process.Scripts
+	look     *lookalikes
+	suffixes *suffixes
 
 	have, haveLow [fieldCount]bool
 	value, low    [fieldCount]string
@@ -471,7 +472,11 @@ func (v *view) make(f field) string {
 	case queryName:
 		return e.Name.String()
 	case queryDomain:
-		return registrable(e.Name.String())
+		name := v.get(queryName, true)
+		if _, domain, ok := v.suffixes.registered(name); ok {
+			return domain
+		}
+		return strings.TrimSuffix(name, ".")
 	case lookalikeOf:
 		return v.lookalike().of
 	case lookalikeHow:
@@ -530,20 +535,6 @@ func (v *view) end(source bool) netip.AddrPort {
 var queryTypes = map[uint16]string{
 	1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 35: "NAPTR",
 	43: "DS", 48: "DNSKEY", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 255: "ANY", 257: "CAA",
-}
-
-// registrable returns the part of a name that somebody registered, as far as
-// its form says it: the last two labels, or three below a country's co, com,
-// ac and the like.
-func registrable(name string) string {
-	name = strings.TrimSuffix(name, ".")
-	last := lastLabels(name)
-	second, top, ok := strings.Cut(last, ".")
-	if !ok || len(top) != 2 || len(second) > 3 || len(last) == len(name) {
-		return last
-	}
-	rest := name[:len(name)-len(last)-1]
-	return name[strings.LastIndexByte(rest, '.')+1:]
 }
 
 func (v *view) account(n *process.Node) string {

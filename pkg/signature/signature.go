@@ -96,6 +96,7 @@ type Pack struct {
 
 	indicators *indicator.Set // nil for none
 	brands     *brands        // nil for none
+	suffixes   *suffixes      // nil for those that ship
 
 	lenient      bool
 	placeholders map[string][]string
