@@ -114,10 +114,10 @@ func (v *view) lookalike() likeness {
 	switch {
 	case v.in.Event.Kind == event.Accept:
 		return likeness{}
-	case v.cat == networkConnection:
-		host = v.get(destinationHostname, true)
-	default:
+	case v.in.Event.Kind == event.DNS:
 		host = v.get(queryName, true)
+	default:
+		host = v.get(destinationHostname, true)
 	}
 	host = strings.TrimSuffix(host, ".")
 	if host == "" || v.look.brands == nil {

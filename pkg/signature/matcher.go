@@ -176,7 +176,7 @@ func object(in *Input, cat category) redact.Text {
 	switch cat {
 	case processCreation:
 		return e.Exe
-	case networkConnection:
+	case networkConnection, proxy:
 		if f := in.Fact; f != nil && !f.Object.IsZero() {
 			return f.Object
 		}
