@@ -31,6 +31,8 @@ type specEvent struct {
 	Args        []string
 	Cwd         string
 	UID         *uint32
+	Container   string
+	Via         event.Via
 	Env         map[string]string
 	Fresh       bool // the program was written in this recording
 	Managed     bool // by a package manager
@@ -99,7 +101,7 @@ func (r *recording) input(s *specEvent) *Input {
 		a := r.actor(s.By)
 		r.tree.Apply(&event.Event{Kind: event.Fork, Time: r.now, Actor: a, Parent: r.actor(s.Parent)})
 	}
-	e := &event.Event{Seq: r.seq, Time: r.now, Actor: r.actor(s.By)}
+	e := &event.Event{Seq: r.seq, Time: r.now, Actor: r.actor(s.By), Via: s.Via, Container: text(s.Container)}
 	in := &Input{Event: e}
 	addr := func(s string) netip.AddrPort {
 		if s == "" {
