@@ -20,9 +20,9 @@ import (
 
 // Version names the state of the data, for the verdict's inputs. It changes
 // with every change of a rule or preset.
-const Version = "4"
+const Version = "5"
 
-//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml brands.yml
+//go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml brands.yml suffixes.txt
 var data embed.FS
 
 // Presets returns the files of presets/.
@@ -64,6 +64,9 @@ func Indicators() []byte { return mustRead("indicators.yml") }
 
 // Brands returns brands.yml, names that attacks imitate and who holds them.
 func Brands() []byte { return mustRead("brands.yml") }
+
+// Suffixes returns suffixes.txt, below what anybody can register a name.
+func Suffixes() []byte { return mustRead("suffixes.txt") }
 
 func mustRead(name string) []byte {
 	b, err := data.ReadFile(name)

@@ -326,11 +326,11 @@ func (r *checkReport) write(w io.Writer) error {
 			fmt.Fprintf(&b, "%6d  %s\n", c.Count, document.Shown(c.Word))
 		}
 	}
-	share := "none is for a log source that is told here"
+	fmt.Fprintf(&b, "%s, %d in supported categories, %d parsed", counted(r.Rules, "rule"), r.Supported, r.Usable)
 	if r.Supported > 0 {
-		share = fmt.Sprintf("%d of the %d for log sources that are told here can be used (%d.%d %%)", r.Usable, r.Supported, r.Usable*100/r.Supported, r.Usable*1000/r.Supported%10)
+		fmt.Fprintf(&b, " (%d.%d %%)", r.Usable*100/r.Supported, r.Usable*1000/r.Supported%10)
 	}
-	fmt.Fprintf(&b, "%s: %s\n", counted(r.Rules, "rule"), share)
+	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }

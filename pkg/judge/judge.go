@@ -134,6 +134,8 @@ func (j *Judge) Apply(ev *event.Event) {
 		j.input.Target = j.tree.Get(ev.Target)
 	}
 	switch ev.Kind {
+	case event.DNS:
+		j.input.Resolver = j.folder.Resolver(ev.Dst)
 	case event.Connect, event.Send, event.TLS, event.HTTP:
 		// Once decided, the destination's name is that of its fact.
 		if f == nil || f.Verb != fact.Connect && f.Verb != fact.Resolve {

@@ -84,6 +84,8 @@ const (
 	pinned           // never evicted
 	passed           // eviction went by once, since it had children
 	queued           // among the ended
+	gone             // its process has exited
+	orphan           // it outlived who forked it, who is in the tree no more
 )
 
 // Name returns the everyday name of the program that the image runs: see
@@ -112,6 +114,18 @@ func (n *Node) owns() bool {
 // sameProcess reports whether both are images of one process.
 func (n *Node) sameProcess(m *Node) bool {
 	return n.Actor.PID == m.Actor.PID && n.Actor.Start == m.Actor.Start
+}
+
+// Reparented reports whether n's process, or one that led to it, has outlived
+// the process that forked it. The kernel gave it another parent then; its
+// lineage here is by birth.
+func (n *Node) Reparented() bool {
+	for ; n != nil; n = n.Parent {
+		if n.flags&orphan != 0 || n.Parent != nil && n.Parent.flags&gone != 0 && !n.Parent.sameProcess(n) {
+			return true
+		}
+	}
+	return false
 }
 
 // Ancestors returns the images that led to n, the nearest first, each with a

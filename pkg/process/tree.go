@@ -66,6 +66,9 @@ func (t *Tree) Apply(ev *event.Event) *Node {
 		t.exec(n, ev)
 	case event.Exit:
 		n.Code, n.Signal, n.Exited = ev.Code, ev.Signal, true
+		for m := n; m != nil && m.flags&gone == 0; m = m.before() {
+			m.flags |= gone
+		}
 		t.end(n, ev.Time)
 	case event.SetID:
 		n.UID, n.GID = ev.UID, ev.GID
@@ -374,6 +377,12 @@ func (t *Tree) remove(n *Node) {
 	t.n--
 	parent := n.Parent
 	for c := n.child; c != nil; c = n.child {
+		switch {
+		case c.sameProcess(n):
+			c.flags |= n.flags & orphan
+		case n.flags&gone != 0:
+			c.flags |= orphan
+		}
 		t.unlink(c)
 		t.link(c, parent)
 	}

@@ -17,6 +17,7 @@ const (
 	fileAccess
 	fileDelete
 	processAccess
+	proxy
 	// dnsAnswer is dns_query for rules that ask for what only an answer
 	// tells; the others look at questions, so that nothing counts twice.
 	dnsAnswer
@@ -25,7 +26,7 @@ const (
 )
 
 var categoryNames = [categoryCount]string{
-	"process_creation", "network_connection", "dns_query", "file_event", "file_access", "file_delete", "process_access", "dns_query",
+	"process_creation", "network_connection", "dns_query", "file_event", "file_access", "file_delete", "process_access", "proxy", "dns_query",
 }
 
 // categories returns the categories that an event belongs to, as a set of
@@ -34,8 +35,10 @@ func categories(e *event.Event) (set uint32) {
 	switch e.Kind {
 	case event.Exec:
 		return 1 << processCreation
-	case event.Connect, event.Accept, event.Send, event.TLS, event.HTTP, event.Flow:
+	case event.Connect, event.Accept, event.Send, event.TLS, event.Flow:
 		return 1 << networkConnection
+	case event.HTTP:
+		return 1<<networkConnection | 1<<proxy
 	case event.DNS:
 		if e.OK {
 			return 1 << dnsAnswer

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/org/edamame-posture/pkg/credential"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/process"
@@ -40,6 +41,14 @@ const (
 	queryType
 	queryStatus
 	queryResults
+	resolverConfigured
+	httpMethod
+	httpHost
+	httpPath
+	httpURI
+	httpStem
+	httpQuery
+	httpExtension
 	targetFilename
 	sourceFilename
 	targetImage
@@ -56,6 +65,8 @@ const (
 	container
 	agent
 	credentialClass
+	credentialOwner
+	reparented
 	imageOrigin
 	lifecycle
 	lifecycleEvent
@@ -99,7 +110,8 @@ const everywhere = 1<<categoryCount - 1
 
 const (
 	onExec    = 1 << processCreation
-	onNetwork = 1 << networkConnection
+	onProxy   = 1 << proxy
+	onNetwork = 1<<networkConnection | onProxy
 	onAnswer  = 1 << dnsAnswer
 	onDNS     = 1<<dnsQuery | onAnswer
 	onFile    = 1<<fileEvent | 1<<fileAccess | 1<<fileDelete | 1<<processAccess
@@ -130,6 +142,14 @@ var fields = [fieldCount]fieldInfo{
 	queryType:           {name: "QueryType", in: onDNS},
 	queryStatus:         {name: "QueryStatus", in: onAnswer, numeric: true},
 	queryResults:        {name: "QueryResults", in: onAnswer, many: true, address: true},
+	resolverConfigured:  {name: "ResolverConfigured", in: onDNS},
+	httpMethod:          {name: "HttpMethod", in: onNetwork},
+	httpHost:            {name: "HttpHost", in: onNetwork, keyword: true},
+	httpPath:            {name: "HttpPath", in: onNetwork, keyword: true},
+	httpURI:             {name: "c-uri", in: onProxy},
+	httpStem:            {name: "c-uri-stem", in: onProxy},
+	httpQuery:           {name: "c-uri-query", in: onProxy},
+	httpExtension:       {name: "c-uri-extension", in: onProxy},
 	targetFilename:      {name: "TargetFilename", in: onFile, keyword: true},
 	sourceFilename:      {name: "SourceFilename", in: 1 << fileEvent, keyword: true},
 	targetImage:         {name: "TargetImage", in: onAccess, keyword: true},
@@ -146,6 +166,8 @@ var fields = [fieldCount]fieldInfo{
 	container:           {name: "Container", in: everywhere, label: true},
 	agent:               {name: "Agent", in: everywhere, label: true},
 	credentialClass:     {name: "CredentialClass", in: 1<<fileAccess | 1<<fileEvent},
+	credentialOwner:     {name: "CredentialOwner", in: 1<<fileAccess | 1<<fileEvent},
+	reparented:          {name: "Reparented", dear: true, in: everywhere},
 	imageOrigin:         {name: "ImageOrigin", in: everywhere, many: true},
 	lifecycle:           {name: "Lifecycle", dear: true, in: everywhere, label: true},
 	lifecycleEvent:      {name: "LifecycleEvent", dear: true, in: everywhere, label: true},
@@ -158,7 +180,8 @@ var fields = [fieldCount]fieldInfo{
 	lookalikeHow:        {name: "LookalikeHow", in: onNetwork | onDNS},
 }
 
-// otherNames are the names that Sysmon has for a field in some categories.
+// otherNames are the names that Sysmon and the Sigma taxonomy have for a field
+// in some categories.
 var otherNames = map[string]struct {
 	field field
 	in    uint32
@@ -167,6 +190,13 @@ var otherNames = map[string]struct {
 	"SourceCommandLine": {commandLine, onAccess},
 	"SourceUser":        {user, onAccess},
 	"SourceProcessId":   {processID, onAccess},
+	"cs-method":         {httpMethod, onProxy},
+	"cs-host":           {httpHost, onProxy},
+	"r-dns":             {httpHost, onProxy},
+	"dst_ip":            {destinationIP, onProxy},
+	"dst_port":          {destinationPort, onProxy},
+	"src_ip":            {sourceIP, onProxy},
+	"src_port":          {sourcePort, onProxy},
 }
 
 // unseenFields are fields that rules for Sysmon use and that this program's
@@ -177,6 +207,8 @@ var unseenFields = map[string]string{
 	"IntegrityLevel": windowsOnly, "LogonGuid": windowsOnly, "TerminalSessionId": windowsOnly, "GrantedAccess": windowsOnly, "CallTrace": windowsOnly,
 	"LogonId":     "the login session is not recorded",
 	"ProcessGuid": noGUID, "ParentProcessGuid": noGUID, "SourceProcessGUID": noGUID, "TargetProcessGUID": noGUID,
+	"c-useragent": noHeader, "cs-user-agent": noHeader, "cs-cookie": noHeader, "cs-referrer": noHeader, "cs-referer": noHeader, "cs-version": noHeader,
+	"sc-status": noResponse, "sc-bytes": noResponse, "cs-bytes": noBody, "cs-username": noHeader,
 	"UtcTime": noDate, "CreationUtcTime": noDate, "PreviousCreationUtcTime": noDate,
 	"EventID": "events have no number of Sysmon's; the category says what they are", "Contents": "what is in a file is not recorded",
 }
@@ -187,6 +219,9 @@ const (
 	windowsOnly = "there is no such thing on Linux"
 	noGUID      = "processes have no GUID here; ask ProcessId"
 	noDate      = "no field holds a date"
+	noHeader    = "headers of HTTP are not recorded, but for Host"
+	noResponse  = "responses of HTTP are not recorded"
+	noBody      = "bodies of HTTP are not recorded"
 )
 
 func fieldNames() []string {
@@ -215,8 +250,9 @@ type view struct {
 	in  *Input
 	cat category
 	// scripts are the package managers' scripts of images.
-	scripts *process.Scripts
-	look    *lookalikes
+	scripts  *process.Scripts
+	look     *lookalikes
+	suffixes *suffixes
 
 	have, haveLow [fieldCount]bool
 	value, low    [fieldCount]string
@@ -471,7 +507,11 @@ func (v *view) make(f field) string {
 	case queryName:
 		return e.Name.String()
 	case queryDomain:
-		return registrable(e.Name.String())
+		name := v.get(queryName, true)
+		if _, domain, ok := v.suffixes.registered(name); ok {
+			return domain
+		}
+		return strings.TrimSuffix(name, ".")
 	case lookalikeOf:
 		return v.lookalike().of
 	case lookalikeHow:
@@ -483,6 +523,20 @@ func (v *view) make(f field) string {
 		return v.number(uint64(e.QType))
 	case queryStatus:
 		return v.number(uint64(e.RCode))
+	case resolverConfigured:
+		return truth(v.in.Resolver)
+	case httpMethod:
+		return e.Method.String()
+	case httpHost:
+		if e.Kind == event.HTTP {
+			return e.Name.String()
+		}
+	case httpPath:
+		return e.Path.String()
+	case httpURI:
+		return v.uri()
+	case httpStem, httpQuery, httpExtension:
+		return partOfPath(f, e.Path.String())
 	case targetFilename:
 		if !e.NewPath.IsZero() {
 			return e.NewPath.String()
@@ -508,6 +562,13 @@ func (v *view) make(f field) string {
 		return e.Via.String()
 	case credentialClass:
 		return e.Class.String()
+	case credentialOwner:
+		if n != nil && !e.Class.IsZero() {
+			c, ok := credential.Lookup(e.Class.String())
+			return truth(ok && (c.OwnedBy(n.Name()) || c.Settings(e.Path.String(), n.Name())))
+		}
+	case reparented:
+		return truth(n.Reparented())
 	case lifecycle, lifecycleEvent, lifecyclePackage, lifecycleDirectory:
 		return v.script(f)
 	case jobName, step, action, container, agent:
@@ -525,25 +586,49 @@ func (v *view) end(source bool) netip.AddrPort {
 	return e.Dst
 }
 
+func truth(b bool) string {
+	if b {
+		return "true"
+	}
+	return "false"
+}
+
+// uri returns what was asked for as proxies write it. Whether it was encrypted
+// is told by the port.
+func (v *view) uri() string {
+	e := v.in.Event
+	from := len(v.text)
+	if port := e.Dst.Port(); port == 443 || port == 8443 {
+		v.text = append(v.text, "https://"...)
+	} else {
+		v.text = append(v.text, "http://"...)
+	}
+	v.text = append(append(v.text, e.Name.String()...), e.Path.String()...)
+	return v.made(from)
+}
+
+// partOfPath returns the path of a request without its query, the query, or
+// the extension of what the path names.
+func partOfPath(f field, path string) string {
+	stem, query, _ := strings.Cut(path, "?")
+	switch f {
+	case httpQuery:
+		return query
+	case httpExtension:
+		base := baseName(stem)
+		if i := strings.LastIndexByte(base, '.'); i >= 0 {
+			return base[i+1:]
+		}
+		return ""
+	}
+	return stem
+}
+
 // queryTypes are the types of DNS records that have a name here (IANA "DNS
 // Parameters"); others are told by number.
 var queryTypes = map[uint16]string{
 	1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 35: "NAPTR",
 	43: "DS", 48: "DNSKEY", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 255: "ANY", 257: "CAA",
-}
-
-// registrable returns the part of a name that somebody registered, as far as
-// its form says it: the last two labels, or three below a country's co, com,
-// ac and the like.
-func registrable(name string) string {
-	name = strings.TrimSuffix(name, ".")
-	last := lastLabels(name)
-	second, top, ok := strings.Cut(last, ".")
-	if !ok || len(top) != 2 || len(second) > 3 || len(last) == len(name) {
-		return last
-	}
-	rest := name[:len(name)-len(last)-1]
-	return name[strings.LastIndexByte(rest, '.')+1:]
 }
 
 func (v *view) account(n *process.Node) string {

@@ -80,7 +80,7 @@ var keyed = [fieldCount]func(string) string{
 	image: baseName, parentImage: baseName, targetImage: baseName, targetFilename: baseName,
 	destinationHostname: lastLabels, queryName: lastLabels, queryType: whole, credentialClass: whole,
 	lifecycle: whole, lifecycleEvent: whole, destinationPort: whole, destinationIP: whole, program: whole, operation: whole,
-	imageOrigin: whole, secretPattern: whole, secretOption: whole,
+	imageOrigin: whole, secretPattern: whole, secretOption: whole, httpMethod: whole,
 }
 
 func whole(s string) string { return s }

@@ -179,12 +179,14 @@ func read(name, version string, files []file, o Options) *loader {
 	return l
 }
 
-// withBrands is finish with the list of brands that ships with the program.
+// withBrands is finish with the lists of brands and suffixes that ship with the
+// program.
 func (l *loader) withBrands() (*Pack, error) {
 	p, err := l.finish()
 	if err != nil {
 		return nil, err
 	}
+	p.suffixes = shippedSuffixes()
 	p.brands, err = readBrands("brands.yml", string(policies.Brands()))
 	return p, err
 }

@@ -30,6 +30,8 @@ type brand struct {
 	Typo    *bool    `yaml:"typo"`
 	Top     *bool    `yaml:"top"`
 	Source  string   `yaml:"source"`
+
+	drawn string // of the word, by drawnAlike
 }
 
 // brands is the list of policies/brands.yml, or that of a stored pack.
@@ -72,6 +74,7 @@ func readBrands(name, text string) (*brands, error) {
 		if len(e.Word) < 3 || len(e.Word) > maxLabel || len(e.Domains) == 0 || e.Source == "" {
 			return nil, fmt.Errorf("%s: brand %d, %q: word needs 3 to %d letters, and domains and source must be there", name, i+1, e.Word, maxLabel)
 		}
+		e.drawn = drawnAlike.Replace(e.Word)
 		for _, d := range e.Domains {
 			b.known[d] = true
 		}
@@ -89,10 +92,11 @@ type likeness struct{ of, how string }
 
 // lookalikes tells look-alikes of brands and of what the job itself reached.
 type lookalikes struct {
-	brands *brands
-	looked map[string]likeness
-	// reached are the labels of registrable domains, each with its domain, in
-	// the order in which they came.
+	brands   *brands
+	suffixes *suffixes
+	looked   map[string]likeness
+	// reached are the labels of registrable domains, as they are read, each
+	// with its domain, in the order in which they came.
 	reached []reachedDomain
 	// granted are registrable domains that the policy names.
 	granted map[string]bool
@@ -100,8 +104,8 @@ type lookalikes struct {
 
 type reachedDomain struct{ label, domain string }
 
-func newLookalikes(b *brands) *lookalikes {
-	return &lookalikes{brands: b, looked: map[string]likeness{}, granted: map[string]bool{}}
+func newLookalikes(b *brands, s *suffixes) *lookalikes {
+	return &lookalikes{brands: b, suffixes: s, looked: map[string]likeness{}, granted: map[string]bool{}}
 }
 
 // lookalike returns whom the event's destination imitates.
@@ -110,10 +114,10 @@ func (v *view) lookalike() likeness {
 	switch {
 	case v.in.Event.Kind == event.Accept:
 		return likeness{}
-	case v.cat == networkConnection:
-		host = v.get(destinationHostname, true)
-	default:
+	case v.in.Event.Kind == event.DNS:
 		host = v.get(queryName, true)
+	default:
+		host = v.get(destinationHostname, true)
 	}
 	host = strings.TrimSuffix(host, ".")
 	if host == "" || v.look.brands == nil {
@@ -138,43 +142,16 @@ func (l *lookalikes) host(host string) likeness {
 	return r
 }
 
-// reserved are top-level domains below which nothing is registered (RFC 6761,
-// RFC 6762, ICANN's internal), and those that networks use as if.
-var reserved = map[string]bool{
-	"arpa": true, "corp": true, "example": true, "home": true, "internal": true, "invalid": true, "lan": true, "local": true,
-	"localdomain": true, "localhost": true, "onion": true, "test": true,
-}
-
-// secondLevels are the labels below a country's top-level domain that names are
-// registered below.
-var secondLevels = map[string]bool{
-	"ac": true, "co": true, "com": true, "edu": true, "go": true, "gob": true, "gov": true, "ltd": true, "me": true, "mil": true, "ne": true,
-	"net": true, "nom": true, "or": true, "org": true, "plc": true, "sch": true, "web": true,
-}
-
-// registered splits what somebody registered into its label and the rest. It
-// goes by the name's form, as [registrable] does: the list of public suffixes
-// would bring net/http into the monitor. Below a suffix of a company, such as
-// github.io, it so names the company, which says nothing of a brand.
-func registered(host string) (label, domain string, ok bool) {
-	domain = registrable(host)
-	// Three labels are only right below such a label: k8s.io and bun.sh are somebody's.
-	if last := lastLabels(domain); len(last) < len(domain) && !secondLevels[last[:strings.IndexByte(last, '.')]] {
-		domain = last
-	}
-	label, _, ok = strings.Cut(domain, ".")
-	top := domain[strings.LastIndexByte(domain, '.')+1:]
-	return label, domain, ok && len(label) <= maxLabel && !reserved[top]
-}
-
 func (l *lookalikes) look(host string) likeness {
-	label, domain, ok := registered(host)
+	label, domain, ok := l.suffixes.registered(host)
 	if !ok || l.brands.known[domain] || l.granted[domain] {
 		return likeness{}
 	}
+	seen := asRead(label)
+	drawn := drawnAlike.Replace(seen)
 	for i := range l.brands.Brands {
 		b := &l.brands.Brands[i]
-		if how := l.brands.resembles(b, label); how != "" {
+		if how := l.brands.resembles(b, label, seen, drawn); how != "" {
 			return likeness{b.Domains[0], how}
 		}
 	}
@@ -182,12 +159,12 @@ func (l *lookalikes) look(host string) likeness {
 		if r.domain == domain {
 			return likeness{}
 		}
-		if near(label, r.label, 8, 12) {
+		if near(seen, r.label, 8, 12) || seen == r.label && seen != label && len(seen) >= 8 {
 			return likeness{r.domain, "reached"}
 		}
 	}
 	if len(l.reached) < maxReached {
-		l.reached = append(l.reached, reachedDomain{strings.Clone(label), strings.Clone(domain)})
+		l.reached = append(l.reached, reachedDomain{strings.Clone(seen), strings.Clone(domain)})
 	}
 	return likeness{}
 }
@@ -198,30 +175,40 @@ func (l *lookalikes) owner(host, action string) likeness {
 	if !ok || len(name) < 7 || len(name) > maxLabel {
 		return likeness{}
 	}
-	label, domain, ok := registered(host)
-	if !ok || l.brands.known[domain] || l.granted[domain] || !near(label, lowerText(name), 7, 10) {
+	label, domain, ok := l.suffixes.registered(host)
+	if !ok || l.brands.known[domain] || l.granted[domain] {
+		return likeness{}
+	}
+	if seen, name := asRead(label), lowerText(name); !near(seen, name, 7, 10) && (seen != name || seen == label) {
 		return likeness{}
 	}
 	return likeness{name, "owner"}
 }
 
-func (b *brands) resembles(e *brand, label string) string {
+// resembles says how a label imitates the brand's word: it is read as seen, and
+// drawn as others are that [drawnAlike] makes the same of.
+func (b *brands) resembles(e *brand, label, seen, drawn string) string {
+	typo := e.Typo == nil || *e.Typo
 	switch {
 	case label == e.Word:
 		if e.Top == nil || *e.Top {
 			return "top-level"
 		}
 		return ""
-	case b.affixed(e.Word, label):
+	case drawn == e.drawn:
+		return "typo"
+	case b.affixed(e.Word, seen), typo && strings.TrimRight(seen, digits) == e.Word:
 		return "affix"
-	case (e.Typo == nil || *e.Typo) && near(label, e.Word, 6, 10):
+	case typo && near(seen, e.Word, 6, 10):
 		return "typo"
 	}
 	return ""
 }
 
+const digits = "0123456789"
+
 // affixed reports whether the label is the word with one or two affixes
-// around it, with hyphens or without.
+// around it, with hyphens or numbers between them or without.
 func (b *brands) affixed(word, label string) bool {
 	at := strings.Index(label, word)
 	if at < 0 {
@@ -246,7 +233,7 @@ func (b *brands) affixWords(s string, most int) (n int, ok bool) {
 	}
 	for _, w := range b.Affixes {
 		if rest, has := strings.CutPrefix(s, w); has {
-			if n, ok := b.affixWords(strings.TrimLeft(rest, "-"), most-1); ok {
+			if n, ok := b.affixWords(strings.TrimLeft(rest, "-"+digits), most-1); ok {
 				return n + 1, true
 			}
 		}
@@ -265,7 +252,7 @@ func near(a, b string, one, two int) bool {
 	if len(b) >= two {
 		most = 2
 	}
-	if len(a)-len(b) > most || len(b)-len(a) > most || strings.ContainsAny(a+b, "0123456789") && digitsApart(a, b) {
+	if len(a)-len(b) > most || len(b)-len(a) > most || strings.ContainsAny(a+b, digits) && digitsApart(a, b) {
 		return false
 	}
 	return distance(a, b) <= most

@@ -70,7 +70,11 @@ func (m *Matcher) first(in *Input) bool {
 func (p *Pack) Matcher() *Matcher {
 	m := &Matcher{pack: p, stamp: make([]uint64, len(p.rules)), states: make([]state, len(p.correlations)), told: map[connection]struct{}{}}
 	m.view.scripts = process.NewScripts()
-	m.view.look = newLookalikes(p.brands)
+	m.view.suffixes = p.suffixes
+	if p.suffixes == nil {
+		m.view.suffixes = shippedSuffixes()
+	}
+	m.view.look = newLookalikes(p.brands, m.view.suffixes)
 	for i, c := range p.correlations {
 		m.states[i] = newState()
 		if c.limits.late() {
@@ -83,7 +87,7 @@ func (p *Pack) Matcher() *Matcher {
 // Grant takes a host that the policy grants: its domain imitates none, whatever
 // it is called.
 func (m *Matcher) Grant(host string) {
-	if _, domain, ok := registered(lowerText(host)); ok {
+	if _, domain, ok := m.view.suffixes.registered(lowerText(host)); ok {
 		m.view.look.granted[domain] = true
 	}
 }
@@ -172,7 +176,7 @@ func object(in *Input, cat category) redact.Text {
 	switch cat {
 	case processCreation:
 		return e.Exe
-	case networkConnection:
+	case networkConnection, proxy:
 		if f := in.Fact; f != nil && !f.Object.IsZero() {
 			return f.Object
 		}

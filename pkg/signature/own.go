@@ -40,7 +40,7 @@ func (o *Own) Load(opts Options) (*Pack, error) {
 
 // With returns the rules of p with those of the caller's own after them. A name
 // or UUID that p has is an error. Their correlations may name rules of p, which
-// tell of themselves all the same. Brands and indicators are p's.
+// tell of themselves all the same. Brands, suffixes and indicators are p's.
 func (p *Pack) With(o *Own) (*Pack, error) {
 	size := 0
 	files := slices.Clone(p.files)
@@ -62,6 +62,6 @@ func (p *Pack) With(o *Own) (*Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.brands, q.indicators = p.brands, p.indicators
+	q.brands, q.suffixes, q.indicators = p.brands, p.suffixes, p.indicators
 	return q, nil
 }

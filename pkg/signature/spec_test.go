@@ -20,7 +20,8 @@ import (
 )
 
 // specEvent is an event of testdata/spec. One of exec, fork, connect, accept,
-// dns, answer, read, write, create, delete, rename, memory and open stands.
+// http, dns, answer, read, write, create, delete, rename, memory and open
+// stands; where none does, the process exits.
 type specEvent struct {
 	// By and Parent name processes of the case; by is "main" if left out.
 	By, Parent string
@@ -30,6 +31,8 @@ type specEvent struct {
 	Args        []string
 	Cwd         string
 	UID         *uint32
+	Container   string
+	Via         event.Via
 	Env         map[string]string
 	Fresh       bool // the program was written in this recording
 	Managed     bool // by a package manager
@@ -39,7 +42,9 @@ type specEvent struct {
 	From        string
 	Host        string
 	How         string
+	HTTP        string // method, a blank, host and path
 	DNS         string
+	Own         bool // the question goes to a resolver that is not the machine's
 	Type        uint16
 	Status      uint8
 	Answer      []string
@@ -96,7 +101,7 @@ func (r *recording) input(s *specEvent) *Input {
 		a := r.actor(s.By)
 		r.tree.Apply(&event.Event{Kind: event.Fork, Time: r.now, Actor: a, Parent: r.actor(s.Parent)})
 	}
-	e := &event.Event{Seq: r.seq, Time: r.now, Actor: r.actor(s.By)}
+	e := &event.Event{Seq: r.seq, Time: r.now, Actor: r.actor(s.By), Via: s.Via, Container: text(s.Container)}
 	in := &Input{Event: e}
 	addr := func(s string) netip.AddrPort {
 		if s == "" {
@@ -129,7 +134,13 @@ func (r *recording) input(s *specEvent) *Input {
 		}
 	case s.Accept != "":
 		e.Kind, e.Proto, e.Src, e.Dst, e.Sock = event.Accept, event.ProtoTCP, addr(s.Accept), addr(s.From), r.seq
+	case s.HTTP != "":
+		method, target, _ := strings.Cut(s.HTTP, " ")
+		host, path, _ := strings.Cut(target, "/")
+		e.Kind, e.Method, e.Name, e.Path, e.Dst, e.Src, e.Sock = event.HTTP, text(method), text(host), text("/"+path), addr(cmp.Or(s.From, "192.0.2.7:443")), addr("10.0.0.2:5000"), r.seq
+		in.Host = cmp.Or(s.Host, host)
 	case s.DNS != "":
+		in.Resolver = !s.Own
 		e.Kind, e.Proto, e.Name, e.QType, e.Dst = event.DNS, event.ProtoUDP, text(s.DNS), s.Type, addr("127.0.0.53:53")
 		if e.QType == 0 {
 			e.QType = 1
@@ -240,6 +251,37 @@ func TestRulesWrittenToEveryConstructOfTheSpecification(t *testing.T) {
 				t.Error("every event matches; the file says nothing of what does not")
 			}
 		})
+	}
+}
+
+// What a rule can be made of stands in a rule that the tests hold against
+// events: each field, modifier, category, correlation and way to group.
+func TestNothingThatARuleCanBeMadeOfIsWithoutATest(t *testing.T) {
+	files, err := filepath.Glob("testdata/spec/*.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules, _ := split(t, data)
+		all.Write(rules)
+	}
+	words := map[string]bool{}
+	for _, w := range strings.FieldsFunc(all.String(), func(r rune) bool { return strings.ContainsRune(" \n\t:|,{}[]'\"", r) }) {
+		words[w] = true
+	}
+	want := slices.Concat(fieldNames(), modifierNames, categoryNames[:], slices.Collect(maps.Keys(otherNames)), []string{
+		"event_count", "value_count", "temporal", "temporal_ordered", "Actor", "Lineage", "Subtree", "aliases", "generate", "timespan",
+		"and", "or", "not", "of", "them", "eq", "neq", "null",
+	})
+	for _, w := range want {
+		if !words[w] {
+			t.Errorf("no rule of testdata/spec has %s", w)
+		}
 	}
 }
 
