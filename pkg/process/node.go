@@ -46,7 +46,9 @@ type Node struct {
 	Exited       bool
 
 	// Labels, inherited from the parent unless the image's own environment
-	// says otherwise. A job can write them: they label, they prove nothing.
+	// says otherwise. A job can write them: they label, they prove nothing. But
+	// where the log tells of steps, Job, Step and Action are what a runner's
+	// worker gave the process that the lineage leads to, and empty elsewhere.
 	Job, Step, Action, Agent redact.Text
 
 	// Leaf is the Seq of the event that told of this image.
@@ -84,6 +86,7 @@ const (
 	pinned           // never evicted
 	passed           // eviction went by once, since it had children
 	queued           // among the ended
+	inStep           // a worker of GitHub's runner started it, or what it came from, for a step
 )
 
 // Name returns the everyday name of the program that the image runs: see
