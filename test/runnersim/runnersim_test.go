@@ -12,18 +12,24 @@ import (
 	"github.com/org/edamame-posture/test/runnersim/runner"
 )
 
-// The test's own program is copied as the two processes of a runner.
-func TestMain(m *testing.M) {
-	if code, is := runner.Main(); is {
-		os.Exit(code)
+// folder makes a new folder that every user may read.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "runnersim-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
-// lay writes files below a new folder that every user may read.
+// lay writes files below a new folder.
 func lay(t *testing.T, files map[string]string) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := folder(t)
 	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -232,7 +232,7 @@ func (w *worker) take(t *task, files map[string]string) error {
 	}{
 		{"GITHUB_ENV", func(k, v string) error {
 			if strings.EqualFold(k, "NODE_OPTIONS") {
-				return errors.New("Can't store NODE_OPTIONS output parameter using '$GITHUB_ENV' command.")
+				return errors.New("NODE_OPTIONS cannot be set by GITHUB_ENV")
 			}
 			w.env[k] = v
 			return nil
