@@ -33,6 +33,21 @@ func release(t *testing.T) string {
 	return lay(t, files)
 }
 
+// allowed lets nobody run programs as root by sudo, until the test ends.
+func allowed(t *testing.T, name string, programs ...string) {
+	t.Helper()
+	file := "/etc/sudoers.d/posture-runnersim-" + name
+	if err := os.WriteFile(file, []byte("nobody ALL=(root) NOPASSWD: "+strings.Join(programs, ", ")+"\n"), 0o440); err != nil {
+		t.Skipf("sudo cannot be allowed for the test: %v", err)
+	}
+	t.Cleanup(func() { _ = os.Remove(file) })
+}
+
+// installed returns where the runners under root have the action's program.
+func installed(root string, i int) string {
+	return fmt.Sprintf("%s/runner-%d/_work/_actions/org/edamame-posture/v1/bin/linux-%s/edamame-posture", root, i, runtime.GOARCH)
+}
+
 // Two jobs at once, each on a runner of its own and with the action: what one
 // monitor tells is of its own job.
 func TestTheActionWatchesItsOwnJob(t *testing.T) {
@@ -42,15 +57,7 @@ func TestTheActionWatchesItsOwnJob(t *testing.T) {
 	if err := os.Chmod(out, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	rule := "nobody ALL=(root) NOPASSWD: /bin/true"
-	for i := range 2 {
-		rule += fmt.Sprintf(", %s/runner-%d/_work/_actions/org/edamame-posture/v1/bin/linux-%s/edamame-posture", root, i+1, runtime.GOARCH)
-	}
-	allow := "/etc/sudoers.d/posture-runnersim-action"
-	if err := os.WriteFile(allow, []byte(rule+"\n"), 0o440); err != nil {
-		t.Skipf("sudo cannot be allowed for the test: %v", err)
-	}
-	t.Cleanup(func() { _ = os.Remove(allow) })
+	allowed(t, "action", "/bin/true", installed(root, 1), installed(root, 2))
 	text := "on: push\njobs:"
 	for _, c := range []struct{ job, last string }{{"well", "true"}, {"badly", "exit 9"}} {
 		text += fmt.Sprintf(`
@@ -111,5 +118,71 @@ func TestTheActionWatchesItsOwnJob(t *testing.T) {
 		if marks[r.Job+"=one"] < 3 || marks[r.Job+"=two"] != 1 || len(marks) != 2 {
 			t.Errorf("%s: what is told is %v", r.Job, marks)
 		}
+	}
+}
+
+func TestACancelledJobIsStillTold(t *testing.T) {
+	needRoot(t)
+	const uses = "org/edamame-posture@v1"
+	root, out := filepath.Join(folder(t), "r"), folder(t)
+	if err := os.Chmod(out, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	allowed(t, "cancel", installed(root, 1))
+	jobs, err := runner.Read(filepath.Join(lay(t, map[string]string{"ci.yml": fmt.Sprintf(`
+on: push
+jobs:
+  long:
+    runs-on: self-hosted
+    steps:
+      - {uses: %s, with: {out: %[2]s/posture}}
+      - {id: waits, run: "trap 'exit 1' INT; touch %[2]s/ready; while :; do sleep 0.1; done"}
+`, uses, out)}), "ci.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := runner.Run(cancelledBy(t, filepath.Join(out, "ready")), jobs, runner.Options{
+		Root: root, User: "nobody", Stderr: os.Stderr, Actions: map[string]string{uses: release(t)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := results[0]
+	if r.Conclusion != "Canceled" || !strings.Contains(r.Summaries, "### ") {
+		t.Errorf("%s, summary %q\n%s", r.Conclusion, r.Summaries, r.Log)
+	}
+	if err := rig.Verify(filepath.Join(out, "posture", "evidence")); err != nil {
+		t.Errorf("%v\n%s", err, r.Log)
+	}
+}
+
+// What is watched from within a step is of that step from its beginning.
+func TestACommandThatAStepWatchesIsOfThatStep(t *testing.T) {
+	needRoot(t)
+	out := filepath.Join(folder(t), "posture")
+	r := play(t, t.Context(), fmt.Sprintf(`
+on: push
+jobs:
+  a:
+    runs-on: self-hosted
+    steps:
+      - {id: inner, run: "%s run --quiet --out %s -- env GITHUB_ACTION=release GITHUB_JOB=b /bin/echo mark"}
+`, watched, out), runner.Options{})["a"]
+	events, err := rig.Events(filepath.Join(out, "evidence"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, r.Log)
+	}
+	tree, found := process.NewTree(1<<12), 0
+	for i := range events {
+		n := tree.Apply(&events[i])
+		if events[i].Kind == event.Exec && n.Program().Is("echo") {
+			found++
+			if !n.Job.Is("a") || !n.Step.Is("inner") {
+				t.Errorf("it is told as of job %q, step %q", n.Job, n.Step)
+			}
+		}
+	}
+	if found != 1 {
+		t.Errorf("echo ran %d times", found)
 	}
 }

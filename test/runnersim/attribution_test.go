@@ -96,11 +96,7 @@ const job = `
 
 func TestEachProcessIsInTheStepOfItsJob(t *testing.T) {
 	needRoot(t)
-	allow := "/etc/sudoers.d/posture-runnersim"
-	if err := os.WriteFile(allow, []byte("nobody ALL=(root) NOPASSWD: /bin/true, /usr/bin/true\n"), 0o440); err != nil {
-		t.Skipf("sudo cannot be allowed for the test: %v", err)
-	}
-	t.Cleanup(func() { _ = os.Remove(allow) })
+	allowed(t, "steps", "/bin/true", "/usr/bin/true")
 	spawn := `const {spawnSync} = require('node:child_process');
 const part = require('node:path').basename(__filename, '.js');
 for (let i = 0; i < 20; i++) spawnSync('/bin/true', ['mark=' + process.env.GITHUB_JOB + '=' + process.env.GITHUB_ACTION], {env: {}});`

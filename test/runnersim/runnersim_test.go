@@ -192,18 +192,24 @@ jobs:
 	}
 }
 
-func TestACancelledJobStillRunsItsEnd(t *testing.T) {
+// cancelledBy returns a context that ends when a file is there.
+func cancelledBy(t *testing.T, file string) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ready := filepath.Join(t.TempDir(), "ready")
 	go func() {
+		defer cancel()
 		for ctx.Err() == nil {
-			if _, err := os.Stat(ready); err == nil {
-				cancel()
+			if _, err := os.Stat(file); err == nil {
+				return
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
 	}()
+	return ctx
+}
+
+func TestACancelledJobStillRunsItsEnd(t *testing.T) {
+	ready := filepath.Join(t.TempDir(), "ready")
+	ctx := cancelledBy(t, ready)
 	r := play(t, ctx, `
 on: push
 jobs:
