@@ -365,6 +365,12 @@ func (d *decoder) member(m member) (err error) {
 		}
 	case mSize:
 		e.Size, err = d.uint(math.MaxUint64)
+	case mStepAction:
+		err = d.text(&e.StepAction)
+	case mStepID:
+		err = d.text(&e.StepID)
+	case mStepName:
+		err = d.text(&e.StepName)
 	}
 	return err
 }

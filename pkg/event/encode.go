@@ -170,6 +170,9 @@ func (e *Event) AppendJSON(b []byte) []byte {
 		b = append(e.SHA256.AppendHex(b), '"')
 	}
 	b = uintMember(b, mSize, e.Size)
+	b = textMember(b, mStepAction, e.StepAction)
+	b = textMember(b, mStepID, e.StepID)
+	b = textMember(b, mStepName, e.StepName)
 	for _, m := range e.Extra {
 		b = appendString(append(b, ','), m.Name)
 		b = append(append(b, ':'), m.Value...)

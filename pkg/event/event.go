@@ -293,6 +293,10 @@ type Event struct {
 
 	Secrets []Secret
 
+	// A step of a CI job: its id, the action as OWNER/REPO@REF, and the name that
+	// the runner shows, which is a label only.
+	StepID, StepAction, StepName redact.Text
+
 	// Extra holds the members that this version does not know, as read,
 	// sorted by name; writing the event writes them again.
 	Extra []Member

@@ -68,6 +68,9 @@ const (
 	// What it printed. Actor is the recording's root: a pipe does not say who wrote.
 	Disclosure // Name: what the secret is called, Detail: the form, Count: the line of the output on which it ends
 
+	// Whose doing it is. Actor is what a CI runner's worker started for a step, Parent the worker.
+	Step // Job, StepID, StepAction, Detail: run, action, container, hook or runner; or later, of the same actor, StepName
+
 	// Reserved: declared events of agents, the runner's own state, its drift.
 	Agent
 	Posture
@@ -85,7 +88,7 @@ var kindNames = [kindCount]string{
 	DNS: "dns", TLS: "tls", HTTP: "http",
 	Open: "open", Rename: "rename", Unlink: "unlink", Link: "link", Chmod: "chmod", Mkdir: "mkdir",
 	Ptrace: "ptrace", MemAccess: "memory", Kill: "kill", BPF: "bpf", Module: "module",
-	Mount: "mount", Namespace: "namespace", IOUring: "io_uring", Barrier: "barrier", Disclosure: "disclosure",
+	Mount: "mount", Namespace: "namespace", IOUring: "io_uring", Barrier: "barrier", Disclosure: "disclosure", Step: "step",
 	Agent: "agent", Posture: "posture", Drift: "drift",
 }
 

@@ -67,6 +67,9 @@ const (
 	mCTime
 	mSHA256
 	mSize
+	mStepAction
+	mStepID
+	mStepName
 
 	memberCount
 )
@@ -81,7 +84,7 @@ var memberNames = [memberCount]string{
 	"version", "boot", "wall", "step", "host", "job", "tool", "sensor", "detail", "from", "to", "lost",
 	"counts", "survivors", "secrets",
 	// In the order of unknown members, which these are to an earlier reader.
-	"ctime", "sha256", "size",
+	"ctime", "sha256", "size", "step_action", "step_id", "step_name",
 }
 
 var memberByName = func() map[string]member {

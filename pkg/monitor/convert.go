@@ -12,6 +12,7 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/runner"
 	"github.com/org/edamame-posture/pkg/sensor"
 	"github.com/org/edamame-posture/pkg/wire"
 )
@@ -47,6 +48,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		ev.Target = target.Actor
 	}
 	ev.Op, ev.Count, ev.OK, ev.Err = rec.Op, rec.Count, rec.OK, rec.Err
+	var step runner.Step
 	switch rec.Kind {
 	case event.Fork:
 		if p.Parent != nil {
@@ -57,6 +59,9 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		}
 	case event.Exec:
 		r.exec(ev, rec, p)
+		if p.BeginsStep() && via == event.ViaLineage {
+			step = runner.StepOf(ev, r.workers.hookOf(p.Parent.Actor, rec.Argv))
+		}
 	case event.Exit:
 		ev.Code, ev.Signal = rec.Code, rec.Signal
 		if ev.Actor.PID == r.root.PID && ev.Actor.Start == r.root.Start {
@@ -115,6 +120,9 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		if r.digests != nil {
 			r.digests.ask(rec, p, ev)
 		}
+		if !step.Kind.IsZero() {
+			r.step(rec.Time, p, step)
+		}
 		r.container(rec, p, via)
 	case event.HTTP:
 		// What was sent behind a request without waiting for its answer.
@@ -136,7 +144,19 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record, p *process.Process
 	ev.Cwd = r.red.Path(rec.Cwd)
 	r.argv(ev, rec.Argv)
 	ev.ArgvBytes, ev.ArgvCut = rec.ArgvBytes, rec.ArgvCut || rec.ArgvMissing
-	for v := range bytes.SplitSeq(rec.Env, []byte{0}) {
+	r.environ(ev, rec.Env)
+	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
+	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
+	if r.digests != nil {
+		ev.CTime, ev.Size = rec.CTime, rec.Size
+	}
+	ev.Container = r.containers.ofExec(rec, p).id
+}
+
+// environ fills the variables that may be told, of entries that end in a zero
+// byte.
+func (r *recording) environ(ev *event.Event, raw []byte) {
+	for v := range bytes.SplitSeq(raw, []byte{0}) {
 		name, value, ok := bytes.Cut(v, []byte{'='})
 		if !ok {
 			continue
@@ -145,12 +165,6 @@ func (r *recording) exec(ev *event.Event, rec *sensor.Record, p *process.Process
 			ev.Env = append(ev.Env, event.Var{Name: n, Value: val})
 		}
 	}
-	ev.UID, ev.GID, ev.Cgroup = rec.UID, rec.GID, rec.Cgroup
-	ev.NS, ev.File, ev.Image = rec.NS, rec.File, rec.Image
-	if r.digests != nil {
-		ev.CTime, ev.Size = rec.CTime, rec.Size
-	}
-	ev.Container = r.containers.ofExec(rec, p).id
 }
 
 // maxContainers bounds the containers that a recording tells of.

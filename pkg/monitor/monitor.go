@@ -96,6 +96,7 @@ type Monitor struct {
 	containers  *containers
 	own         own
 	images      images
+	workers     workers
 
 	ahead   atomic.Pointer[prepared]
 	rules   atomic.Pointer[rules]
@@ -118,6 +119,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		problems: map[string]bool{}, canary: newCanary(), sockets: newSockets(),
 		soon: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), held: make(chan struct{}),
 	}
+	m.workers = workers{of: make(map[event.Actor]*worker), follow: func(w *worker) { go m.follow(w) }}
 	if m.opt.Logf == nil {
 		m.opt.Logf = func(string, ...any) {}
 	}

@@ -78,6 +78,8 @@ type recording struct {
 	containers  *containers          // the monitor's
 	inContainer map[redact.Text]bool // containers that were told
 	strangers   map[event.Actor]bool // see stranger
+	workers     *workers             // the monitor's
+	unnamed     map[uint32]unnamed   // steps, by their process
 
 	// growth and shown are what a witness is shown; growth is nil where there is
 	// none. sealing guards shown.
@@ -151,6 +153,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 
 		requests:   in.Requests(),
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
+		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
 	r.judge.OnFinding = func(f *judge.Finding) {
 		m.sealSoon()
@@ -381,6 +384,9 @@ func (r *recording) existing(now int64, client *process.Process) {
 		}
 		r.describe(ev, p.Actor.PID)
 		r.append(ev)
+		if p.StepRoot() {
+			r.existingStep(ev, p)
+		}
 	}
 }
 
@@ -538,6 +544,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 		r.digests.wait()
 	}
 	m.awaitHeld()
+	m.lastNames()
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
 	now := m.end(r, c, why, late, changed)

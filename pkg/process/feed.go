@@ -3,6 +3,7 @@ package process
 import (
 	"strings"
 
+	"github.com/org/edamame-posture/pkg/runner"
 	"github.com/org/edamame-posture/pkg/sensor"
 )
 
@@ -48,6 +49,9 @@ func (t *Table) bear(p, parent *Process, inherits bool, time int64) {
 	if inherits {
 		p.UID, p.Cgroup, p.NetNS, p.role = parent.UID, parent.Cgroup, parent.NetNS, parent.role
 	}
+	if parent.step != noStep && p.step == noStep {
+		p.step = withinStep
+	}
 	p.Kernel = p.Kernel || parent.Kernel && p.Actor.Image == 0
 	t.tagChild(p, parent, time)
 }
@@ -67,6 +71,10 @@ func (t *Table) Exec(rec *sensor.Record) *Process {
 		}
 	}
 	p.role = roleOf(base)
+	if p.role == runnerWorker && !runner.IsWorker(rec.Exe) {
+		p.role = noRole
+	}
+	p.enterStep()
 	if p.Kernel {
 		p.Kernel = false
 		t.answer(p, KernelHelper, rec.Time)

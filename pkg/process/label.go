@@ -5,6 +5,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/runner"
 )
 
 // agents is a set of coding agents, each the bit of its place in agentNames.
@@ -42,12 +43,13 @@ var agentPrograms = map[string]agents{
 }
 
 // label reads where in a workflow, and in which agent's session, an image
-// stands. What the environment does not say stays as the parent had it.
-func (n *Node) label(env []event.Var) {
+// stands. What the environment does not say stays as the parent had it. Where
+// steps are told, no environment says which one it is.
+func (n *Node) label(env []event.Var, told bool) {
 	var markers agents
 	var other, repository, ref redact.Text
 	script, pkg := n.script, n.scrPkg
-	step := n.Step
+	job, step := n.Job, n.Step
 	for _, v := range env {
 		value := v.Value.String()
 		if value == "" || value == "0" || value == "false" {
@@ -55,7 +57,7 @@ func (n *Node) label(env []event.Var) {
 		}
 		switch name := v.Name.String(); name {
 		case "GITHUB_JOB":
-			n.Job = v.Value
+			job = v.Value
 		case "GITHUB_ACTION":
 			step = v.Value
 		case "GITHUB_ACTION_REPOSITORY":
@@ -75,7 +77,11 @@ func (n *Node) label(env []event.Var) {
 		}
 	}
 	n.script, n.scrPkg = script, pkg
-
+	n.labelAgent(markers, other)
+	if told {
+		return
+	}
+	n.Job = job
 	if step != n.Step {
 		n.Step, n.Action = step, redact.Text{}
 	}
@@ -88,7 +94,6 @@ func (n *Node) label(env []event.Var) {
 	if a, ok := actionOf(n.Argv); ok {
 		n.Action = a
 	}
-	n.labelAgent(markers, other)
 }
 
 // labelAgent decides which agent an image works for. Environments pile up
@@ -136,20 +141,11 @@ func agentOf(value redact.Text) (agents, redact.Text) {
 	return otherAgent, name
 }
 
-// actionOf finds the action that a program belongs to in its first arguments:
-// the runner unpacks actions to _actions/OWNER/REPO/REF/.
+// actionOf finds the action that a program belongs to in its first arguments.
 func actionOf(argv []redact.Text) (redact.Text, bool) {
-	const dir = "/_actions/"
 	for _, a := range argv[:min(len(argv), 4)] {
-		i := strings.Index(a.String(), dir)
-		if i < 0 {
-			continue
-		}
-		owner, rest, ok1 := a.Slice(i+len(dir), a.Len()).Cut("/")
-		repo, rest, ok2 := rest.Cut("/")
-		ref, _, ok3 := rest.Cut("/")
-		if ok1 && ok2 && ok3 && !owner.IsZero() && !repo.IsZero() && !ref.IsZero() {
-			return redact.Concat(owner, redact.Const("/"), repo, redact.Const("@"), ref), true
+		if at, ok := runner.ActionAt(a); ok {
+			return at, true
 		}
 	}
 	return redact.Text{}, false

@@ -46,7 +46,9 @@ type Node struct {
 	Exited       bool
 
 	// Labels, inherited from the parent unless the image's own environment
-	// says otherwise. A job can write them: they label, they prove nothing.
+	// says otherwise. A job can write them: they label, they prove nothing. But
+	// where the log tells of steps, Job, Step and Action are what a runner's
+	// worker gave the process that the lineage leads to, and empty elsewhere.
 	Job, Step, Action, Agent redact.Text
 
 	// Leaf is the Seq of the event that told of this image.
@@ -86,6 +88,7 @@ const (
 	queued           // among the ended
 	gone             // its process has exited
 	orphan           // it outlived who forked it, who is in the tree no more
+	inStep           // a worker of GitHub's runner started it, or what it came from, for a step
 )
 
 // Name returns the everyday name of the program that the image runs: see

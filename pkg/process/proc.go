@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/org/edamame-posture/pkg/runner"
 )
 
 // pfKthread is PF_KTHREAD of include/linux/sched.h, in field 9 of
@@ -122,7 +124,23 @@ func (t *Table) Seed(procRoot string) error {
 			t.bearSeeded(p, ppid)
 		}
 	}
+	for p := range t.all() {
+		t.seedStep(p)
+	}
 	return nil
+}
+
+// seedStep notes where a process that was there before stands to steps: of the
+// workers above it the outermost counts.
+func (t *Table) seedStep(p *Process) {
+	for q := p; q.Parent != nil; q = q.Parent {
+		if q.Parent.role == runnerWorker {
+			p.step = withinStep
+			if q == p {
+				p.step = stepRoot
+			}
+		}
+	}
 }
 
 // bearSeeded links a process that was there before to its parent, which began
@@ -143,7 +161,9 @@ func (t *Table) describe(p *Process, s stat) {
 	}
 	if !p.Kernel {
 		if exe, err := os.Readlink(t.path(p.Actor.PID, "exe")); err == nil {
-			p.role = roleOfString(exe)
+			if p.role = roleOfString(exe); p.role == runnerWorker && !runner.IsWorker([]byte(exe)) {
+				p.role = noRole
+			}
 		}
 	}
 	p.NetNS = uint32(inode(t.path(p.Actor.PID, "ns/net")))

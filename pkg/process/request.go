@@ -50,6 +50,7 @@ const (
 	atDaemon
 	atClient
 	resolverDaemon
+	runnerWorker
 )
 
 func (r role) kind() Kind {
@@ -71,7 +72,8 @@ var roles = map[string]role{
 	"dockerd": containerDaemon, "containerd": containerDaemon, "buildkitd": containerDaemon, "conmon": containerDaemon,
 	"podman": containerDaemon, "crio": containerDaemon, "lxd": containerDaemon, "incusd": containerDaemon,
 	"systemd": serviceDaemon, "systemd-executor": serviceDaemon, "dbus-daemon": serviceDaemon, "dbus-broker-launch": serviceDaemon,
-	"atd": atDaemon, "cron": atDaemon, "crond": atDaemon,
+	"Runner.Worker": runnerWorker,
+	"atd":           atDaemon, "cron": atDaemon, "crond": atDaemon,
 	"at": atClient, "batch": atClient, "crontab": atClient,
 	"systemd-resolved": resolverDaemon, "nscd": resolverDaemon, "dnsmasq": resolverDaemon, "unbound": resolverDaemon,
 	"sssd": resolverDaemon, "sssd_be": resolverDaemon, "sssd_nss": resolverDaemon, "avahi-daemon": resolverDaemon,

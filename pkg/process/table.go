@@ -60,6 +60,8 @@ type Process struct {
 	// its exec.
 	Kernel bool
 
+	step    step
+	begins  bool // this image is the first of a step
 	guessed bool // Actor.Start is when a record named it first
 	loose   bool // there was no room for it: it is not in the table
 	born    birth
@@ -74,6 +76,33 @@ type Process struct {
 	chain                *Process // same hash bucket, newest of a pid first
 	child, sister, elder *Process // first child; neighbours among the parent's children
 	prev, next           *Process // neighbours in list
+}
+
+// step is where a process stands to the steps of a CI job.
+type step uint8
+
+const (
+	noStep step = iota
+	// stepRoot: a runner's worker started the process.
+	stepRoot
+	// withinStep: it came from such a process.
+	withinStep
+)
+
+// StepRoot reports whether the process is a child of a worker of GitHub's
+// runner, and the worker not one that a step started itself.
+func (p *Process) StepRoot() bool { return p.step == stepRoot }
+
+// BeginsStep reports whether the image is the first program of a [Process.StepRoot].
+func (p *Process) BeginsStep() bool { return p.begins }
+
+// enterStep notes what an exec makes of a process that a worker may have
+// started.
+func (p *Process) enterStep() {
+	p.begins = p.step == noStep && p.Parent != nil && p.Parent.role == runnerWorker && p.Parent.step == noStep
+	if p.begins {
+		p.step = stepRoot
+	}
 }
 
 // birth is how we came to know of a process; the higher, the better.

@@ -467,3 +467,39 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+func TestTheFirstProgramOfAWorkersChildBeginsAStep(t *testing.T) {
+	const worker = "/r/bin/Runner.Worker"
+	table := NewTable(64)
+	fork(table, 10, 10*second, 1, 1)
+	if exec(table, 10, 10*second, 10*second, worker).StepRoot() {
+		t.Error("the worker begins a step")
+	}
+	roots := func(pid, parent uint32, exe string) bool {
+		at := int64(pid) * second
+		fork(table, pid, at, parent, int64(parent)*second)
+		return exec(table, pid, at, at, exe).BeginsStep()
+	}
+	for _, c := range []struct {
+		what        string
+		pid, parent uint32
+		exe         string
+		want        bool
+	}{
+		{"a child", 11, 10, "/bin/bash", true},
+		{"a child's child", 12, 11, "/bin/ls", false},
+		{"a worker that a step starts", 13, 11, worker, false},
+		{"that one's child", 14, 13, "/bin/bash", false},
+		{"another child", 15, 10, "/usr/bin/node", true},
+		{"a program of that name elsewhere", 16, 1, "/tmp/Runner.Worker", false},
+		{"its child", 17, 16, "/bin/bash", false},
+	} {
+		if got := roots(c.pid, c.parent, c.exe); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+	if p := exec(table, 11, 11*second, 20*second, "/bin/dash"); p.BeginsStep() || !p.StepRoot() {
+		t.Error("the second program of a child begins a step too, or is no child any more")
+	}
+	check(t, table)
+}

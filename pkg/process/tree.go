@@ -30,6 +30,7 @@ type Tree struct {
 	ended  struct{ head, tail *Node }
 	n      int
 	left   uint64
+	told   bool  // the log tells of steps
 	recent *Node // that Get returned: most events are of who did the one before
 }
 
@@ -76,8 +77,46 @@ func (t *Tree) Apply(ev *event.Event) *Node {
 		n.Session = ev.Session
 	case event.Container:
 		n.Container = ev.Container
+	case event.Step:
+		t.step(n, ev)
 	}
 	return n
+}
+
+// step takes in which step a worker started n for. It holds for all that comes
+// from it, whatever was read of environments before, and is told once: what
+// comes later of n, or of what is in a step already, is a name at most.
+func (t *Tree) step(n *Node, ev *event.Event) {
+	t.told = true
+	if ev.StepID.IsZero() && !ev.StepName.IsZero() || n.flags&inStep != 0 {
+		return
+	}
+	for m := range t.from(n) {
+		m.flags |= inStep
+		m.Job, m.Step, m.Action = ev.Job, ev.StepID, ev.StepAction
+	}
+}
+
+// from returns n and all that the tree holds of what came from it.
+func (t *Tree) from(n *Node) iter.Seq[*Node] {
+	return func(yield func(*Node) bool) {
+		for c := n; ; {
+			if !yield(c) {
+				return
+			}
+			if c.child != nil {
+				c = c.child
+				continue
+			}
+			for c != n && c.sister == nil {
+				c = c.Parent
+			}
+			if c == n {
+				return
+			}
+			c = c.sister
+		}
+	}
 }
 
 // Get returns the image, or nil where the tree does not hold it.
@@ -190,6 +229,7 @@ func (n *Node) inherit() {
 	}
 	n.UID, n.GID, n.Session, n.Container, n.Cwd = p.UID, p.GID, p.Session, p.Container, p.Cwd
 	n.Job, n.Step, n.Action, n.Agent = p.Job, p.Step, p.Action, p.Agent
+	n.flags |= p.flags & inStep
 	n.script, n.scrPkg, n.agents = p.script, p.scrPkg, p.agents
 	n.runner = p
 	if !p.owns() && p.runner != nil {
@@ -213,12 +253,22 @@ func (t *Tree) fork(n *Node, ev *event.Event) {
 		return
 	}
 	first.inherit()
-	first.handDown()
+	t.handDown(first)
 }
 
 // handDown gives what came from n the labels that it was made without.
-func (n *Node) handDown() {
-	for c := n.child; c != nil; {
+func (t *Tree) handDown(n *Node) {
+	if n.child == nil {
+		return
+	}
+	for c := range t.from(n) {
+		if c == n {
+			continue
+		}
+		if n.flags&inStep != 0 && c.flags&inStep == 0 {
+			c.flags |= inStep
+			c.Job, c.Step, c.Action = n.Job, n.Step, n.Action
+		}
 		for _, l := range [...]struct{ have, give *redact.Text }{
 			{&c.Job, &c.Parent.Job}, {&c.Step, &c.Parent.Step}, {&c.Action, &c.Parent.Action},
 			{&c.Agent, &c.Parent.Agent}, {&c.Container, &c.Parent.Container},
@@ -227,17 +277,6 @@ func (n *Node) handDown() {
 				*l.have = *l.give
 			}
 		}
-		if c.child != nil {
-			c = c.child
-			continue
-		}
-		for c != n && c.sister == nil {
-			c = c.Parent
-		}
-		if c == n {
-			return
-		}
-		c = c.sister
 	}
 }
 
@@ -258,7 +297,7 @@ func (t *Tree) exec(n *Node, ev *event.Event) {
 		n.Container = ev.Container
 	}
 	n.program = program(n)
-	n.label(ev.Env)
+	n.label(ev.Env, t.told)
 }
 
 // setParent gives a placeholder its parent, and reports whether it did. A log

@@ -235,6 +235,42 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// A forger sets what the runner sets, in each way in which a process can.
+func TestAStepThatWasToldIsNotChangedByAnyEnvironment(t *testing.T) {
+	l := newLog(t, 100)
+	forged := []string{"GITHUB_JOB=other", "GITHUB_ACTION=release", "GITHUB_ACTION_REPOSITORY=good/one"}
+	tell := func(a event.Actor, id, action string) *Node {
+		return l.tree.Apply(&event.Event{Kind: event.Step, Actor: a, Via: event.ViaMonitor, Job: text(t, "build"), StepID: text(t, id), StepAction: text(t, action)})
+	}
+	l.fork(10, actor(9, 1))
+	root := l.exec(actor(10, 1), "/bin/bash", "bash -e x.sh", "GITHUB_JOB=build", "GITHUB_ACTION=__run")
+	l.fork(11, actor(10, 1)) // before the step is told
+	early := l.exec(actor(11, 1), "/usr/bin/node", "node /w/_actions/good/one/v1/x.js", forged...)
+	tell(actor(10, 1), "__run", "")
+	l.fork(12, actor(11, 1))
+	late := l.exec(actor(12, 1), "/usr/bin/node", "node /w/_actions/good/one/v1/x.js", forged...)
+	again := l.exec(actor(10, 2), "/bin/bash", "bash y.sh", forged...)
+	tell(actor(12, 1), "release", "good/one@v1") // no worker starts what is in a step
+	for _, n := range []*Node{root, early, late, again} {
+		if !n.Job.Is("build") || !n.Step.Is("__run") || !n.Action.IsZero() {
+			t.Errorf("%v: job %q, step %q, action %q", n.Actor, n.Job, n.Step, n.Action)
+		}
+	}
+	l.fork(20, actor(9, 1))
+	l.exec(actor(20, 1), "/usr/bin/node", "node")
+	if n := tell(actor(20, 1), "co", "actions/checkout@v6"); !n.Step.Is("co") || !n.Action.Is("actions/checkout@v6") {
+		t.Errorf("the next step: step %q, action %q", n.Step, n.Action)
+	}
+	l.tree.Apply(&event.Event{Kind: event.Step, Actor: actor(20, 1), StepName: text(t, "release")})
+	if n := l.tree.Get(actor(20, 1)); !n.Step.Is("co") {
+		t.Errorf("a name made it step %q", n.Step)
+	}
+	l.fork(30, actor(2, 1))
+	if n := l.exec(actor(30, 1), "/usr/bin/systemd-run", "systemd-run", forged...); !n.Step.IsZero() || !n.Job.IsZero() {
+		t.Errorf("who is in no step: job %q, step %q", n.Job, n.Step)
+	}
+}
+
 func TestAgentsAreKnownByTheMarkerThatIsNew(t *testing.T) {
 	l := newLog(t, 100)
 	steps := []struct {
