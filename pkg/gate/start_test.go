@@ -37,7 +37,7 @@ func named(t testing.TB, d *Decision, name string) Check {
 	return Check{}
 }
 
-func TestTheStartOfARecordingIsCheckedAndGivesNoLevelWithoutOthersWords(t *testing.T) {
+func TestTheStartAloneGivesNoLevel(t *testing.T) {
 	rig := sigstore.Start(t, sigstore.Options{})
 	by := keyless(t, rig)
 	policy := workflowPolicy(t, rig, "", "")
@@ -152,6 +152,33 @@ func TestTheStartOfARecordingIsCheckedAndGivesNoLevelWithoutOthersWords(t *testi
 		passes(t, decide(t, &every, jobs(555), good), E2)
 		refuses(t, decide(t, &every, jobs(556), good), JobUnknown)
 	})
+}
+
+// The recording says which job of the workflow it is; GitHub says what the check
+// run is called that its issuer names.
+func TestAJobGoesByTheNameThatTheWorkflowGivesIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		change, listed string
+		called         bool
+		says           string
+	}{
+		"its key":                       {"", "build", false, ""},
+		"another job":                   {"", "lint", false, "called"},
+		"one that begins so":            {"", "build (1)", false, "called"},
+		"a name":                        {"    name: Build it\n", "Build it", false, ""},
+		"the key where there is a name": {"    name: Build it\n", "build", false, "called"},
+		"a leg of a matrix":             {"    strategy: {matrix: {os: [a, b]}}\n", "build (a)", false, ""},
+		"a leg of another's":            {"    strategy: {matrix: {os: [a, b]}}\n", "lint (a)", false, "called"},
+		"an expression":                 {"    name: ${{ matrix.os }}\n", "lint", false, "expression"},
+		"in a called workflow":          {"", "release / build", true, ""},
+		"another of a called workflow":  {"", "release / lint", true, "called"},
+		"one that is called so":         {"", "release / build", false, "called"},
+	} {
+		file := strings.Replace(workflow, "  build:\n", "  build:\n"+c.change, 1)
+		if got := firstStep([]byte(file), "build", c.listed, c.called, []string{release}); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s: %q, want %q", name, got, c.says)
+		}
+	}
 }
 
 func FuzzFirstStep(f *testing.F) {

@@ -17,6 +17,7 @@ import (
 type gated struct {
 	Outcome, Level string
 	Reasons        []string
+	Statements     []struct{ Checks []struct{ Check, Status string } }
 	code           int
 	text           string
 }
