@@ -89,20 +89,16 @@ type choices struct {
 }
 
 // show shows the witness how the log grew.
-func show(t testing.TB, c *witness.Client, g *evidence.Growth) (uint64, string) {
+func show(t testing.TB, c *witness.Client, g *evidence.Growth) (size uint64, line string, err error) {
 	t.Helper()
 	old, size, path, notes, err := g.Show()
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, _, err := c.AddCheckpoint(t.Context(), old, path, notes)
-	if err != nil {
-		t.Fatal(err)
+	if line, _, err = c.AddCheckpoint(t.Context(), old, path, notes); err != nil {
+		return 0, "", err
 	}
-	if err := g.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	return size, line
+	return size, line, g.Accept()
 }
 
 // heard is a recording of which everybody hears as in a true run, but for what
@@ -196,15 +192,24 @@ func (w *world) heard(run string, c choices) *outside {
 			if c.silence > 0 {
 				time.Sleep(c.silence) // the witness's clock has seconds
 			}
-			size, line := show(t, client, g)
+			size, line, err := show(t, client, g)
+			if err != nil {
+				if !c.conflict {
+					t.Fatal(err)
+				}
+				return
+			}
 			add(fmt.Sprintf(`{"kind":"note","via":"monitor","detail":"cosigned by a witness up to here","count":%d,"sha256":%q}`, size, digest([]byte(line))))
 		}
 	}
 	if !c.noEnd {
 		o.end = func(t testing.TB, g *evidence.Growth) {
 			t.Helper()
-			if known {
-				show(t, client, g)
+			if !known {
+				return
+			}
+			if _, _, err := show(t, client, g); err != nil && !c.conflict {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -523,6 +528,24 @@ func TestASecondStartIsRefusedWhoeverMadeIt(t *testing.T) {
 		holds(t, d, "first record", E3, Passed, "") // nobody watched that job
 		holds(t, d, "workflow file", E3, Refused, WrongWorkflow)
 		if d.Level > E2 {
+			t.Errorf("taken:\n%s", text(t, d))
+		}
+	})
+	t.Run("a fork of it, told to the witness", func(t *testing.T) {
+		keys, kept := new(ring), map[string][]byte{}
+		began := time.Now()
+		same := func(j *job) { j.keys, j.run, j.began = keys, "forked", began }
+		first := w.record(t, "9307", choices{job: same, kept: func(name string, b []byte) []byte { kept[name] = b; return b }})
+		passes(t, decide(t, e3, asked(nil), first), E4)
+		keys.used = 0
+		w.record(t, "9307", choices{conflict: true, kept: func(name string, _ []byte) []byte { return kept[name] }, job: func(k *job) {
+			same(k)
+			k.more = []string{`{"kind":"fork","actor":{"pid":21,"start":91},"parent":{"pid":20,"start":90,"image":1}}`}
+		}})
+		// Which of the two is true nobody can tell.
+		d := decide(t, w.policy(t, E4, "", w.all()), asked(nil), first)
+		holds(t, d, "witness", E4, Refused, OtherHistory)
+		if d.ExitCode() != 1 {
 			t.Errorf("taken:\n%s", text(t, d))
 		}
 	})

@@ -127,6 +127,9 @@ type Trust struct {
 	// verifier keys (C2SP signed-note) of those that are believed.
 	Witness     string
 	WitnessKeys []string
+	// Rekor is the URL of a transparency log, Rekor v1, where first records are
+	// looked up if no witness is named.
+	Rekor string
 
 	root    root.TrustedMaterial
 	keys    *jose.JSONWebKeySet
@@ -540,13 +543,15 @@ func (p *parser) pattern(n *yaml.Node, s string) bool {
 func (p *parser) trust(n *yaml.Node) {
 	t := &p.policy.Trust
 	at := map[string]*yaml.Node{}
-	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys") {
+	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys", "rekor") {
 		at[e.Key] = e.Value
 		switch e.Key {
 		case "jwks":
 			t.JWKS = p.names(e.Value)
 		case "witness":
 			t.Witness = p.url(e.Value)
+		case "rekor":
+			t.Rekor = p.url(e.Value)
 		case "witness-keys":
 			for _, m := range p.Strings(e.Value) {
 				if err := witness.CheckKey(m.Value); err != nil {
