@@ -79,6 +79,16 @@ func (x *examined) skip(l Level, name, why string) {
 	x.add(Check{Name: name, Level: l, Status: Unchecked, Reason: NotImplemented, Got: "not checked: " + why})
 }
 
+// unlessSilent is a refusal for an error, but for one of a service that did not
+// answer: nothing is known then.
+func (c Check) unlessSilent(err error) Check {
+	c.Status, c.Got = Refused, err.Error()
+	if silent(err) {
+		c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
+	}
+	return c
+}
+
 // hold is pass or refuse.
 func (x *examined) hold(ok bool, l Level, name string, r Reason, want, got, do string) {
 	if ok {

@@ -300,8 +300,26 @@ func holds(t *testing.T, d *Decision, name string, level Level, status Status, r
 	t.Fatalf("there is no check %q at %s:\n%s", name, level, text(t, d))
 }
 
-func TestARecordingThatOthersHeardOfPassesUpToE4(t *testing.T) {
+// One world serves all of these, since a machine runs one timestamp authority at
+// a time and each waits for it.
+func TestWhatOthersHeardOfARecordingIsHeldAgainstIt(t *testing.T) {
 	w := newWorld(t)
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *world)
+	}{
+		{"a recording that others heard of passes up to E4", aRecordingThatOthersHeardOfPassesUpToE4},
+		{"a start that is not the jobs own is refused", aStartThatIsNotTheJobsOwnIsRefused},
+		{"a second start is refused whoever made it", aSecondStartIsRefusedWhoeverMadeIt},
+		{"a log that the witness did not see to its end is not E4", aLogThatTheWitnessDidNotSeeToItsEndIsNotE4},
+		{"a forged level in a statement is nothing", aForgedLevelInAStatementIsNothing},
+		{"a first record is looked up in a transparency log", aFirstRecordIsLookedUpInATransparencyLog},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, w) })
+	}
+}
+
+func aRecordingThatOthersHeardOfPassesUpToE4(t *testing.T, w *world) {
 	dir := w.record(t, "9101", choices{})
 	passes(t, decide(t, w.policy(t, E4, "", w.all()), asked(nil), dir), E4)
 
@@ -374,8 +392,7 @@ func TestARecordingThatOthersHeardOfPassesUpToE4(t *testing.T) {
 	})
 }
 
-func TestAStartThatIsNotTheJobsOwnIsRefused(t *testing.T) {
-	w := newWorld(t)
+func aStartThatIsNotTheJobsOwnIsRefused(t *testing.T, w *world) {
 	otherKeys := filepath.Join(t.TempDir(), "other.json")
 	put(t, otherKeys, []byte(strings.Replace(string(get(t, w.jwks)), `"rig"`, `"of-last-year"`, 1)))
 	forged := filepath.Join(t.TempDir(), "forged.json")
@@ -481,8 +498,7 @@ func (w *world) otherStatement(t *testing.T) func(string, []byte) []byte {
 
 // A later step of the job, or another job of its run, has the same right to ask
 // for tokens, and makes all that the monitor makes.
-func TestASecondStartIsRefusedWhoeverMadeIt(t *testing.T) {
-	w := newWorld(t)
+func aSecondStartIsRefusedWhoeverMadeIt(t *testing.T, w *world) {
 	e3 := w.policy(t, E3, "", w.all())
 	t.Run("a later step's, alone", func(t *testing.T) {
 		w.record(t, "9301", choices{})
@@ -572,8 +588,7 @@ func TestASecondStartIsRefusedWhoeverMadeIt(t *testing.T) {
 	})
 }
 
-func TestALogThatTheWitnessDidNotSeeToItsEndIsNotE4(t *testing.T) {
-	w := newWorld(t)
+func aLogThatTheWitnessDidNotSeeToItsEndIsNotE4(t *testing.T, w *world) {
 	for name, c := range map[string]struct {
 		choices
 		require string
@@ -612,8 +627,7 @@ func TestALogThatTheWitnessDidNotSeeToItsEndIsNotE4(t *testing.T) {
 }
 
 // A statement that grades itself gets no level for it.
-func TestAForgedLevelInAStatementIsNothing(t *testing.T) {
-	w := newWorld(t)
+func aForgedLevelInAStatementIsNothing(t *testing.T, w *world) {
 	dir := w.record(t, "9501", choices{noToken: true, noBundle: true, noRecord: true})
 	payload := string(mustEncode(t, dir))
 	for _, extra := range []string{`"predicate":{"assurance":"E4","level":"E4","verifiedLevels":["EDAMAME_POSTURE_E4"],`, `"level":"E4","predicate":{`} {

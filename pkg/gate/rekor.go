@@ -123,11 +123,7 @@ func (x *examined) firstLogged(ctx context.Context, issued time.Time) {
 	trust := &x.in.Policy.Trust
 	entries, err := entriesAbout(ctx, trust.Rekor, x.commit.Slot)
 	if err != nil {
-		c := Check{Name: name, Level: E3, Status: Refused, Reason: WrongRecord, Want: "what the log has about the job", Got: err.Error(), Do: "the log must be a Rekor v1, which finds entries by what they are about"}
-		if silent(err) {
-			c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
-		}
-		x.add(c)
+		x.add(Check{Name: name, Level: E3, Reason: WrongRecord, Want: "what the log has about the job", Do: "the log must be a Rekor v1, which finds entries by what they are about"}.unlessSilent(err))
 		return
 	}
 	payload, err := attest.DescribeStart(x.opening.committed)

@@ -78,8 +78,7 @@ func entry(t testing.TB, bundle []byte, at time.Time) json.RawMessage {
 	return json.RawMessage(fmt.Sprintf(`{"body":%q,"integratedTime":%d,"logIndex":1,"logID":"00"}`, base64.StdEncoding.EncodeToString([]byte(body)), at.Unix()))
 }
 
-func TestAFirstRecordIsLookedUpInATransparencyLog(t *testing.T) {
-	w := newWorld(t)
+func aFirstRecordIsLookedUpInATransparencyLog(t *testing.T, w *world) {
 	log := newLogServer(t)
 	policy := w.policy(t, E3, "", fmt.Sprintf("  jwks: %s\n  rekor: %s\n", w.jwks, log.URL))
 	dir := w.record(t, "9601", choices{noRecord: true})

@@ -93,11 +93,7 @@ func (x *examined) workflow(ctx context.Context) {
 	}
 	data, err := x.in.File(ctx, owner+"/"+repo, path, c.BuildSignerDigest)
 	if err != nil {
-		check := Check{Name: name, Level: E3, Status: Refused, Reason: WrongWorkflow, Want: file + " at " + c.BuildSignerDigest, Got: err.Error(), Do: "the token must be allowed to read it (contents: read)"}
-		if silent(err) {
-			check.Status, check.Reason, check.Do = Unknown, ServiceDown, "try again later"
-		}
-		x.add(check)
+		x.add(Check{Name: name, Level: E3, Reason: WrongWorkflow, Want: file + " at " + c.BuildSignerDigest, Do: "the token must be allowed to read it (contents: read)"}.unlessSilent(err))
 		return
 	}
 	listed := ""

@@ -111,11 +111,8 @@ func (x *examined) openToken(ctx context.Context) (*witness.Token, *Check) {
 	if errors.Is(err, witness.ErrNoKey) && fetch != nil {
 		var now *jose.JSONWebKeySet
 		if now, err = fetch(ctx, x.res.Certificate.Issuer); err != nil {
-			c := &Check{Status: Refused, Reason: NoIssuerKey, Want: "the keys of " + x.res.Certificate.Issuer, Got: err.Error(), Do: "put them in a file and name it under trust: jwks"}
-			if silent(err) {
-				c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
-			}
-			return nil, c
+			c := Check{Reason: NoIssuerKey, Want: "the keys of " + x.res.Certificate.Issuer, Do: "put them in a file and name it under trust: jwks"}.unlessSilent(err)
+			return nil, &c
 		}
 		t, err = witness.OpenToken(string(x.opening.token), now)
 	}
@@ -139,11 +136,7 @@ func (x *examined) startedJob(ctx context.Context, issued time.Time) {
 	}
 	jobs, err := x.in.Jobs(ctx, x.run)
 	if err != nil {
-		c := Check{Name: name, Level: E3, Status: Refused, Reason: JobsUnknown, Want: "the list of the run's jobs", Got: err.Error(), Do: "the token must be allowed to read actions (permissions: actions: read)"}
-		if silent(err) {
-			c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
-		}
-		x.add(c)
+		x.add(Check{Name: name, Level: E3, Reason: JobsUnknown, Want: "the list of the run's jobs", Do: mayReadJobs}.unlessSilent(err))
 		return
 	}
 	for i := range jobs {
