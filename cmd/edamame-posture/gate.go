@@ -19,6 +19,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/gate"
+	"github.com/org/edamame-posture/pkg/witness"
 )
 
 // gating says what is to be released, and where statements are looked for.
@@ -37,6 +38,7 @@ type gating struct {
 	github, api, checkRun string
 	callback, environment string
 	tokenEnv              string
+	fetchKeys             bool
 }
 
 func (g *gating) flags(fl *pflag.FlagSet) {
@@ -61,6 +63,7 @@ func (g *gating) flags(fl *pflag.FlagSet) {
 	fl.StringVar(&g.github, "github", "", "ask GitHub about the jobs of the run, and for --check-run and --deployment-callback: `OWNER/REPO`")
 	fl.StringVar(&g.api, "github-api", "", "`URL` of its API; left out, GITHUB_API_URL or https://api.github.com")
 	fl.StringVar(&g.tokenEnv, "github-token-env", "GITHUB_TOKEN", "`NAME` of the variable that holds its token")
+	fl.BoolVar(&g.fetchKeys, "fetch-keys", false, "ask the issuer of the job's identity for its keys, where those that the policy names do not have the one that is needed")
 	fl.StringVar(&g.checkRun, "check-run", "", "put the decision on --commit as a check run of that `NAME`")
 	fl.StringVar(&g.callback, "deployment-callback", "", "answer a custom deployment protection rule at this `URL`")
 	fl.StringVar(&g.environment, "environment", "", "`NAME` of the environment that it protects")
@@ -179,6 +182,9 @@ func (g *gating) find(ctx context.Context, in *gate.Input, args []string) error 
 			return fmt.Errorf("--github: %w", err)
 		}
 		in.Jobs, in.File = hub.Jobs, hub.File
+	}
+	if g.fetchKeys {
+		in.Keys = witness.FetchJWKS
 	}
 	for _, name := range args {
 		if _, err := os.Lstat(name); err != nil {

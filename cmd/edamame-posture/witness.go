@@ -166,12 +166,15 @@ cosignature/v1 for other programs.`,
 
 func witnessJWKSCommand() *cobra.Command {
 	var issuer, out string
+	var keep bool
 	cmd := &cobra.Command{
 		Use:   "jwks --issuer URL --out FILE",
 		Short: "Fetch an OIDC issuer's keys for --jwks",
 		Long: `Asks the issuer for its keys and puts them in FILE, in one step, so that a running
 witness reads the old or the new ones. To be called by a timer: issuers change
-their keys without notice. Where it fails FILE stays as it is.
+their keys without notice. Where it fails FILE stays as it is. With --keep the
+keys that are in FILE stay in it, for a gate that checks tokens of then: no file
+for a witness, which must not take what an old key signs.
 
 Exit code: 0 done, 4 the issuer did not answer.`,
 		Example: "  edamame-posture witness jwks --issuer https://token.actions.githubusercontent.com --out jwks.json",
@@ -180,7 +183,11 @@ Exit code: 0 done, 4 the issuer did not answer.`,
 			if issuer == "" || out == "" {
 				return errors.New("--issuer and --out must be given")
 			}
-			err := witness.SaveJWKS(cmd.Context(), issuer, out)
+			save := witness.SaveJWKS
+			if keep {
+				save = witness.KeepJWKS
+			}
+			err := save(cmd.Context(), issuer, out)
 			if errors.Is(err, witness.ErrDown) {
 				return exit(exitNoAnswer, err)
 			}
@@ -189,5 +196,6 @@ Exit code: 0 done, 4 the issuer did not answer.`,
 	}
 	cmd.Flags().StringVar(&issuer, "issuer", "", "`URL` of the issuer, as in its tokens")
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write")
+	cmd.Flags().BoolVar(&keep, "keep", false, "add to the keys in FILE, for a gate")
 	return cmd
 }

@@ -28,6 +28,7 @@ type ServiceError struct {
 	Service string // what it is for: Fulcio, timestamp authority
 	URL     string // without its query
 	Status  int    // of the last answer (RFC 9110), 0 where there was none
+	Limited bool   // it answered 403 and meant: not so often
 	Answer  string // begin of the last answer
 	Tries   int
 	Took    time.Duration
@@ -63,7 +64,7 @@ func (e *ServiceError) Unwrap() error { return e.Err }
 
 // Is tells the two kinds apart.
 func (e *ServiceError) Is(target error) bool {
-	down := e.Status == 0 || temporary(e.Status)
+	down := e.Status == 0 || e.Limited || temporary(e.Status)
 	return target == ErrUnavailable && down || target == ErrRefused && !down
 }
 
@@ -121,7 +122,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, err := t.try(req, body)
 		fail.Took = time.Since(begin)
 		if err != nil {
-			fail.Status, fail.Answer, fail.Err = 0, "", err
+			fail.Status, fail.Limited, fail.Answer, fail.Err = 0, false, "", err
 		} else if ok(resp.StatusCode) {
 			return resp, nil
 		} else {
@@ -130,7 +131,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		pause := wait/2 + rand.N(wait/2) // not all jobs of a fleet at the same moment
 		if resp != nil {
-			if after, said := retryAfter(resp.Header, time.Now()); said {
+			after, said := retryAfter(resp, time.Now())
+			fail.Limited = said && resp.StatusCode == http.StatusForbidden // as GitHub does
+			if said {
 				pause = after
 			} else if !temporary(resp.StatusCode) {
 				return nil, fail
@@ -197,18 +200,25 @@ func (t *transport) try(req *http.Request, body []byte) (*http.Response, error) 
 	return resp, nil
 }
 
-// retryAfter reads Retry-After: seconds or a date. GitHub sends it with a 403
-// where it limits.
-func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+// retryAfter reads how long to wait: Retry-After, in seconds or as a date, and
+// where GitHub says that nothing is left of what it allows in an hour, when
+// that begins anew (docs.github.com, rate limits for the REST API).
+func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+	h := resp.Header
 	v := h.Get("Retry-After")
-	if v == "" {
-		return 0, false
-	}
 	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
 		return time.Duration(n) * time.Second, true
 	}
 	if at, err := http.ParseTime(v); err == nil {
 		return max(at.Sub(now), 0), true
 	}
-	return 0, false
+	limits := resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusTooManyRequests
+	if !limits || h.Get("X-RateLimit-Remaining") != "0" {
+		return 0, false
+	}
+	at, err := strconv.ParseInt(h.Get("X-RateLimit-Reset"), 10, 64)
+	if err != nil {
+		return maxWait, true
+	}
+	return max(time.Unix(at, 0).Sub(now), 0), true
 }

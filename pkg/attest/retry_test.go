@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,19 @@ func TestAServiceThatStaysAwayIsGivenUpInTimeAndNamed(t *testing.T) {
 			w.Header().Set("Retry-After", "3600")
 			w.WriteHeader(429)
 		}, 429, "asks to wait 1h0m0s", ErrUnavailable},
+		"403, nothing is left for an hour": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-RateLimit-Remaining", "0")
+			w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10))
+			w.WriteHeader(403)
+		}, 403, "asks to wait", ErrUnavailable},
+		"403, and until when is not said": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-RateLimit-Remaining", "0")
+			w.WriteHeader(403)
+		}, 403, "no time is left", ErrUnavailable},
+		"403 for want of a right": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-RateLimit-Remaining", "17")
+			w.WriteHeader(403)
+		}, 403, "refused", ErrRefused},
 		"it says no": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not you", 400) }, 400, "not you", ErrRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +154,7 @@ func TestRetryAfterIsReadInBothForms(t *testing.T) {
 		if v != "" {
 			h.Set("Retry-After", v)
 		}
-		got, said := retryAfter(h, now)
+		got, said := retryAfter(&http.Response{Header: h}, now)
 		if !said {
 			got = -1
 		}

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -48,6 +49,9 @@ func (c *Checkpoint) appendText(b []byte) []byte {
 	}
 	return b
 }
+
+// TextHash returns the SHA-256 of the note's text, by which a witness names it.
+func (c *Checkpoint) TextHash() Hash { return sha256.Sum256(c.appendText(nil)) }
 
 // appendNote appends the text, the empty line and the signatures.
 func (c *Checkpoint) appendNote(b []byte) []byte {

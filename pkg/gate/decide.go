@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/signature"
+	"github.com/org/edamame-posture/pkg/witness"
 )
 
 // Input is what a decision is made of.
@@ -27,6 +30,9 @@ type Input struct {
 	// File returns a file of a repository, OWNER/REPO, at a commit; nil where
 	// nobody can be asked.
 	File func(ctx context.Context, repository, path, commit string) ([]byte, error)
+	// Keys returns the keys that an OIDC issuer has now; nil where it may not
+	// be asked.
+	Keys func(ctx context.Context, issuer string) (*jose.JSONWebKeySet, error)
 
 	found   []Candidate
 	sources []Check
@@ -52,6 +58,9 @@ func Decide(ctx context.Context, in *Input) *Decision {
 	in = &once
 	if in.Jobs != nil {
 		in.Jobs = remembered(in.Jobs)
+	}
+	if in.Keys != nil {
+		in.Keys = remembered(in.Keys)
 	}
 	d := &Decision{
 		Version: 1, Time: in.Now.UTC(), Artifact: append([]Artifact{}, in.Artifacts...), Policy: PolicyName{in.Policy.File, in.Policy.SHA256},
@@ -93,26 +102,26 @@ func Decide(ctx context.Context, in *Input) *Decision {
 	return d
 }
 
-// remembered asks once for each run.
-func remembered(ask func(context.Context, string) ([]Job, error)) func(context.Context, string) ([]Job, error) {
+// remembered asks once for each name.
+func remembered[T any](ask func(context.Context, string) (T, error)) func(context.Context, string) (T, error) {
 	type answer struct {
-		jobs []Job
-		err  error
+		value T
+		err   error
 	}
 	known := map[string]answer{}
-	return func(ctx context.Context, run string) ([]Job, error) {
-		a, ok := known[run]
+	return func(ctx context.Context, name string) (T, error) {
+		a, ok := known[name]
 		if !ok {
-			a.jobs, a.err = ask(ctx, run)
-			known[run] = a
+			a.value, a.err = ask(ctx, name)
+			known[name] = a
 		}
-		return a.jobs, a.err
+		return a.value, a.err
 	}
 }
 
 // silent reports whether an error is that of a service that did not answer.
 func silent(err error) bool {
-	return errors.Is(err, attest.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, attest.ErrUnavailable) || errors.Is(err, witness.ErrDown) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func b2i(b bool) int {

@@ -51,6 +51,10 @@ type examined struct {
 	manifest evidence.Manifest
 	claims   *evidence.Claims
 	commit   *evidence.Commitment
+	log      *evidence.Evidence // while it is examined
+	noted    []noted            // the log's checkpoints
+	opening  opening
+	listed   *Job // at GitHub; nil where it is not known
 }
 
 func (x *examined) add(c Check) {
@@ -75,6 +79,16 @@ func (x *examined) skip(l Level, name, why string) {
 	x.add(Check{Name: name, Level: l, Status: Unchecked, Reason: NotImplemented, Got: "not checked: " + why})
 }
 
+// unlessSilent is a refusal for an error, but for one of a service that did not
+// answer: nothing is known then.
+func (c Check) unlessSilent(err error) Check {
+	c.Status, c.Got = Refused, err.Error()
+	if silent(err) {
+		c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
+	}
+	return c
+}
+
 // hold is pass or refuse.
 func (x *examined) hold(ok bool, l Level, name string, r Reason, want, got, do string) {
 	if ok {
@@ -94,6 +108,10 @@ func (x *examined) examine(ctx context.Context) {
 	if whole {
 		x.start(ctx)
 		x.rules()
+		x.writtenBy()
+	}
+	if x.log != nil {
+		x.log.Close()
 	}
 }
 
@@ -107,8 +125,11 @@ func (x *examined) evidence() bool {
 	dir := filepath.Join(x.c.Dir, "evidence")
 	e, err := evidence.Open(dir)
 	if err == nil {
-		defer e.Close()
+		x.log = e
 		err = e.Verify()
+	}
+	if err == nil {
+		err = x.begin(e)
 	}
 	if err != nil {
 		reason, do := LogTampered, "it is not what was recorded: build anew, and look for who changed it"
@@ -145,7 +166,10 @@ func (x *examined) silence(e *evidence.Evidence) {
 			most, at = gap, c.Size
 		}
 		last = c.Boottime
-		n++
+		if n++; n > maxNoted || last > maxBoottime {
+			return fmt.Errorf("checkpoint %d, boot time %d: a log of more than %d checkpoints, or of %d years", n, last, maxNoted, maxBoottime/(int64(time.Hour)*24*365))
+		}
+		x.noted = append(x.noted, noted{c.TextHash(), c.Boottime})
 		return nil
 	})
 	limit := x.in.Policy.Require.MaxSilence

@@ -105,6 +105,22 @@ const (
 	BeforeStart      Reason = "before-the-start"
 	WrongWorkflow    Reason = "workflow"
 	WrongRunner      Reason = "runner"
+	NoStartToken     Reason = "no-start-token"
+	NoIssuerKey      Reason = "issuer-key"
+	WrongAudience    Reason = "audience"
+	OtherJob         Reason = "other-job"
+	LateStart        Reason = "late-start"
+	NoStartStatement Reason = "no-start-statement"
+	NoFirstRecord    Reason = "no-first-record"
+	WrongRecord      Reason = "record"
+	SecondCommitment Reason = "second-commitment"
+	ClockDiffers     Reason = "clock"
+	OtherHistory     Reason = "other-history"
+	Withheld         Reason = "withheld"
+	Unwitnessed      Reason = "unwitnessed"
+	EndUnwitnessed   Reason = "end-unwitnessed"
+	WriterUnknown    Reason = "writer-unknown"
+	OtherWriter      Reason = "other-writer"
 	LowLevel         Reason = "level"
 	ServiceDown      Reason = "service-down"
 	NotImplemented   Reason = "not-checked"
@@ -138,6 +154,7 @@ type Job struct {
 	Attempt    int64 // in which it really ran
 	Status     string
 	Conclusion string
+	Started    time.Time // zero where GitHub does not say
 }
 
 // Candidate is a statement that was found, and the folder of results that it

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/go-github/v62/github"
 	"github.com/klauspost/compress/snappy"
@@ -140,12 +141,13 @@ func (g *GitHub) Jobs(ctx context.Context, run string) ([]Job, error) {
 		var answer struct {
 			Total int `json:"total_count"`
 			Jobs  []struct {
-				ID         int64  `json:"id"`
-				Name       string `json:"name"`
-				RunID      int64  `json:"run_id"`
-				Attempt    int64  `json:"run_attempt"`
-				Status     string `json:"status"`
-				Conclusion string `json:"conclusion"`
+				ID         int64     `json:"id"`
+				Name       string    `json:"name"`
+				RunID      int64     `json:"run_id"`
+				Attempt    int64     `json:"run_attempt"`
+				Status     string    `json:"status"`
+				Conclusion string    `json:"conclusion"`
+				Started    time.Time `json:"started_at"`
 			} `json:"jobs"`
 		}
 		at := fmt.Sprintf("repos/%s/%s/actions/runs/%s/attempts/%s/jobs?per_page=100&page=%d", url.PathEscape(g.owner), url.PathEscape(g.repo), id, attempt, page)
@@ -156,7 +158,7 @@ func (g *GitHub) Jobs(ctx context.Context, run string) ([]Job, error) {
 			if strconv.FormatInt(j.RunID, 10) != id {
 				return nil, fmt.Errorf("jobs of %s: the answer is of another run", run)
 			}
-			out = append(out, Job{j.ID, j.Name, j.Attempt, j.Status, j.Conclusion})
+			out = append(out, Job{j.ID, j.Name, j.Attempt, j.Status, j.Conclusion, j.Started})
 		}
 		if len(out) >= answer.Total {
 			return out, nil
@@ -200,7 +202,11 @@ func (g *GitHub) do(ctx context.Context, method, at string, body, answer any) (*
 	}
 	resp, err := g.client.Do(ctx, req, answer)
 	var service *attest.ServiceError
-	if errors.As(err, &service) && (service.Status == http.StatusForbidden || service.Status == http.StatusUnauthorized) {
+	var limit *github.RateLimitError // without being asked: the answer before said so
+	if errors.As(err, &limit) {
+		return resp, fmt.Errorf("%w: %w", attest.ErrUnavailable, err)
+	}
+	if errors.As(err, &service) && !service.Limited && (service.Status == http.StatusForbidden || service.Status == http.StatusUnauthorized) {
 		return resp, fmt.Errorf("%w (does the token have the right: attestations: read, actions: read, checks: write, deployments: write?)", err)
 	}
 	return resp, err

@@ -14,16 +14,24 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"gopkg.in/yaml.v3"
 
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/intent/document"
+	"github.com/org/edamame-posture/pkg/witness"
 )
 
 // PolicyVersion is the version of the release policy that this package reads.
 const PolicyVersion = 1
+
+// What is asked unless the policy says otherwise.
+const (
+	defaultStart       = 2 * time.Minute
+	defaultUnwitnessed = time.Minute
+)
 
 // Bounds of a policy.
 const (
@@ -44,8 +52,8 @@ type Policy struct {
 	intent *intent.Policy // of Require.Intent.File
 }
 
-// Require is what must be so. A zero value asks for nothing, but for Level and
-// MaxSilence, which have defaults.
+// Require is what must be so. A zero value asks for nothing, but for Level,
+// MaxSilence, MaxStart and MaxUnwitnessed, which have defaults.
 type Require struct {
 	Level        Level
 	Verdict      string // pass, or review: no worse than that
@@ -61,6 +69,13 @@ type Require struct {
 	Except       []string // jobs that every-job does not ask for
 	Jobs         []string
 	Power        string // none, or granted
+	// MaxStart is how long after GitHub began the job its start token may be.
+	MaxStart time.Duration
+	// MaxUnwitnessed is how long the witness may have heard nothing of the log.
+	MaxUnwitnessed time.Duration
+	// WrittenBy are the programs, by name or path, one of which must have
+	// written what is released, or have led to who did.
+	WrittenBy []string
 }
 
 // Intent says with what intent the gate judges: its own, never the evidence's.
@@ -105,8 +120,20 @@ type Trust struct {
 	// Actions are releases of the action that are known, OWNER/REPO@COMMIT: one
 	// of them must be the first step of the recorded job, for E3.
 	Actions []string
+	// JWKS are files with keys of the identities' issuer (RFC 7517), old ones
+	// too: a token is checked with those of the time when it was made.
+	JWKS []string
+	// Witness is the URL of the witness that is asked, and WitnessKeys are the
+	// verifier keys (C2SP signed-note) of those that are believed.
+	Witness     string
+	WitnessKeys []string
+	// Rekor is the URL of a transparency log, Rekor v1, where first records are
+	// looked up if no witness is named.
+	Rekor string
 
-	root root.TrustedMaterial
+	root    root.TrustedMaterial
+	keys    *jose.JSONWebKeySet
+	witness *witness.Client
 }
 
 // Source is a place of statements, besides those that are given.
@@ -127,7 +154,7 @@ const GitHubIssuer = "https://token.actions.githubusercontent.com"
 func ParsePolicy(name string, data []byte) (*Policy, error) {
 	src, docs := document.Parse(name, data)
 	p := &parser{Source: src, policy: &Policy{File: name}}
-	p.policy.Require = Require{Level: E2, MaxScore: -1, MaxSilence: defaultSilence}
+	p.policy.Require = Require{Level: E2, MaxScore: -1, MaxSilence: defaultSilence, MaxStart: defaultStart, MaxUnwitnessed: defaultUnwitnessed}
 	switch {
 	case p.Failed():
 	case len(docs) != 1:
@@ -186,6 +213,25 @@ func LoadPolicy(name string) (*Policy, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: trust: %w", name, err)
+	}
+	for _, f := range p.Trust.JWKS {
+		data, err := beside(f, 1<<20)
+		var keys jose.JSONWebKeySet
+		if err == nil {
+			keys, err = witness.ParseJWKS(data)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: trust: jwks: %s: %w", name, f, err)
+		}
+		if p.Trust.keys == nil {
+			p.Trust.keys = new(jose.JSONWebKeySet)
+		}
+		p.Trust.keys.Keys = append(p.Trust.keys.Keys, keys.Keys...)
+	}
+	if p.Trust.Witness != "" {
+		if p.Trust.witness, err = witness.NewClient(p.Trust.Witness, p.Trust.WitnessKeys...); err != nil {
+			return nil, fmt.Errorf("%s: trust: %w", name, err)
+		}
 	}
 	if f := p.Require.Intent.File; f != "" {
 		data, err := beside(f, document.MaxBytes)
@@ -272,6 +318,15 @@ func (p *parser) file(n *yaml.Node) {
 	case keys < len(pol.Identities) && pol.Trust.Root == "":
 		p.Fail(n, `"trust" is missing: an identity is checked against a root, "trust: {root: public}" or a file`)
 	}
+	issuers := map[string]bool{}
+	for _, id := range pol.Identities {
+		if id.KeyFile == "" {
+			issuers[id.Issuer] = true
+		}
+	}
+	if len(pol.Trust.JWKS) > 0 && len(issuers) > 1 {
+		p.Fail(n, "trust: jwks are the keys of one issuer, and identities name %d: write a policy for each", len(issuers))
+	}
 	if pol.Require.Intent.File == "" && pol.Require.Intent.SHA256 == "" {
 		for _, e := range p.judged {
 			p.Fail(e.At, "needs an intent of the gate's own, for what the recording brings was written by who is judged: add intent: {file: …} or {sha256: …}")
@@ -281,10 +336,18 @@ func (p *parser) file(n *yaml.Node) {
 
 func (p *parser) require(n *yaml.Node) {
 	r := &p.policy.Require
-	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "subjects") {
+	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "subjects") {
 		switch e.Key {
+		case "max-start":
+			r.MaxStart = p.duration(e.Value)
+		case "max-unwitnessed":
+			r.MaxUnwitnessed = p.duration(e.Value)
 		case "subjects":
-			p.Fail(e.At, "not supported by this version: no statement says yet which step wrote a subject, and nothing would check it; take it out")
+			for _, s := range p.Mapping(e.Value, "written-by") {
+				if r.WrittenBy = p.names(s.Value); len(r.WrittenBy) == 0 {
+					p.Fail(s.Value, "names no program: leave it out for any")
+				}
+			}
 		case "level":
 			if w, ok := p.word(e.Value, "E0", "E1", "E2", "E3", "E4"); ok {
 				r.Level = Level(w[1]-'0') + E0
@@ -377,10 +440,7 @@ func (p *parser) identity(n *yaml.Node) {
 		case "key":
 			id.KeyFile, _ = p.String(e.Value)
 		case "issuer", "server":
-			s, _ := p.String(e.Value)
-			if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.HasSuffix(s, "/") {
-				p.Fail(e.Value, "want a URL without a slash at its end")
-			}
+			s := p.url(e.Value)
 			if e.Key == "issuer" {
 				id.Issuer = s
 			} else {
@@ -482,8 +542,23 @@ func (p *parser) pattern(n *yaml.Node, s string) bool {
 
 func (p *parser) trust(n *yaml.Node) {
 	t := &p.policy.Trust
-	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions") {
+	at := map[string]*yaml.Node{}
+	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys", "rekor") {
+		at[e.Key] = e.Value
 		switch e.Key {
+		case "jwks":
+			t.JWKS = p.names(e.Value)
+		case "witness":
+			t.Witness = p.url(e.Value)
+		case "rekor":
+			t.Rekor = p.url(e.Value)
+		case "witness-keys":
+			for _, m := range p.Strings(e.Value) {
+				if err := witness.CheckKey(m.Value); err != nil {
+					p.Fail(m, "%s: want the key as 'witness keygen' prints it first", err)
+				}
+				t.WitnessKeys = append(t.WitnessKeys, m.Value)
+			}
 		case "root":
 			t.Root, _ = p.String(e.Value)
 		case "log":
@@ -501,6 +576,17 @@ func (p *parser) trust(n *yaml.Node) {
 			}
 		}
 	}
+	if t.Witness != "" && len(t.WitnessKeys) == 0 {
+		p.Fail(at["witness"], "witness-keys is missing: without its key nothing a witness says counts")
+	}
+}
+
+func (p *parser) url(n *yaml.Node) string {
+	s, _ := p.String(n)
+	if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.HasSuffix(s, "/") {
+		p.Fail(n, "want a URL without a slash at its end")
+	}
+	return s
 }
 
 func (p *parser) source(n *yaml.Node) {

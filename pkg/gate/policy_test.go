@@ -61,6 +61,7 @@ func TestThePoliciesThatWeShowAreRightAndTheFullOneHasEveryKey(t *testing.T) {
 	dir := t.TempDir()
 	_, public := newKey(t)
 	put(t, filepath.Join(dir, "release.pub"), public)
+	put(t, filepath.Join(dir, "issuer-keys.json"), []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
 	put(t, filepath.Join(dir, "posture.yml"), get(t, "../../examples/gates/posture.yml"))
 	p := load(t, dir, string(get(t, full)))
 	want := Require{
@@ -69,13 +70,14 @@ func TestThePoliciesThatWeShowAreRightAndTheFullOneHasEveryKey(t *testing.T) {
 	}
 	got := p.Require
 	if got.Level != want.Level || got.Verdict != want.Verdict || got.MaxScore != want.MaxScore || got.NoFindings != want.NoFindings || !got.Coverage || got.MaxAge != want.MaxAge ||
-		got.MaxSilence != want.MaxSilence || !got.EveryJob || !slices.Equal(got.Except, []string{"gate", "publish"}) || !slices.Equal(got.Jobs, []string{"build"}) || got.Power != want.Power || got.MinTightness["egress"] != 500 {
+		got.MaxSilence != want.MaxSilence || !got.EveryJob || !slices.Equal(got.Except, []string{"gate", "publish"}) || !slices.Equal(got.Jobs, []string{"build"}) || got.Power != want.Power || got.MinTightness["egress"] != 500 ||
+		got.MaxStart != 2*time.Minute || got.MaxUnwitnessed != time.Minute || !slices.Equal(got.WrittenBy, []string{"npm", "/usr/bin/tar"}) {
 		t.Errorf("%+v", got)
 	}
-	if len(p.Identities) != 3 || p.Identities[0].Runner != "github-hosted" || p.Identities[1].Signer != "octo/flows/.github/workflows/build.yml" || p.Identities[2].key == nil || len(p.Sources) != 3 || p.Trust.root == nil {
+	if len(p.Identities) != 3 || p.Identities[0].Runner != "github-hosted" || p.Identities[1].Signer != "octo/flows/.github/workflows/build.yml" || p.Identities[2].key == nil || len(p.Sources) != 3 || p.Trust.root == nil || len(p.Trust.keys.Keys) != 1 || p.Trust.witness == nil || len(p.Trust.WitnessKeys) != 1 {
 		t.Errorf("%+v", p.Identities)
 	}
-	for _, key := range []string{"level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power",
+	for _, key := range []string{"level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "subjects", "written-by", "jwks", "witness", "witness-keys", "rekor",
 		"issuer", "server", "repository", "repository-id", "owner-id", "workflow", "signer", "ref", "triggers", "runner", "key", "root", "log", "certificate-log", "actions", "directory", "github", "registry"} {
 		if !strings.Contains(string(get(t, full)), key+":") {
 			t.Errorf("the full example does not show %s", key)
@@ -96,9 +98,15 @@ func TestMistakesInAPolicyAreToldWithTheirPlace(t *testing.T) {
 		"version: 2\n" + who:       `g.yml:1:10: this program reads version 1: "2"`,
 		who:                        `"version: 1" is missing`,
 		"version: 1\nrequired: {}": `g.yml:2:1: unknown key`,
-		"version: 1\nrequire: {levl: E2}\n" + who:                                       `did you mean "level"`,
-		"version: 1\nrequire: {level: E5}\n" + who:                                      `g.yml:2:18: want E0, E1, E2, E3, E4`,
-		"version: 1\nrequire: {subjects: {written-by: [build]}}\n" + who:                `not supported by this version`,
+		"version: 1\nrequire: {levl: E2}\n" + who:                                                           `did you mean "level"`,
+		"version: 1\nrequire: {level: E5}\n" + who:                                                          `g.yml:2:18: want E0, E1, E2, E3, E4`,
+		"version: 1\nrequire: {subjects: {written-by: []}}\n" + who:                                         `names no program`,
+		"version: 1\nrequire: {subjects: {made-by: [tar]}}\n" + who:                                         `unknown key`,
+		"version: 1\nrequire: {max-unwitnessed: 0s}\n" + who:                                                `want a time`,
+		"version: 1\n" + strings.Replace(who, "public", "public, witness: https://w.example", 1):            `witness-keys is missing`,
+		"version: 1\n" + strings.Replace(who, "public", "public, witness: w.example, witness-keys: [x]", 1): `want a URL`,
+		"version: 1\n" + strings.Replace(who, "public", "public, witness-keys: [w+00000000+AAAA]", 1):       `as 'witness keygen' prints it`,
+		"version: 1\n" + strings.Replace(strings.Replace(who, "main}]", "main}, {issuer: https://i.example, repository: o/r, repository-id: 1, owner-id: 2, workflow: .github/workflows/r.yml@main}]", 1), "public", "public, jwks: k.json", 1): `keys of one issuer, and identities name 2`,
 		"version: 1\nrequire: {verdict: pass}\n" + who:                                  `needs an intent of the gate's own`,
 		"version: 1\nrequire: {max-score: 3}\n" + who:                                   `needs an intent`,
 		"version: 1\nrequire: {power: granted}\n" + who:                                 `needs an intent`,

@@ -78,6 +78,10 @@ type job struct {
 	pack    *signature.Pack
 	// commit changes the commitment of the start; nil: there is none.
 	commit func(*evidence.Commitment)
+	// outside tells others of the start; nil: nobody hears of it.
+	outside *outside
+	pace    int64 // of the log's clock from one checkpoint to the next; 0: half a second
+	growth  *evidence.Growth
 }
 
 // recorded makes a folder of results, as a monitor does.
@@ -95,7 +99,13 @@ func recorded(t testing.TB, change func(*job)) string {
 	}
 	dir := t.TempDir()
 	in := resolve(t, j.intent)
-	l, err := evidence.Create(filepath.Join(dir, "evidence"), evidence.Options{Run: j.run, Keys: j.keys, NoSync: true})
+	if j.outside != nil {
+		j.growth = evidence.NewGrowth()
+	}
+	if j.pace == 0 {
+		j.pace = second / 2
+	}
+	l, err := evidence.Create(filepath.Join(dir, "evidence"), evidence.Options{Run: j.run, Keys: j.keys, NoSync: true, Growth: j.growth})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +115,10 @@ func recorded(t testing.TB, change func(*job)) string {
 		}
 	}
 	named := ""
+	var committed []byte
 	if j.commit != nil {
-		named = fmt.Sprintf(`,"sha256":%q`, j.attach(t, l, in))
+		committed = j.attach(t, l, in)
+		named = fmt.Sprintf(`,"sha256":%q`, digest(committed))
 	}
 	jd := judge.New(in, j.pack)
 	lines := slices.Concat([]string{
@@ -122,7 +134,8 @@ func recorded(t testing.TB, change func(*job)) string {
 		fmt.Sprintf(`{"kind":"end","actor":{"pid":20,"start":90},"via":"monitor","wall":%d}`, j.began.Add(5*time.Second).UnixNano()),
 	})
 	now := 1000 * second
-	for i, line := range lines {
+	i := 0
+	add := func(line string) {
 		var ev event.Event
 		// Seq and time come first in a line.
 		line = fmt.Sprintf(`{"seq":%d,"time":%d,`, i, now) + strings.TrimPrefix(line, "{")
@@ -137,7 +150,20 @@ func recorded(t testing.TB, change func(*job)) string {
 			if err := l.Checkpoint(now); err != nil {
 				t.Fatal(err)
 			}
-			now += second / 2
+			now += j.pace
+		}
+		i++
+	}
+	for n, line := range lines {
+		add(line)
+		if j.outside == nil {
+			continue
+		}
+		if n == j.outside.after {
+			j.outside.begin(t, l, j.growth, committed, add)
+		}
+		if n == len(lines)-3 && j.outside.during != nil {
+			j.outside.during(t, j.growth, add)
 		}
 	}
 	if j.open {
@@ -147,12 +173,15 @@ func recorded(t testing.TB, change func(*job)) string {
 	if _, err := l.Close(evidence.Closing{Boottime: now + j.silence, Judge: judge.Version}); err != nil {
 		t.Fatal(err)
 	}
+	if j.outside != nil && j.outside.end != nil {
+		j.outside.end(t, j.growth)
+	}
 	put(t, filepath.Join(dir, "verdict.json"), jd.Verdict().Encode())
 	return dir
 }
 
-// attach makes the commitment and returns its SHA-256.
-func (j *job) attach(t testing.TB, l *evidence.Log, in *intent.Resolved) string {
+// attach makes the commitment and returns it.
+func (j *job) attach(t testing.TB, l *evidence.Log, in *intent.Resolved) []byte {
 	t.Helper()
 	key := j.keys.(*ring).key(0)
 	c := &evidence.Commitment{
@@ -171,7 +200,7 @@ func (j *job) attach(t testing.TB, l *evidence.Log, in *intent.Resolved) string 
 	if err := l.Attach(evidence.CommitmentFile, b); err != nil {
 		t.Fatal(err)
 	}
-	return digest(b)
+	return b
 }
 
 func (j *job) exec(t testing.TB) string {

@@ -88,6 +88,8 @@ func (x *examined) signaturePack() {
 	}
 }
 
+const mayReadJobs = "the token must be allowed to read actions (permissions: actions: read)"
+
 // jobs asks that jobs of the run were recorded.
 func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	r := &in.Policy.Require
@@ -114,11 +116,7 @@ func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	}
 	jobs, err := in.Jobs(ctx, run)
 	if err != nil {
-		c := Check{Name: "every job", Status: Refused, Reason: JobsUnknown, Want: "the list of the run's jobs", Got: err.Error(), Do: "the token must be allowed to read actions (permissions: actions: read)"}
-		if silent(err) {
-			c.Status, c.Reason, c.Do = Unknown, ServiceDown, "try again later"
-		}
-		d.add(c)
+		d.add(Check{Name: "every job", Reason: JobsUnknown, Want: "the list of the run's jobs", Do: mayReadJobs}.unlessSilent(err))
 		return
 	}
 	if len(jobs) == 0 {

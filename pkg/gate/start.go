@@ -20,7 +20,7 @@ const (
 	firstUser = 0xEFFFFFFD
 )
 
-// start makes those checks of E3 and E4 that can be made, and names the others.
+// start makes the checks of E3 and E4.
 func (x *examined) start(ctx context.Context) {
 	if c := x.commit; c == nil {
 		x.refuse(E3, "commitment", NoCommitment, "what the monitor committed to before the job began", "none", "record with a monitor that makes one")
@@ -35,11 +35,9 @@ func (x *examined) start(ctx context.Context) {
 		x.hold(len(c.Before) == 0, E3, "what was there before", BeforeStart, "nothing that may act on the job", before, "make the monitor the first step, without container: and services:")
 		x.hold(c.Barriers > 0, E3, "barrier", PowerTaken, "the way to root is sealed first", fmt.Sprintf("%d programs are held", c.Barriers), "the kernel lacks fanotify permission events: 'edamame-posture doctor' tells")
 	}
-	x.skip(E3, "first record", "this gate does not look the slot up where first records are kept")
-	x.skip(E3, "time of the start", "this gate does not read the issuer's token on the commitment")
-	x.skip(E3, "outside times", "this gate does not hold other people's clocks against the log's")
 	if x.res != nil && x.res.Certificate != nil {
 		x.hold(x.res.Certificate.RunnerEnvironment == "github-hosted", E3, "runner", WrongRunner, "github-hosted", x.res.Certificate.RunnerEnvironment, "a machine of one's own may have been changed before the job")
+		x.outside(ctx)
 		x.workflow(ctx)
 	}
 	if x.ours != nil {
@@ -48,7 +46,29 @@ func (x *examined) start(ctx context.Context) {
 			fmt.Sprintf("%s, %d lost, witness %s, %d barriers missed", v.State, v.Lost, v.Witness, x.power.Missed), "what was not seen may have been anything")
 		x.hold(x.power.State != judge.PowerOpen, E3, "power", PowerTaken, "none, or by a grant of the gate's intent", powerText(x.power), "who has power over the machine can change what is recorded of it: drop sudo, or grant what needs it with root:")
 	}
-	x.skip(E4, "witness", "this gate does not ask a witness for the history of the log")
+}
+
+// outside holds what others said of the recording while it was made against
+// it: the issuer of the job's identity, who signed the start, and the witness.
+func (x *examined) outside(ctx context.Context) {
+	if x.commit == nil {
+		return // told before
+	}
+	if x.commit.Claims == nil {
+		x.refuse(E3, "start token", OtherJob, "a commitment that says which job it is of", "none", "record with --keyless, in a job with id-token: write")
+		return
+	}
+	issued, ok := x.startToken(ctx)
+	if !ok {
+		// Everything else would be held against a commitment that may be of any
+		// job.
+		return
+	}
+	x.startedJob(ctx, issued)
+	begun := x.startStatement()
+	record := x.firstRecord(ctx, issued)
+	x.clocks(issued, begun, record)
+	x.history(record)
 }
 
 // workflow looks at the workflow file as it was when it signed: the monitor is
@@ -73,21 +93,23 @@ func (x *examined) workflow(ctx context.Context) {
 	}
 	data, err := x.in.File(ctx, owner+"/"+repo, path, c.BuildSignerDigest)
 	if err != nil {
-		check := Check{Name: name, Level: E3, Status: Refused, Reason: WrongWorkflow, Want: file + " at " + c.BuildSignerDigest, Got: err.Error(), Do: "the token must be allowed to read it (contents: read)"}
-		if silent(err) {
-			check.Status, check.Reason, check.Do = Unknown, ServiceDown, "try again later"
-		}
-		x.add(check)
+		x.add(Check{Name: name, Level: E3, Reason: WrongWorkflow, Want: file + " at " + c.BuildSignerDigest, Do: "the token must be allowed to read it (contents: read)"}.unlessSilent(err))
 		return
 	}
-	got := firstStep(data, x.verdict.Run.Job, trusted)
+	listed := ""
+	if x.listed != nil {
+		listed = x.listed.Name
+	}
+	got := firstStep(data, x.verdict.Run.Job, listed, x.id.Signer != "", trusted)
 	x.hold(got == "", E3, name, WrongWorkflow, "the first step of the job "+x.verdict.Run.Job+" is "+strings.Join(trusted, " or ")+", without container and services", cmp.Or(got, "so it is"),
 		"what runs before the monitor is not seen, and what is not pinned to a known release may be anything")
 }
 
 // firstStep says what is wrong with a job of a workflow file; empty where
-// nothing is.
-func firstStep(data []byte, job string, trusted []string) string {
+// nothing is. listed is what GitHub calls the job that was recorded, empty
+// where that is not known, and called says that the workflow is called by
+// another one.
+func firstStep(data []byte, job, listed string, called bool, trusted []string) string {
 	src, docs := document.Parse("workflow", data)
 	if len(docs) != 1 {
 		return fmt.Sprintf("it cannot be read: %v", src.Err())
@@ -110,7 +132,21 @@ func firstStep(data []byte, job string, trusted []string) string {
 	if steps != nil && steps.Kind == yaml.SequenceNode && len(steps.Content) > 0 {
 		uses = entry(steps.Content[0], "uses")
 	}
+	// The number of the check run is the issuer's word, the name of the job the
+	// recording's: another job of the run must not pass for this one.
+	display := job
+	if n := entry(at, "name"); n != nil {
+		display = n.Value
+	}
+	if i := strings.LastIndex(listed, " / "); called && i >= 0 {
+		listed = listed[i+len(" / "):]
+	}
+	leg := entry(entry(at, "strategy"), "matrix") != nil && strings.HasPrefix(listed, display+" (") && strings.HasSuffix(listed, ")")
 	switch {
+	case strings.Contains(display, "${{"):
+		wrong = "the name of the job is an expression, so nobody can tell which of the run's jobs it is"
+	case listed != "" && listed != display && !leg:
+		wrong = fmt.Sprintf("the job is called %.100q, and the recorded one %.100q", display, listed)
 	case at == nil:
 		wrong = fmt.Sprintf("it has no job %.100q", job)
 	case entry(at, "container") != nil:

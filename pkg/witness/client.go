@@ -92,13 +92,9 @@ func NewClient(base string, keys ...string) (*Client, error) {
 	}
 	var records, cosigners []note.Verifier
 	for _, k := range keys {
-		r, err := note.NewVerifier(k)
+		r, c, err := verifiersOf(k)
 		if err != nil {
-			return nil, fmt.Errorf("witness key %.200q: %w", k, err)
-		}
-		c, err := cosign.NewVerifierForCosignatureV1(k)
-		if err != nil {
-			return nil, fmt.Errorf("witness key %.200q: %w", k, err)
+			return nil, err
 		}
 		records, cosigners = append(records, r), append(cosigners, c)
 	}

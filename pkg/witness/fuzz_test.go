@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 func FuzzRequest(f *testing.F) {
@@ -41,6 +43,26 @@ func FuzzRequest(f *testing.F) {
 			if signed := c.unsigned(); !bytes.HasPrefix(n, signed) || len(c.pub) != 32 {
 				t.Errorf("text %q of %q", signed, n)
 			}
+		}
+	})
+}
+
+// A token is read only where a key of ours signed it.
+func FuzzOpenToken(f *testing.F) {
+	i := newIssuer()
+	keys := &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: i.id}}}
+	good := i.token(f, claimsOf(1, "a"))
+	f.Add(good)
+	f.Add("e30.e30.")
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, token string) {
+		got, err := OpenToken(token, keys)
+		if err != nil {
+			return
+		}
+		// Nobody signed another one: the text may be written otherwise, not the claims.
+		if got.Issuer != issuerURL || got.Claims["check_run_id"] != "1001" || got.Issued.IsZero() {
+			t.Errorf("%q is read as %+v", token, got)
 		}
 	})
 }

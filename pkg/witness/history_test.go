@@ -69,10 +69,11 @@ func TestEvidenceThatWasWitnessedIsHeldAgainstTheRecord(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(h *History, r *Record)
+		kind   Divergence
 		says   string
 	}{
-		{"another commitment", func(h *History, _ *Record) { h.Commitment[0] ^= 1 }, "first commitment"},
-		{"another log", func(h *History, _ *Record) { h.Origin += "x" }, "its log"},
+		{"another commitment", func(h *History, _ *Record) { h.Commitment[0] ^= 1 }, OtherFirst, "first commitment"},
+		{"another log", func(h *History, _ *Record) { h.Origin += "x" }, OtherHistory, "its log"},
 		{"the end cut off", func(h *History, _ *Record) {
 			h.Last--
 			all := h.Text
@@ -80,8 +81,8 @@ func TestEvidenceThatWasWitnessedIsHeldAgainstTheRecord(t *testing.T) {
 				text, ok := all(seq)
 				return text, ok && seq < 8
 			}
-		}, "has none of that number"},
-		{"the end not told to the witness", func(_ *History, r *Record) { r.Cosigned = r.Cosigned[:4] }, "ends with 8"},
+		}, Withheld, "has none of that number"},
+		{"the end not told to the witness", func(_ *History, r *Record) { r.Cosigned = r.Cosigned[:4] }, EndUnheard, "ends with 8"},
 		{"a checkpoint of another history", func(h *History, _ *Record) {
 			all := h.Text
 			h.Text = func(seq uint64) (evidence.Hash, bool) {
@@ -91,7 +92,7 @@ func TestEvidenceThatWasWitnessedIsHeldAgainstTheRecord(t *testing.T) {
 				}
 				return text, ok
 			}
-		}, "checkpoint 4 is not the one"},
+		}, OtherHistory, "checkpoint 4 is not the one"},
 		{"one in between of another history", func(h *History, _ *Record) {
 			all := h.Text
 			h.Text = func(seq uint64) (evidence.Hash, bool) {
@@ -101,29 +102,29 @@ func TestEvidenceThatWasWitnessedIsHeldAgainstTheRecord(t *testing.T) {
 				}
 				return text, ok
 			}
-		}, "from 3 to 4"},
-		{"a record that names far checkpoints", func(h *History, r *Record) { r.Cosigned[1].Seq = 1 << 62 }, "none of that number"},
+		}, OtherHistory, "from 3 to 4"},
+		{"a record that names far checkpoints", func(h *History, r *Record) { r.Cosigned[1].Seq = 1 << 62 }, Withheld, "none of that number"},
 		{"a minute of silence", func(_ *History, r *Record) {
 			for i := range r.Cosigned[2:] {
 				r.Cosigned[i+2].Time += 62
 			}
-		}, "heard nothing"},
-		{"a clock that went back", func(_ *History, r *Record) { r.Cosigned[3].Time -= 3600 }, "went back"},
-		{"a record that begins late", func(_ *History, r *Record) { r.Cosigned = r.Cosigned[1:] }, "not 0"},
-		{"a record with a hole", func(_ *History, r *Record) { r.Cosigned = append(r.Cosigned[:2], r.Cosigned[3:]...) }, "from 3 to 6"},
-		{"a second commitment", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: SecondFirst}) }, SecondFirst},
+		}, Silent, "heard nothing"},
+		{"a clock that went back", func(_ *History, r *Record) { r.Cosigned[3].Time -= 3600 }, Silent, "went back"},
+		{"a record that begins late", func(_ *History, r *Record) { r.Cosigned = r.Cosigned[1:] }, OtherHistory, "not 0"},
+		{"a record with a hole", func(_ *History, r *Record) { r.Cosigned = append(r.Cosigned[:2], r.Cosigned[3:]...) }, OtherHistory, "from 3 to 6"},
+		{"a second commitment", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: SecondFirst}) }, OtherFirst, SecondFirst},
 		{"a fork", func(h *History, r *Record) {
 			text, _ := h.Text(3)
 			r.Conflicts = append(r.Conflicts, Conflict{Kind: Fork, Text: text})
-		}, Fork},
-		{"a tree that is not the known one grown", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: Inconsistent}) }, Inconsistent},
-		{"a kind of conflict that is not known", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: "new"}) }, "kind new"},
+		}, OtherHistory, Fork},
+		{"a tree that is not the known one grown", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: Inconsistent}) }, OtherHistory, Inconsistent},
+		{"a kind of conflict that is not known", func(_ *History, r *Record) { r.Conflicts = append(r.Conflicts, Conflict{Kind: "new"}) }, OtherHistory, "kind new"},
 	} {
 		h, rec := l.history(), r.record(t, 1)
 		c.change(&h, rec)
 		var diverges *DivergenceError
-		if err := rec.Compare(h, time.Minute); !errors.As(err, &diverges) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.says)
+		if err := rec.Compare(h, time.Minute); !errors.As(err, &diverges) || diverges.Kind != c.kind || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q, kind %d", c.name, err, c.says, c.kind)
 		}
 	}
 }

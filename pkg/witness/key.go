@@ -53,3 +53,20 @@ func WriteKey(path, key string) error {
 	_, err = f.WriteString(key + "\n")
 	return errors.Join(err, f.Sync(), f.Close())
 }
+
+// CheckKey says what is wrong with a witness's verifier key.
+func CheckKey(verifier string) error {
+	_, _, err := verifiersOf(verifier)
+	return err
+}
+
+// verifiersOf returns what checks a witness's records, and its cosignatures.
+func verifiersOf(key string) (record, cosigner note.Verifier, err error) {
+	if record, err = note.NewVerifier(key); err == nil {
+		cosigner, err = cosign.NewVerifierForCosignatureV1(key)
+	}
+	if err != nil {
+		err = fmt.Errorf("witness key %.200q: %w", key, err)
+	}
+	return record, cosigner, err
+}

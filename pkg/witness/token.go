@@ -81,6 +81,9 @@ var errToken = errors.New("the token is not taken")
 // errKeys says that the witness has no keys to check a token with.
 var errKeys = errors.New("the issuer's keys")
 
+// ErrNoKey says that none of the keys at hand is the one that a token names.
+var ErrNoKey = errors.New("none of the issuer's keys at hand is the one that the token names")
+
 // errNotAllowed is what a token of a job that is none of ours wraps.
 var errNotAllowed = errors.New("the witness does not serve this job")
 
@@ -183,38 +186,71 @@ type issuer struct {
 	file keyFile
 }
 
+// Token is what an OIDC issuer says of a job. That a key of the issuer's signed
+// it was checked, and nothing else.
+type Token struct {
+	Issuer    string
+	Audiences []string
+	Issued    time.Time         // zero where it does not say
+	Claims    map[string]string // those that are short strings or whole numbers
+
+	times jwt.Claims
+}
+
+// OpenToken checks that one of the keys signed a token (RFC 7519), and reads
+// it. Whom it is for, and whether it is still good, is for the caller to ask.
+// The error is [ErrNoKey] where the key that it names is not among these.
+func OpenToken(token string, keys *jose.JSONWebKeySet) (*Token, error) {
+	if len(token) > maxToken {
+		return nil, fmt.Errorf("a token of %d bytes, %d are allowed", len(token), maxToken)
+	}
+	signed, err := jwt.ParseSigned(token, tokenAlgorithms)
+	if err != nil {
+		return nil, err
+	}
+	// Of an archive several may have the same name.
+	err = ErrNoKey
+	for _, k := range keys.Key(signed.Headers[0].KeyID) {
+		t, all := new(Token), claims{}
+		if err = signed.Claims(k.Key, &t.times, &all); err != nil {
+			continue
+		}
+		t.Issuer, t.Audiences, t.Claims = t.times.Issuer, t.times.Audience, all
+		if t.times.IssuedAt != nil {
+			t.Issued = t.times.IssuedAt.Time()
+		}
+		return t, nil
+	}
+	return nil, err
+}
+
 // check says which job a token is of: one that was signed by the issuer, for
 // this audience, just now.
 func (i *issuer) check(token, audience string, now time.Time) (*job, error) {
-	t, err := jwt.ParseSigned(token, tokenAlgorithms)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errToken, err)
-	}
 	keys, err := i.file.load()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errKeys, err)
 	}
-	var std jwt.Claims
-	var all claims
-	if err := t.Claims(keys, &std, &all); err != nil {
+	t, err := OpenToken(token, keys)
+	if err != nil {
 		return nil, fmt.Errorf("%w: no key of %s signed it, or the key is newer than the file of keys (%w)", errToken, i.URL, err)
 	}
 	switch {
-	case std.Issuer != i.URL:
-		return nil, fmt.Errorf("%w: its issuer is %.200q, want %q", errToken, std.Issuer, i.URL)
-	case len(std.Audience) != 1 || std.Audience[0] != audience:
-		return nil, fmt.Errorf("%w: its audience is %.200q, want %q alone", errToken, []string(std.Audience), audience)
-	case std.IssuedAt == nil || std.Expiry == nil:
+	case t.Issuer != i.URL:
+		return nil, fmt.Errorf("%w: its issuer is %.200q, want %q", errToken, t.Issuer, i.URL)
+	case len(t.Audiences) != 1 || t.Audiences[0] != audience:
+		return nil, fmt.Errorf("%w: its audience is %.200q, want %q alone", errToken, t.Audiences, audience)
+	case t.times.IssuedAt == nil || t.times.Expiry == nil:
 		return nil, fmt.Errorf("%w: it does not say when it was issued and when it ends", errToken)
-	case now.Sub(std.IssuedAt.Time()) > tokenAge:
-		return nil, fmt.Errorf("%w: it was issued at %s, more than %v ago", errToken, std.IssuedAt.Time().UTC().Format(time.RFC3339), tokenAge)
+	case now.Sub(t.Issued) > tokenAge:
+		return nil, fmt.Errorf("%w: it was issued at %s, more than %v ago", errToken, t.Issued.UTC().Format(time.RFC3339), tokenAge)
 	}
-	if err := std.ValidateWithLeeway(jwt.Expected{Time: now}, tokenLeeway); err != nil {
+	if err := t.times.ValidateWithLeeway(jwt.Expected{Time: now}, tokenLeeway); err != nil {
 		return nil, fmt.Errorf("%w: %w", errToken, err)
 	}
-	j := &job{claims: map[string]string{}, issued: std.IssuedAt.Time().Unix()}
+	j := &job{claims: map[string]string{}, issued: t.Issued.Unix()}
 	for _, name := range keptClaims {
-		if v := all[name]; v != "" {
+		if v := t.Claims[name]; v != "" {
 			j.claims[name] = v
 		}
 	}

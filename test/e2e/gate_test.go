@@ -17,8 +17,11 @@ import (
 type gated struct {
 	Outcome, Level string
 	Reasons        []string
-	code           int
-	text           string
+	Statements     []struct {
+		Checks []struct{ Check, Status string }
+	}
+	code int
+	text string
 }
 
 func askGate(t *testing.T, args ...string) gated {

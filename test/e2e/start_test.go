@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -125,9 +126,15 @@ func TestAWitnessSeesTheLogGrow(t *testing.T) {
 	defer server.Close()
 	at := httptest.NewServer(server)
 	defer at.Close()
-	w := run(t, options{flags: []string{
-		"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog, "--witness", at.URL, "--witness-key", key,
-	}}, "bash", "-c", "for i in 1 2 3; do sleep 1; /bin/true; done")
+	for name, value := range map[string]string{
+		"GITHUB_REPOSITORY": "octo/app", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_SHA": sigstore.Job()["sha"].(string), "GITHUB_JOB": "build", "GITHUB_RUN_ATTEMPT": "1",
+	} {
+		t.Setenv(name, value)
+	}
+	work := t.TempDir()
+	w := run(t, options{in: work, flags: []string{
+		"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog, "--witness", at.URL, "--witness-key", key, "--subject", "dist/*",
+	}}, "bash", "-c", "mkdir dist; for i in 1 2 3; do sleep 1; /bin/true; done; echo release > dist/app.tgz")
 	w.complete()
 	e, err := evidence.Open(filepath.Join(w.dir, "evidence"))
 	if err != nil {
@@ -167,5 +174,36 @@ func TestAWitnessSeesTheLogGrow(t *testing.T) {
 	}
 	if size := e.Manifest().Tree.Size; now.Last().Size != size {
 		t.Errorf("the witness keeps a log of %d events, and it has %d: %s", now.Last().Size, size, w.stderr)
+	}
+
+	// The gate holds all of it against the evidence, as it is made by a true run.
+	policy := filepath.Join(dir, "gate.yml")
+	place(t, policy, fmt.Sprintf(`version: 1
+require:
+  level: E2
+  max-silence: 60s # this machine is shared
+  subjects: {written-by: [bash]}
+identities:
+  - issuer: %s
+    repository: octo/app
+    repository-id: 4321
+    owner-id: 77
+    workflow: .github/workflows/release.yml@refs/heads/*
+trust: {root: %s, jwks: %s, witness: %s, witness-keys: [%s]}
+`, rig.Issuer.URL, rig.RootNoLog, jwks, at.URL, key))
+	got := askGate(t, "--policy", policy, "--artifact", filepath.Join(work, "dist", "app.tgz"), w.dir)
+	if got.code != 0 || got.Level != "E2" {
+		t.Fatalf("exit code %d: %s", got.code, got.text)
+	}
+	passed := map[string]bool{}
+	for _, s := range got.Statements {
+		for _, c := range s.Checks {
+			passed[c.Check] = c.Status == "pass"
+		}
+	}
+	for _, name := range []string{"start token", "start statement", "first record", "outside times", "witness", "writer of dist/app.tgz"} {
+		if !passed[name] {
+			t.Errorf("%s did not pass: %s", name, got.text)
+		}
 	}
 }

@@ -170,7 +170,7 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 			"PATH=" + os.Getenv("PATH"), "ACTION_PATH=" + filepath.Join(dir, "gate"), "RUNNER_TEMP=" + dir, "ASKED=" + asked, "CODE=" + code,
 			"GITHUB_STEP_SUMMARY=" + filepath.Join(dir, "summary"), "GITHUB_OUTPUT=" + out, "GITHUB_SERVER_URL=https://github.com",
 			"GITHUB_REPOSITORY=octo/app", "GITHUB_RUN_ID=9001", "GITHUB_RUN_ATTEMPT=2", "REPOSITORY=octo/app",
-			"POLICY=gate.yml", "RESULTS=results\nmore results", "ARTIFACTS=dist/a b.tgz", "DIGESTS=", "COMMIT=abc", "RUN=", "VSA=", "RESOURCE=", "CHECK_RUN=",
+			"POLICY=gate.yml", "RESULTS=results\nmore results", "ARTIFACTS=dist/a b.tgz", "DIGESTS=", "COMMIT=abc", "RUN=", "VSA=", "RESOURCE=", "CHECK_RUN=", "FETCH_KEYS=false",
 		}, env...)
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -194,7 +194,7 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 			t.Errorf("want %q in %q", want, args)
 		}
 	}
-	if slices.Contains(args, "--vsa") || slices.Contains(args, "--check-run") {
+	if slices.Contains(args, "--vsa") || slices.Contains(args, "--check-run") || slices.Contains(args, "--fetch-keys") {
 		t.Errorf("not asked for: %q", args)
 	}
 	for _, c := range []string{"1", "2", "4"} {
@@ -203,7 +203,7 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 		}
 	}
 	marker := filepath.Join(dir, "pwned")
-	if _, args, _ := run("0", "RESULTS=$(touch "+marker+")", "VSA=v.json", "RUN=any"); !slices.Contains(args, "$(touch "+marker+")") || !slices.Contains(args, "--sign-keyless") || slices.Contains(args, "--run") {
+	if _, args, _ := run("0", "RESULTS=$(touch "+marker+")", "VSA=v.json", "RUN=any", "FETCH_KEYS=true"); !slices.Contains(args, "--fetch-keys") || !slices.Contains(args, "$(touch "+marker+")") || !slices.Contains(args, "--sign-keyless") || slices.Contains(args, "--run") {
 		t.Errorf("asked: %q", args)
 	}
 	if _, err := os.Stat(marker); err == nil {

@@ -1,0 +1,167 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/org/edamame-posture/pkg/attest"
+)
+
+// maxAboutJob bounds what a log has about one job. Anybody can put more there;
+// then nobody can tell any more.
+const maxAboutJob = 64
+
+// logEntry is a statement in a transparency log.
+type logEntry struct {
+	payload string            // SHA-256 of the statement, hex
+	cert    *x509.Certificate // of who signed; nil where a key did
+	at      time.Time         // when it was logged, as the log says
+}
+
+// entriesAbout asks a log (Rekor v1, which finds the entries of a statement by
+// the digests of its subjects; v2 does not) for the statements about a SHA-256,
+// in hex. Entries of other kinds are left out.
+func entriesAbout(ctx context.Context, base, sha256 string) ([]logEntry, error) {
+	client := &http.Client{Transport: attest.Transport(ctx, "transparency log", nil)}
+	ask := func(method, path string, body, answer any) error {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(b))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept", "application/json")
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if b, err = io.ReadAll(resp.Body); err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("transparency log (%s): it answered %s", base, resp.Status)
+		}
+		return json.Unmarshal(b, answer)
+	}
+	var ids []string
+	if err := ask(http.MethodPost, "/api/v1/index/retrieve", map[string]string{"hash": "sha256:" + sha256}, &ids); err != nil {
+		return nil, err
+	}
+	if len(ids) > maxAboutJob {
+		return nil, fmt.Errorf("transparency log (%s): %d entries about sha256 %s, more than the %d that are looked at", base, len(ids), sha256, maxAboutJob)
+	}
+	var out []logEntry
+	for _, id := range ids {
+		var answer map[string]json.RawMessage
+		if err := ask(http.MethodGet, "/api/v1/log/entries/"+url.PathEscape(id), nil, &answer); err != nil {
+			return nil, err
+		}
+		if len(answer) != 1 {
+			return nil, fmt.Errorf("transparency log (%s): %d entries of the number %.100q", base, len(answer), id)
+		}
+		for _, raw := range answer {
+			if e, ok := parseEntry(raw); ok {
+				out = append(out, e)
+			}
+		}
+	}
+	return out, nil
+}
+
+// parseEntry reads an entry of the kind dsse 0.0.1, with one signature; false
+// for any other: https://github.com/sigstore/rekor/blob/main/pkg/types/dsse/v0.0.1/dsse_v0_0_1_schema.json.
+func parseEntry(raw []byte) (e logEntry, ok bool) {
+	var entry struct {
+		Body []byte `json:"body"`
+		Time int64  `json:"integratedTime"`
+	}
+	var body struct {
+		Kind string `json:"kind"`
+		Spec struct {
+			Payload struct {
+				Algorithm string `json:"algorithm"`
+				Value     string `json:"value"`
+			} `json:"payloadHash"`
+			Signatures []struct {
+				Verifier []byte `json:"verifier"`
+			} `json:"signatures"`
+		} `json:"spec"`
+	}
+	if json.Unmarshal(raw, &entry) != nil || json.Unmarshal(entry.Body, &body) != nil {
+		return e, false
+	}
+	if s := &body.Spec; body.Kind != "dsse" || s.Payload.Algorithm != "sha256" || len(s.Signatures) != 1 {
+		return e, false
+	}
+	e.payload, e.at = body.Spec.Payload.Value, time.Unix(entry.Time, 0)
+	if block, _ := pem.Decode(body.Spec.Signatures[0].Verifier); block != nil && block.Type == "CERTIFICATE" {
+		e.cert, _ = x509.ParseCertificate(block.Bytes)
+	}
+	return e, true
+}
+
+// firstLogged checks that a transparency log has one commitment of the job by
+// an identity of its run, which is this one. The log finds it by the slot's
+// digest, which the commitment's statement is about.
+func (x *examined) firstLogged(ctx context.Context, issued time.Time) {
+	const name = "first record"
+	trust := &x.in.Policy.Trust
+	entries, err := entriesAbout(ctx, trust.Rekor, x.commit.Slot)
+	if err != nil {
+		x.add(Check{Name: name, Level: E3, Reason: WrongRecord, Want: "what the log has about the job", Do: "the log must be a Rekor v1, which finds entries by what they are about"}.unlessSilent(err))
+		return
+	}
+	payload, err := attest.DescribeStart(x.opening.committed)
+	if err != nil {
+		x.refuse(E3, name, WrongEvidence, "a commitment", err.Error(), "it is not one that a monitor makes")
+		return
+	}
+	ours := digest(payload)
+	var at time.Time
+	for _, e := range entries {
+		if e.cert == nil || x.otherRun(e.cert) {
+			continue // anybody may put something there
+		}
+		if e.payload != ours {
+			x.refuse(E3, name, SecondCommitment, "one commitment of the job", "another at "+clock(e.at),
+				"two recordings of one job were begun: some step made evidence of its own, or the monitor was started twice. Look for who asked for an identity token, and build anew")
+			return
+		}
+		if at.IsZero() || e.at.Before(at) {
+			at = e.at
+		}
+	}
+	switch {
+	case at.IsZero():
+		x.refuse(E3, name, NoFirstRecord, "the start statement in "+trust.Rekor, "not found by the job's slot", "sign with a configuration that has this log; it may take a while until what was logged is found")
+	case at.Before(issued.Add(-clockLeeway)) || at.Sub(issued) > recordWithin:
+		x.refuse(E3, name, LateStart, fmt.Sprintf("within %v of the token, %s", recordWithin, clock(issued)), clock(at), "the log heard of the commitment when the job had long begun")
+	default:
+		x.pass(E3, name, fmt.Sprintf("the only commitment of the job, at %s, in %s", clock(at), trust.Rekor))
+	}
+}
+
+// otherRun reports whether a certificate is of another run than the one that
+// signed, or of nobody whom the policy's root knows.
+func (x *examined) otherRun(c *x509.Certificate) bool {
+	if _, err := verify.VerifyLeafCertificate(c.NotBefore, c, x.in.Policy.Trust.root); err != nil {
+		return true
+	}
+	s, err := certificate.SummarizeCertificate(c)
+	return err != nil || s.RunInvocationURI != x.run || s.Issuer != x.res.Certificate.Issuer
+}
