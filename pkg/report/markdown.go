@@ -285,6 +285,9 @@ func (m *markdown) coverage() {
 	if m.d.Redacted > 0 {
 		m.printf(", %s taken out", count(m.d.Redacted, "secret", "secrets"))
 	}
+	if m.d.Origin != "" {
+		m.printf("; declared by %s", text(cutEnd(m.d.Origin, 200)))
+	}
 	m.printf(".\n\n")
 	for _, o := range c.Outside[:min(len(c.Outside), 5)] {
 		m.printf("A process outside acted upon one that was watched: %s.\n\n", text(cutEnd(o.What, 200)))

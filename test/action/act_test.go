@@ -62,7 +62,7 @@ func install(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(dir, "action.yml"), manifest, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bin", "linux-amd64", "edamame-posture"), "./cmd/edamame-posture")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "bin", "linux-amd64", "edamame-posture"), "./cmd/edamame-posture")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
