@@ -188,7 +188,7 @@ func TestOnlyTheLastStepRingsTheBell(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("the monitor did not end")
 			}
-			toldRefused(t, spool, 6)
+			toldRefused(t, spool, 7)
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -44,10 +45,44 @@ func act(t *testing.T) string {
 	return p
 }
 
+// released is the folder of install, made once.
+var released struct {
+	sync.Once
+	dir string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if released.dir != "" {
+		os.RemoveAll(released.dir)
+	}
+	os.Exit(code)
+}
+
 // install lays the action out as a release does: with the binary beside it.
 func install(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	released.Do(func() { lay(t) })
+	if released.dir == "" {
+		t.Fatal("there is no release to test")
+	}
+	return released.dir
+}
+
+func lay(t *testing.T) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "posture-release-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if released.dir == "" {
+			os.RemoveAll(dir)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +106,7 @@ func install(t *testing.T) string {
 	git(t, dir, "init", "-q")
 	git(t, dir, "add", "-A", "-f")
 	git(t, dir, "commit", "-q", "-m", "release")
-	return dir
+	released.dir = dir
 }
 
 func git(t *testing.T, dir string, args ...string) {
