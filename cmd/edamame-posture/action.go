@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/github"
 	"github.com/org/edamame-posture/pkg/learn"
@@ -36,8 +37,10 @@ const (
 	beginWithin = 30 * time.Second
 	// ringWithin is how long the last step tries to reach the monitor.
 	ringWithin = 10 * time.Second
-	// uploadWithin bounds the upload of the results.
+	// uploadWithin bounds the upload of the results, fetchWithin that they are
+	// fetched again.
 	uploadWithin = 2 * time.Minute
+	fetchWithin  = 5 * time.Minute
 	// stateName is the runner's name for what the first step leaves the last.
 	stateName = "watch"
 	// learnedFile is the policy that a run alone would need.
@@ -99,11 +102,46 @@ func actionCommand() *cobra.Command {
 			return fmt.Errorf("action %q: want pre, main or post", args[0])
 		},
 	}
+	cmd.AddCommand(fetchCommand())
 	fl := cmd.Flags()
 	fl.Uint32Var(&parent, "parent", 0, "`PID` of the runner's process that starts the steps")
 	fl.StringVar(&script, "bell", "", "`FILE` that the runner starts the last step with")
 	fl.StringArrayVar(&files, "bell-file", nil, "`FILE` that it loads")
 	return cmd
+}
+
+// fetchCommand gets what the jobs of a run have stored, for the gate.
+func fetchCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "fetch DIR",
+		Short: "Get the results of this run's jobs; started by gate/action.yml",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := strconv.ParseInt(os.Getenv("GITHUB_RUN_ID"), 10, 64)
+			if err != nil {
+				return errors.New("GITHUB_RUN_ID does not say which run this is")
+			}
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), fetchWithin)
+			defer cancel()
+			run := github.Run{API: os.Getenv("GITHUB_API_URL"), Repository: os.Getenv("GITHUB_REPOSITORY"), ID: id, Token: os.Getenv("GITHUB_TOKEN")}
+			names, err := run.Fetch(ctx, args[0])
+			switch {
+			case errors.Is(err, github.ErrNoResults):
+				return exit(exitNothing, err)
+			case errors.Is(err, attest.ErrUnavailable):
+				return exit(exitNoAnswer, err)
+			case err != nil:
+				return exit(exitNo, err)
+			}
+			for _, n := range names {
+				fmt.Fprintln(cmd.OutOrStdout(), n)
+			}
+			return nil
+		},
+	}
 }
 
 // action is one step of the action.
