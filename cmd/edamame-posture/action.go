@@ -57,6 +57,8 @@ type watch struct {
 	Root     string   `json:"root,omitempty"`
 	Store    bool     `json:"store,omitempty"`
 	Subjects []string `json:"subjects,omitempty"`
+	Witness  string   `json:"witness,omitempty"`
+	Keys     []string `json:"keys,omitempty"` // of the witness
 	FailOn   string   `json:"fail_on,omitempty"`
 	Upload   bool     `json:"upload,omitempty"`
 	Name     string   `json:"name,omitempty"` // of the artifact
@@ -179,7 +181,7 @@ func (a *action) begin(ctx context.Context) error {
 
 // leave gives the last step its state.
 func (a *action) leave(w *watch) error {
-	w.Commitment = nil
+	w.Commitment, w.Checkpoint = nil, ""
 	b, err := json.Marshal(w)
 	if err != nil {
 		return err
@@ -207,17 +209,27 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		Name: github.ArtifactName(in.Job, in.Index), Origin: "nothing",
 	}
 	s := &signing{keyless: w.Keyless, config: w.Config, root: w.Root, budget: signBudget}
+	by := witnessing{url: in.Witness, keys: in.WitnessKeys}
+	if err := by.check(s); err != nil {
+		// A pull request of a fork has no identity; that it is watched matters more.
+		a.runner.Say(github.Warning, "no witness will have the start: "+err.Error())
+		by = witnessing{}
+	}
+	w.Witness, w.Keys = by.url, by.keys
 	ctx, cancel := context.WithTimeout(ctx, beginWithin)
 	defer cancel()
 	args := []string{"begin", "--parent", strconv.FormatUint(uint64(a.parent), 10), "--out", out, "--sensor", in.Sensor, "--bell", a.script}
 	for _, f := range a.files {
 		args = append(args, "--bell-file", f)
 	}
-	by, err := askRoot(args)
+	if by.wanted() {
+		args = append(args, "--witnessed")
+	}
+	root, err := askRoot(args)
 	if err != nil {
 		return nil, err
 	}
-	defer by.close()
+	defer root.close()
 
 	claims := make(chan startSaid, 1)
 	go func() {
@@ -259,7 +271,7 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 	said := <-claims
 	a.unheard(said.Errors)
 	b.Claims = said.Claims
-	if err := by.ask(ctx, b, &w.began); err != nil {
+	if err := root.ask(ctx, b, &w.began); err != nil {
 		return nil, err
 	}
 	if w.Joined || !w.Keyless {
@@ -267,7 +279,16 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 	}
 	said = s.start(ctx, startAsked{w.Commitment})
 	a.unheard(said.Errors)
-	if err := by.tell(ctx, attachments{evidence.StartTokenFile: said.Token, evidence.StartBundleFile: said.Bundle}); err != nil {
+	others := heard{Files: map[string][]byte{evidence.StartTokenFile: said.Token, evidence.StartBundleFile: said.Bundle}}
+	if by.wanted() && len(said.Token) > 0 {
+		record, err := by.first(ctx, w.Commitment, w.Checkpoint, said.Token)
+		if err == nil {
+			others.Files[evidence.RecordFile], others.Kept = record, w.Size
+		} else {
+			a.unheard([]string{"no witness has it: " + err.Error()})
+		}
+	}
+	if err := root.tell(ctx, others); err != nil {
 		a.runner.Say(github.Warning, "what others say of the start is not in the evidence: "+err.Error())
 	}
 	return w, nil
@@ -457,6 +478,12 @@ func (a *action) collect(ctx context.Context, w *watch) (string, error) {
 		return "", err
 	}
 	defer func() { _ = client.Close() }()
+	by := witnessing{url: w.Witness, keys: w.Keys, stop: func() {}}
+	if err := by.check(&signing{keyless: w.Keyless}); err != nil {
+		a.runner.Say(github.Warning, err.Error())
+	} else {
+		by.end(client)
+	}
 	if w.Store {
 		if token := os.Getenv("INPUT_TOKEN"); token != "" {
 			os.Setenv("GITHUB_TOKEN", token)

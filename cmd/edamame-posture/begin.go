@@ -33,10 +33,15 @@ type began struct {
 	Joined     bool   `json:"joined,omitempty"` // somebody watches already; the rest is empty
 	Ring       string `json:"ring,omitempty"`
 	Commitment []byte `json:"commitment,omitempty"`
+	Checkpoint string `json:"checkpoint,omitempty"`
+	Size       uint64 `json:"size,omitempty"` // of the log, for a witness
 }
 
-// attachments is what begin reads last: what others say of the commitment.
-type attachments map[string][]byte
+// heard is what begin reads last: what others say of the commitment.
+type heard struct {
+	Files map[string][]byte `json:"files"`
+	Kept  uint64            `json:"kept,omitempty"` // size of the log that a witness holds
+}
 
 // maxBeginning bounds a line that begin reads, in bytes.
 const maxBeginning = 4 << 20
@@ -49,6 +54,7 @@ func beginCommand() *cobra.Command {
 	var (
 		out, sensor string
 		parent      uint32
+		witnessed   bool
 		bell        monitor.Bell
 	)
 	cmd := &cobra.Command{
@@ -94,27 +100,38 @@ func beginCommand() *cobra.Command {
 			}
 			opened, err := client.Open(monitor.Opening{
 				Cwd: b.Cwd, Home: b.Home, Job: b.Job, Intent: b.Intent, PolicyFile: b.File, PolicySHA256: b.SHA256,
-				Claims: b.Claims, Masked: b.Masked, Parent: parent, Detach: true, Bell: &bell,
+				Claims: b.Claims, Masked: b.Masked, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed,
 			})
 			if err != nil {
 				client.Close()
 				return exit(exitNo, err)
 			}
 			defer client.HangUp()
-			if err := say.Encode(began{
+			answer := began{
 				started: started{Socket: client.Socket(), Spool: opened.Spool, ID: opened.ID, Sensor: opened.Sensor, Out: out},
-				Ring:    opened.Ring, Commitment: opened.Commitment,
-			}); err != nil {
+				Ring:    opened.Ring, Commitment: opened.Commitment, Checkpoint: opened.Checkpoint,
+			}
+			if witnessed {
+				if shown, err := client.Shown(); err == nil {
+					answer.Size = shown.Size
+				}
+			}
+			if err := say.Encode(answer); err != nil {
 				return err
 			}
-			var files attachments
-			if err := nextLine(lines, &files); errors.Is(err, io.EOF) {
+			var others heard
+			if err := nextLine(lines, &others); errors.Is(err, io.EOF) {
 				return nil // nobody else heard of it
 			} else if err != nil {
 				return err
 			}
-			for _, name := range []string{evidence.StartTokenFile, evidence.StartBundleFile} {
-				if data := files[name]; len(data) > 0 {
+			if others.Kept > 0 {
+				if err := client.Kept(monitor.Kept{Size: others.Kept}); err != nil {
+					return exit(exitNo, err)
+				}
+			}
+			for _, name := range []string{evidence.StartTokenFile, evidence.StartBundleFile, evidence.RecordFile} {
+				if data := others.Files[name]; len(data) > 0 {
 					if err := client.Attach(name, data); err != nil {
 						return exit(exitNo, err)
 					}
@@ -127,6 +144,7 @@ func beginCommand() *cobra.Command {
 	fl.Uint32Var(&parent, "parent", 0, "`PID` of the process whose children to watch")
 	fl.StringVar(&out, "out", "", "folder for the results")
 	fl.StringVar(&sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.BoolVar(&witnessed, "witnessed", false, "the caller shows the log to a witness")
 	fl.StringVar(&bell.Script, "bell", "", "`FILE` that the last step is started with, which alone may end it")
 	fl.StringArrayVar(&bell.Files, "bell-file", nil, "`FILE` that it loads")
 	return cmd

@@ -25,6 +25,10 @@ type Inputs struct {
 	Config   string
 	Root     string
 	Store    bool
+	Witness  string // URL
+
+	WitnessKeys []string
+
 	FailOn   string
 	Upload   bool
 	Index    string // of the job in its matrix
@@ -86,15 +90,11 @@ func (r *Runner) Inputs() (*Inputs, error) {
 	in := &Inputs{
 		Policy: action.GetInput("policy"), Job: action.GetInput("job"), Index: action.GetInput("matrix-index"),
 		Sensor: word("sensor", "auto", sensors), Sign: word("sign", "auto", signs), FailOn: word("fail-on", "", failOns),
-		Config: action.GetInput("signing-config"), Root: action.GetInput("trusted-root"),
+		Config: action.GetInput("signing-config"), Root: action.GetInput("trusted-root"), Witness: action.GetInput("witness"),
 		Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false),
 		FailOpen: flag("fail-open", true), Token: action.GetInput("token"),
 	}
-	for l := range strings.Lines(action.GetInput("subject-path")) {
-		if l = strings.TrimSpace(l); l != "" {
-			in.Subjects = append(in.Subjects, l)
-		}
-	}
+	in.Subjects, in.WitnessKeys = lines(action.GetInput("subject-path")), lines(action.GetInput("witness-key"))
 	if out := action.GetInput("out"); out != "" {
 		abs, err := filepath.Abs(out)
 		if err != nil {
@@ -103,6 +103,16 @@ func (r *Runner) Inputs() (*Inputs, error) {
 		in.Out = abs
 	}
 	return in, errors.Join(errs...)
+}
+
+// lines returns the lines of a text that hold something.
+func lines(text string) (out []string) {
+	for l := range strings.Lines(text) {
+		if l = strings.TrimSpace(l); l != "" {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // Keyless reports whether the job's identity signs: where it was asked for, or

@@ -23,6 +23,7 @@ import (
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/report"
+	"github.com/org/edamame-posture/pkg/witness"
 	"github.com/org/edamame-posture/test/sigstore"
 )
 
@@ -249,6 +250,29 @@ func artifacts(t *testing.T) (url string, made func() []string) {
 	}
 }
 
+// witnessed is a witness that takes the rig's jobs.
+func witnessed(t *testing.T, rig *sigstore.Rig) (url, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	signer, key, _, err := witness.NewKey("witness.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwks := filepath.Join(dir, "jwks.json")
+	if err := witness.SaveJWKS(t.Context(), rig.Issuer.URL, jwks); err != nil {
+		t.Fatal(err)
+	}
+	server, err := witness.Open(witness.Config{
+		Dir: filepath.Join(dir, "records"), Key: signer, Issuers: []witness.Issuer{{URL: rig.Issuer.URL, JWKS: jwks, Repositories: []string{"4321"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := httptest.NewServer(server)
+	t.Cleanup(func() { at.Close(); server.Close() })
+	return at.URL, key
+}
+
 // A job as most are: a user with sudo, the workflow at GitHub, an identity to
 // sign with, a store of artifacts.
 func TestAJobWithEverythingIsDeclaredSignedToldAndStored(t *testing.T) {
@@ -263,6 +287,8 @@ func TestAJobWithEverythingIsDeclaredSignedToldAndStored(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	at, key := witnessed(t, rig)
+	r.env["INPUT_WITNESS"], r.env["INPUT_WITNESS-KEY"] = at, key
 	r.env["INPUT_SUBJECT-PATH"] = "product.txt"
 	r.env["INPUT_LEARN"] = "true"
 	store, made := artifacts(t)
@@ -303,10 +329,22 @@ func TestAJobWithEverythingIsDeclaredSignedToldAndStored(t *testing.T) {
 	if c := e.Commitment(); c == nil || c.Claims == nil || c.Intent == "none" {
 		t.Errorf("the commitment is %+v", c)
 	}
-	for _, name := range []string{evidence.StartTokenFile, evidence.StartBundleFile} {
+	for _, name := range []string{evidence.StartTokenFile, evidence.StartBundleFile, evidence.RecordFile} {
 		if _, err := e.Attached(name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// The witness has the start, and the end.
+	client, err := witness.NewClient(at, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id witness.ID
+	if err := id.UnmarshalText([]byte(e.Commitment().Slot)); err != nil {
+		t.Fatal(err)
+	}
+	if held, _, err := client.Slot(t.Context(), id); err != nil || held.Last().Size != e.Manifest().Tree.Size {
+		t.Errorf("the witness holds %+v of a log of %d: %v", held, e.Manifest().Tree.Size, err)
 	}
 	d, err := report.Load(dir)
 	if err != nil {
