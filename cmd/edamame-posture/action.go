@@ -231,6 +231,10 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 	}
 	defer root.close()
 
+	// Before anything runs: a folder that cannot be written is told now.
+	if err := prepareOut(out); err != nil {
+		return nil, fmt.Errorf("the folder for the results, %s, cannot be used: %w", out, err)
+	}
 	claims := make(chan startSaid, 1)
 	go func() {
 		var said startSaid

@@ -74,9 +74,6 @@ func beginCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := asCaller(caller, "deliver", "--prepare", "--out", out); err != nil {
-				return quietly(err, "the folder for the results, %s, cannot be used", out)
-			}
 			program := sealedProgram()
 			// Its messages would go to a pipe that is read no more once this
 			// command has ended.
@@ -142,7 +139,7 @@ func beginCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.Uint32Var(&parent, "parent", 0, "`PID` of the process whose children to watch")
-	fl.StringVar(&out, "out", "", "folder for the results")
+	fl.StringVar(&out, "out", "", "folder for the results, which the caller has made")
 	fl.StringVar(&sensor, "sensor", "auto", "auto, ebpf or netlink")
 	fl.BoolVar(&witnessed, "witnessed", false, "the caller shows the log to a witness")
 	fl.StringVar(&bell.Script, "bell", "", "`FILE` that the last step is started with, which alone may end it")

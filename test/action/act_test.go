@@ -66,7 +66,7 @@ func TestMain(m *testing.M) {
 }
 
 // install lays the action out as a release does: with the binary beside it.
-func install(t *testing.T) string {
+func install(t testing.TB) string {
 	t.Helper()
 	released.Do(func() { lay(t) })
 	if released.dir == "" {
@@ -75,7 +75,7 @@ func install(t *testing.T) string {
 	return released.dir
 }
 
-func lay(t *testing.T) {
+func lay(t testing.TB) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "posture-release-")
 	if err != nil {
@@ -127,7 +127,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func git(t *testing.T, dir string, args ...string) {
+func git(t testing.TB, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("git", append([]string{"-c", "user.email=t@example.com", "-c", "user.name=t", "-C", dir}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {

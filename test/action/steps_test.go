@@ -19,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
@@ -30,7 +31,7 @@ import (
 // runner stands for GitHub's: this process starts each step as its own child,
 // as the user that steps have, with the runner's environment and files.
 type runner struct {
-	t         *testing.T
+	t         testing.TB
 	release   string
 	workspace string
 	temp      string
@@ -70,7 +71,7 @@ func person(t *testing.T, sudo bool) *user.User {
 	return u
 }
 
-func newRunner(t *testing.T, u *user.User) *runner {
+func newRunner(t testing.TB, u *user.User) *runner {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("watching from the kernel needs root")
@@ -487,4 +488,28 @@ func TestAMonitorThatAStepKilledIsToldWithWhatItSaw(t *testing.T) {
 	if got := r.output("coverage"); got != "partial" || r.output("verdict") == "pass" {
 		t.Errorf("coverage is %s\n%s", got, out)
 	}
+}
+
+// How long the job waits for its first and its last step, with nothing to ask
+// over the network.
+func BenchmarkTheStepsOfTheAction(b *testing.B) {
+	r := newRunner(b, nil)
+	r.env["INPUT_POLICY"], r.env["INPUT_UPLOAD-EVIDENCE"] = "version: 1\n", "false"
+	var pre, post time.Duration
+	for b.Loop() {
+		r.state = nil
+		begin := time.Now()
+		if out, code := r.step("pre"); code != 0 {
+			b.Fatal(out)
+		}
+		pre += time.Since(begin)
+		r.run("true")
+		begin = time.Now()
+		if out, code := r.step("post"); code != 0 {
+			b.Fatal(out)
+		}
+		post += time.Since(begin)
+	}
+	b.ReportMetric(float64(pre.Milliseconds())/float64(b.N), "pre-ms/op")
+	b.ReportMetric(float64(post.Milliseconds())/float64(b.N), "post-ms/op")
 }
