@@ -187,6 +187,7 @@ func (m *markdown) destinations() {
 		})
 	}
 	m.fold(count(far+m.d.DestinationsLeft, "destination", "destinations"), func() {
+		m.chart()
 		m.table([]string{"Host", "Protocol", "Name", "Address", "Times", "Out", "In", "Who", ""}, rows, m.d.DestinationsLeft)
 	})
 }
