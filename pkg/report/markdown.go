@@ -28,7 +28,7 @@ func Markdown(w io.Writer, d *Data) error {
 	m := &markdown{d: d}
 	m.head()
 	for _, part := range []func(){
-		m.findings, m.facts, m.destinations, m.credentials, m.files, m.processes, m.survivors, m.coverage, m.policy,
+		m.coverage, m.findings, m.facts, m.destinations, m.credentials, m.files, m.processes, m.survivors, m.unseen, m.policy,
 	} {
 		before := m.b.Len()
 		part()
@@ -293,6 +293,10 @@ func (m *markdown) coverage() {
 	for _, o := range c.Outside[:min(len(c.Outside), 5)] {
 		m.printf("A process outside acted upon one that was watched: %s.\n\n", text(cutEnd(o.What, 200)))
 	}
+}
+
+func (m *markdown) unseen() {
+	c := m.d.Verdict.Coverage
 	if len(c.Gaps)+len(c.Unseen) == 0 {
 		return
 	}
