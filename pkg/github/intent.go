@@ -66,7 +66,7 @@ func (r *Runner) Declared(ctx context.Context, in *Inputs) (*Declared, error) {
 	ref := r.ref()
 	if text := in.Policy; strings.Contains(text, "\n") || strings.Contains(text, ": ") {
 		if err := d.parse("the input policy", []byte(text), in.Job, nil); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 		}
 		d.Origin = "the input policy"
 		return d, nil
@@ -91,7 +91,7 @@ func (r *Runner) Declared(ctx context.Context, in *Inputs) (*Declared, error) {
 			}
 		}
 	}
-	d.Problems = append(d.Problems, fmt.Errorf("the workflow could not be read from GitHub: %w", err))
+	d.Problems = append(d.Problems, fmt.Errorf("what the workflow declares is not known from GitHub: %w", err))
 	d.workspace(r, file, in.Job)
 	return d, nil
 }
@@ -109,7 +109,10 @@ func (d *Declared) named(r *Runner, in *Inputs, tree fs.FS, err error, ref strin
 	switch {
 	case err == nil:
 		d.Origin = fmt.Sprintf("%s at %s", name, short(ref))
-		return d.parse(name, data, in.Job, tree)
+		if err := d.parse(name, data, in.Job, tree); err != nil {
+			return fmt.Errorf("%w: %w", ErrPolicy, err)
+		}
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s is not in the repository at %s (of a pull request the base branch counts)", ErrPolicy, name, short(ref))
 	}
@@ -150,7 +153,8 @@ func (d *Declared) workspace(r *Runner, name, job string) {
 func (d *Declared) parse(name string, data []byte, job string, tree fs.FS) error {
 	var p *intent.Policy
 	var err error
-	if derive.IsWorkflow(data) {
+	workflow := derive.IsWorkflow(data)
+	if workflow {
 		var derived *derive.Derivation
 		if derived, err = derive.Workflow(name, data, tree); err == nil {
 			p, err = derived.Policy()
@@ -159,13 +163,17 @@ func (d *Declared) parse(name string, data []byte, job string, tree fs.FS) error
 		p, err = intent.Parse(name, data)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrPolicy, err)
+		return err
 	}
 	if !slices.Contains(p.Jobs(), job) {
+		// A workflow declares nothing at its top, and that would limit nothing.
+		if workflow {
+			return fmt.Errorf("%s has no job %s, which a workflow that it calls may have: name a policy", name, document.Quote(job))
+		}
 		job = ""
 	}
 	if d.Resolved, err = p.Resolve(job); err != nil {
-		return fmt.Errorf("%w: %w", ErrPolicy, err)
+		return err
 	}
 	return nil
 }

@@ -229,6 +229,16 @@ func TestAWorkspaceThatIsATrapIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A job of a workflow that this one calls is not in its text: nothing is
+// declared then, and not that nothing is limited.
+func TestAJobThatTheWorkflowDoesNotHaveDeclaresNothing(t *testing.T) {
+	a := newAPI(t, map[string]string{headSHA + ":" + flowPath: workflowText})
+	d, err := a.job(t).runner().Declared(t.Context(), &Inputs{Token: "t0ken", Job: "called"})
+	if err != nil || d.Resolved != nil || len(d.Problems) != 1 || !strings.Contains(d.Problems[0].Error(), `has no job "called"`) {
+		t.Errorf("%v, %v", err, d)
+	}
+}
+
 func TestARepositoryIsAskedForFewFiles(t *testing.T) {
 	var flow strings.Builder
 	flow.WriteString("on: push\njobs:\n  build:\n    runs-on: x\n    steps:\n")
