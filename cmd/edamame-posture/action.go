@@ -252,9 +252,6 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		}
 		declared = &github.Declared{}
 	}
-	for _, p := range declared.Problems {
-		a.runner.Say(github.Warning, p.Error())
-	}
 	b := beginning{Job: in.Job, Cwd: os.Getenv("GITHUB_WORKSPACE"), Home: os.Getenv("HOME"), File: declared.File}
 	if declared.Resolved != nil {
 		b.Intent, w.Origin = declared.Canonical(), declared.Origin
@@ -273,12 +270,19 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		}
 	}
 	said := <-claims
-	a.unheard(said.Errors)
 	b.Claims = said.Claims
 	if err := root.ask(ctx, b, &w.began); err != nil {
 		return nil, err
 	}
-	if w.Joined || !w.Keyless {
+	if w.Joined {
+		return w, nil
+	}
+	// Only now: of a job that is not watched one notice is enough.
+	for _, p := range declared.Problems {
+		a.runner.Say(github.Warning, p.Error())
+	}
+	a.unheard(said.Errors)
+	if !w.Keyless {
 		return w, nil
 	}
 	said = s.start(ctx, startAsked{w.Commitment})

@@ -451,8 +451,8 @@ func TestAJobThatCannotBeWatchedIsToldOnceAndGoesOn(t *testing.T) {
 				r := c.make(t)
 				r.env["INPUT_FAIL-OPEN"] = open
 				out, code := r.step("pre")
-				notices := strings.Count(out, "this job is not watched: ")
-				if notices != 1 || !strings.Contains(out, c.want) || (code != 0) != (open == "false") {
+				notices := strings.Count(out, "title=edamame-posture::")
+				if notices != 1 || !strings.Contains(out, "this job is not watched: ") || !strings.Contains(out, c.want) || (code != 0) != (open == "false") {
 					t.Errorf("fail-open %s: pre: %d, %d notices\n%s", open, code, notices, out)
 				}
 				for _, name := range []string{"main", "post"} {
