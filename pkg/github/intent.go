@@ -166,7 +166,8 @@ func (d *Declared) parse(name string, data []byte, job string, tree fs.FS) error
 		return err
 	}
 	if !slices.Contains(p.Jobs(), job) {
-		// A workflow declares nothing at its top, and that would limit nothing.
+		// A workflow declares nothing at its top: whatever the job does would be
+		// held against it.
 		if workflow {
 			return fmt.Errorf("%s has no job %s, which a workflow that it calls may have: name a policy", name, document.Quote(job))
 		}

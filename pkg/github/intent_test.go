@@ -229,8 +229,7 @@ func TestAWorkspaceThatIsATrapIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// A job of a workflow that this one calls is not in its text: nothing is
-// declared then, and not that nothing is limited.
+// A job of a workflow that this one calls is not in its text.
 func TestAJobThatTheWorkflowDoesNotHaveDeclaresNothing(t *testing.T) {
 	a := newAPI(t, map[string]string{headSHA + ":" + flowPath: workflowText})
 	d, err := a.job(t).runner().Declared(t.Context(), &Inputs{Token: "t0ken", Job: "called"})
