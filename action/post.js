@@ -1,2 +1,2 @@
 'use strict';
-require('./shim').stop();
+require('./shim').run('post');

@@ -1,2 +1,2 @@
 'use strict';
-require('./shim').start();
+require('./shim').run('pre');

@@ -1,18 +1,24 @@
 // The shim between the runner and the command: plain JavaScript, no packages,
-// so that it can be read in one go. It starts the monitor before the job's
-// first step and stops it after the last; everything else is the command's.
+// so that it can be read in one go. It finds the program for this machine and
+// starts it for each of the runner's steps; everything else is the program's.
 'use strict';
 
 const { spawnSync } = require('node:child_process');
+const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 
-const ARCH = { x64: 'amd64', arm64: 'arm64' };
+// What a release writes here: its version, and the SHA-256 of each of its
+// programs, in hex. Who pins the action by its commit pins these too.
+const RELEASE = { version: '', sha256: {} };
 
-// Runner inputs arrive as INPUT_<NAME>, hyphens kept.
-function input(name) {
-  return (process.env[`INPUT_${name.toUpperCase()}`] || '').trim();
-}
+const SOURCE = 'https://github.com/org/edamame-posture';
+const ARCH = { x64: 'amd64', arm64: 'arm64' };
+// How long a step may take, in milliseconds. The program has bounds of its own.
+const WITHIN = { pre: 90_000, main: 90_000, post: 300_000 };
+// The exit code by which the program fails the job. Any other is a fault of
+// ours, and no reason to fail it.
+const FAILED = 1;
 
 // Workflow commands take their text escaped (actions/toolkit, command.ts).
 function say(kind, text) {
@@ -20,83 +26,98 @@ function say(kind, text) {
   process.stdout.write(`::${kind} title=edamame-posture::${escaped}\n`);
 }
 
-function save(file, name, value) {
-  const to = process.env[file];
+function save(name, value) {
+  const to = process.env.GITHUB_STATE;
   if (!to) return;
-  const end = `end_${process.pid}_${Date.now()}`;
+  const end = `end_${crypto.randomUUID()}`;
   fs.appendFileSync(to, `${name}<<${end}\n${value}\n${end}\n`);
 }
 
-function binary() {
-  const here = path.join(__dirname, '..', 'bin', `linux-${ARCH[process.arch]}`, 'edamame-posture');
-  if (process.platform !== 'linux' || !ARCH[process.arch]) {
-    throw new Error(`no monitor for ${process.platform} on ${process.arch}: Linux on x64 is what there is`);
-  }
-  if (!fs.existsSync(here)) {
-    throw new Error(`${here} is not there: use a released version of the action`);
-  }
-  return here;
+function sha256(file) {
+  return crypto.createHash('sha256').update(fs.readFileSync(file)).digest('hex');
 }
 
-// As root where we are not: sudo by its own path, so that a PATH which an
-// earlier step changed does not choose it, and never with a prompt.
-function asRoot(args, timeout) {
-  const direct = process.getuid() === 0;
-  const command = direct ? args[0] : '/usr/bin/sudo';
-  if (!direct && !fs.existsSync(command)) {
-    throw new Error('watching needs root, and this runner has no sudo');
-  }
-  return spawnSync(command, direct ? args.slice(1) : ['-n', ...args], {
-    encoding: 'utf8', timeout, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 4 << 20,
-  });
-}
-
-function start() {
-  const temp = path.join(process.env.RUNNER_TEMP || '/tmp', `posture-${process.pid}`);
-  const out = input('out') ? path.resolve(input('out')) : temp;
-  try {
-    const args = [binary(), 'start', '--parent', String(process.ppid), '--out', out,
-      '--sensor', input('sensor') || 'auto'];
-    const intent = input('intent');
-    if (intent) {
-      args.push('--intent', path.resolve(process.env.GITHUB_WORKSPACE || '.', intent));
-      const job = input('job');
-      if (job) args.push('--job', job);
-      // Not chosen but the workflow's own: its policy need not name every job.
-      if (job === process.env.GITHUB_JOB) args.push('--job-or-top');
+// Downloads url to the file to, if it holds what want says. Three tries; a
+// server that hangs is left after 20 seconds.
+async function download(url, want, to) {
+  let last;
+  for (let n = 0; n < 3; n++) {
+    if (n > 0) await new Promise((done) => setTimeout(done, 500 * 2 ** n));
+    try {
+      const answer = await fetch(url, { signal: AbortSignal.timeout(20_000) });
+      if (!answer.ok) throw new Error(`it answered ${answer.status}`);
+      const data = Buffer.from(await answer.arrayBuffer());
+      const got = crypto.createHash('sha256').update(data).digest('hex');
+      if (got !== want) throw new Error(`its SHA-256 is ${got}, and ${want} was released`);
+      fs.mkdirSync(path.dirname(to), { recursive: true });
+      // Renamed when it is whole: two jobs of a machine may come at once.
+      const part = `${to}.${process.pid}`;
+      fs.writeFileSync(part, data, { mode: 0o755 });
+      fs.renameSync(part, to);
+      return to;
+    } catch (e) {
+      last = e;
     }
-    const r = asRoot(args, 10000);
+  }
+  throw new Error(`${url} cannot be had: ${last.cause ? last.cause.message : last.message}`);
+}
+
+// Builds the program, for a commit that was not released.
+function build(root, to) {
+  const go = spawnSync('go', ['build', '-trimpath', '-o', to, './cmd/edamame-posture'], {
+    cwd: root, env: { ...process.env, CGO_ENABLED: '0' }, encoding: 'utf8', timeout: 600_000, stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  if (go.error) throw new Error('this commit was not released, and there is no Go to build it: use a released version');
+  if (go.status !== 0) throw new Error(`this commit was not released, and does not build: ${go.stderr.trim().slice(0, 500)}`);
+  say('notice', 'this commit was not released: the program was built, which takes a while and is not what a release has');
+  return to;
+}
+
+// Returns the program's file: beside the action, in the tool cache, else from
+// the release, else built.
+async function program(root, release) {
+  if (process.platform !== 'linux' || !ARCH[process.arch]) {
+    throw new Error(`there is no monitor for ${process.platform} on ${process.arch}, only for Linux on x64 and arm64`);
+  }
+  // Where the runner lays its own Node.js for a job's container.
+  if (process.execPath.startsWith('/__e/')) {
+    throw new Error('this job runs in a container, from which the machine is not seen: watch a job without `container:`');
+  }
+  const arch = ARCH[process.arch];
+  const beside = path.join(root, 'bin', `linux-${arch}`, 'edamame-posture');
+  if (fs.existsSync(beside)) return beside;
+  const temp = process.env.RUNNER_TEMP || '/tmp';
+  const want = release.sha256[arch];
+  if (!want) return build(root, path.join(temp, 'posture-bin', 'edamame-posture'));
+  const cache = path.join(process.env.RUNNER_TOOL_CACHE || temp, 'edamame-posture', release.version, arch, 'edamame-posture');
+  if (fs.existsSync(cache) && sha256(cache) === want) return cache;
+  const source = release.source || SOURCE;
+  return download(`${source}/releases/download/v${release.version}/edamame-posture-linux-${arch}`, want, cache);
+}
+
+async function run(step) {
+  const open = (process.env['INPUT_FAIL-OPEN'] || 'true').trim() !== 'false';
+  const had = process.env.STATE_binary;
+  try {
+    // No first step, nothing to end; and what it could not do was told.
+    if (had === 'none' || (step === 'post' && !had)) return;
+    const file = had || (await program(path.join(__dirname, '..'), RELEASE));
+    if (!had) save('binary', file);
+    // The runner starts the last step as it did this one, by a path whose
+    // folder may be a link: what the kernel was told, not what Node.js made of it.
+    const self = fs.readFileSync('/proc/self/cmdline', 'utf8').split('\0')[1];
+    const r = spawnSync(file, ['action', step, '--parent', String(process.ppid),
+      '--bell', path.join(path.dirname(self), 'post.js'), '--bell-file', path.join(path.dirname(self), 'shim.js')],
+    { stdio: ['ignore', 'inherit', 'inherit'], timeout: WITHIN[step] });
     if (r.error) throw r.error;
-    if (r.status !== 0) throw new Error((r.stderr || '').trim() || `exit code ${r.status}`);
-    const state = `${temp}.json`;
-    fs.writeFileSync(state, r.stdout, { mode: 0o600 });
-    save('GITHUB_STATE', 'posture', state);
-    save('GITHUB_STATE', 'out', out);
-    process.stdout.write(`edamame-posture watches this job (sensor: ${JSON.parse(r.stdout).sensor})\n`);
+    if (r.status === FAILED) process.exitCode = 1;
+    else if (r.status !== 0) throw new Error(`it ended with ${r.signal || `exit code ${r.status}`}`);
   } catch (e) {
-    const open = input('fail-open') !== 'false';
-    say(open ? 'warning' : 'error', `this job is not watched: ${e.message}`);
-    save('GITHUB_STATE', 'posture', 'none');
+    const what = step === 'post' ? 'what this job did is not told' : 'this job is not watched';
+    say(open ? 'warning' : 'error', `${what}: ${e.message}`);
+    if (!had) save('binary', 'none');
     if (!open) process.exitCode = 1;
   }
 }
 
-function stop() {
-  const state = process.env.STATE_posture;
-  const out = process.env.STATE_out;
-  if (!state || state === 'none') return;
-  try {
-    const bin = binary();
-    const r = asRoot([bin, 'stop', '--state', state], 120000);
-    if (r.error) throw r.error;
-    process.stdout.write(r.stderr || '');
-    if (r.status !== 0 && r.status !== 3) throw new Error(`exit code ${r.status}`);
-    const told = spawnSync(bin, ['report', '--github', out], { stdio: 'inherit', timeout: 60000 });
-    if (told.error) throw told.error;
-    if (r.status === 3) process.exitCode = 1;
-  } catch (e) {
-    say('warning', `what this job did is not told: ${e.message}`);
-  }
-}
-
-module.exports = { start, stop };
+module.exports = { run, program, download };

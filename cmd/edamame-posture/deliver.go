@@ -43,7 +43,8 @@ func deliverCommand() *cobra.Command {
 			}
 			surviveBrokenPipe()
 			endPreference()
-			return d.deliver(cmd.Context(), args[0])
+			_, err := d.deliver(cmd.Context(), args[0])
+			return err
 		},
 	}
 	fl := cmd.Flags()
@@ -63,10 +64,11 @@ type delivery struct {
 	quiet, partial bool
 }
 
-func (d delivery) deliver(ctx context.Context, spool string) error {
+// deliver returns the folder that it has filled.
+func (d delivery) deliver(ctx context.Context, spool string) (string, error) {
 	folder, out, err := takeOut(d.out)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer folder.Close()
 	if out != d.out {
@@ -77,7 +79,7 @@ func (d delivery) deliver(ctx context.Context, spool string) error {
 	dir := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
 	data, err := d.fill(spool, dir)
 	if err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), dir, out))
+		return "", errors.New(strings.ReplaceAll(err.Error(), dir, out))
 	}
 	if d.wanted() {
 		// The results are whole without a signature: what keeps it away is told,
@@ -87,11 +89,11 @@ func (d delivery) deliver(ctx context.Context, spool string) error {
 		}
 	}
 	if d.quiet {
-		return nil
+		return out, nil
 	}
 	// Nobody may be reading any more; the results are there all the same.
 	_ = report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: out})
-	return nil
+	return out, nil
 }
 
 // fill writes everything that there is to a recording into dir.

@@ -82,12 +82,9 @@ func (w *witnessing) begin(client *monitor.Client, opened *monitor.Opened, token
 	ctx, cancel := context.WithTimeout(context.Background(), startBudget)
 	defer cancel()
 	shown, err := client.Shown()
-	if err == nil {
-		_, err = w.client.FirstRecord(ctx, witness.FirstRecord{Commitment: opened.Commitment, Checkpoint: opened.Checkpoint, Token: string(token)})
-	}
 	var record []byte
 	if err == nil {
-		record, err = w.record(ctx, opened.Commitment)
+		record, err = w.first(ctx, opened.Commitment, opened.Checkpoint, token)
 	}
 	if err == nil {
 		err = errors.Join(client.Kept(monitor.Kept{Size: shown.Size}), client.Attach(evidence.RecordFile, record))
@@ -116,6 +113,15 @@ func (w *witnessing) begin(client *monitor.Client, opened *monitor.Opened, token
 			}
 		}
 	}()
+}
+
+// first makes the recording known to the witness, and returns what that holds of
+// its slot then.
+func (w *witnessing) first(ctx context.Context, commitment []byte, checkpoint string, token []byte) ([]byte, error) {
+	if _, err := w.client.FirstRecord(ctx, witness.FirstRecord{Commitment: commitment, Checkpoint: checkpoint, Token: string(token)}); err != nil {
+		return nil, err
+	}
+	return w.record(ctx, commitment)
 }
 
 // record is what the witness holds of the recording's slot, signed by it.

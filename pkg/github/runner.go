@@ -1,19 +1,25 @@
-// Package github speaks to the GitHub runner that a step runs under: it
-// appends the job summary, sets the step's outputs and makes annotations, for
-// which it uses the runner's files and standard output only. [Attestations] is
-// GitHub's store of them, and the only part that uses the network.
+// Package github speaks to the GitHub runner that a step runs under: it reads
+// the step's inputs, appends the job summary, sets outputs and makes
+// annotations, for which it uses the runner's files and standard output only.
+//
+// The network is used by three: [Runner.Declared] reads what a job declares
+// through GitHub's API, [Artifacts] is the run's store of artifacts, and
+// [Attestations] that of attestations.
 package github
 
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"unicode/utf16"
 
 	"github.com/sethvargo/go-githubactions"
 
@@ -46,8 +52,7 @@ func Tell(d *report.Data, dir string) error {
 	return (&Runner{os.Stdout, os.Getenv}).Tell(d, dir)
 }
 
-// Tell appends the job summary, sets the outputs verdict, score and dir, and
-// makes an annotation of each of the gravest findings. It does all of it that
+// Tell appends the job summary, sets the outputs (action.yml has them), and makes an annotation of each of the gravest findings. It does all of it that
 // it can, and returns what it could not.
 //
 // What a job named stands in annotations escaped and cut, so that it can make
@@ -63,6 +68,60 @@ func (r *Runner) Tell(d *report.Data, dir string) error {
 		r.outputs(action, d, dir),
 		r.summary(action, d),
 	)
+}
+
+// Check returns ErrNoRunner where none is there.
+func (r *Runner) Check() error {
+	if r.Getenv("GITHUB_ACTIONS") != "true" {
+		return ErrNoRunner
+	}
+	return nil
+}
+
+// Level is how loud an annotation is.
+type Level int
+
+// The levels of annotations.
+const (
+	Notice Level = iota
+	Warning
+	Error
+)
+
+// Say makes an annotation of a text of ours, which may name what is not.
+func (r *Runner) Say(l Level, text string) {
+	action := githubactions.New(githubactions.WithWriter(r.Stdout), githubactions.WithGetenv(r.Getenv)).
+		WithFieldsMap(map[string]string{"title": "edamame-posture"})
+	text = cut(report.Visible(text))
+	// It panics where nobody reads any more.
+	_ = try("annotating", func() {
+		switch l {
+		case Error:
+			action.Errorf("%s", text)
+		case Warning:
+			action.Warningf("%s", text)
+		default:
+			action.Noticef("%s", text)
+		}
+	})
+}
+
+// Mask has the runner hide a value in what steps print.
+func (r *Runner) Mask(value string) {
+	if value != "" {
+		_ = try("masking", func() { githubactions.New(githubactions.WithWriter(r.Stdout)).AddMask(value) })
+	}
+}
+
+// SaveState leaves a value of one line for the later steps of this use of the
+// action, and for no others.
+func (r *Runner) SaveState(name, value string) error {
+	if r.Getenv("GITHUB_STATE") == "" {
+		return errors.New("leaving the last step what it needs: GITHUB_STATE is not set")
+	}
+	return try("leaving the last step what it needs", func() {
+		githubactions.New(githubactions.WithGetenv(r.Getenv), githubactions.WithWriter(r.Stdout)).SaveState(name, value)
+	})
 }
 
 // Context is where a step runs. All of it comes from the step's environment,
@@ -99,12 +158,87 @@ func (r *Runner) outputs(action *githubactions.Action, d *report.Data, dir strin
 		return errors.New("setting outputs: GITHUB_OUTPUT is not set")
 	}
 	v := d.Verdict
+	findings, err := outputFindings(v.Findings)
+	if err != nil {
+		return fmt.Errorf("setting outputs: %w", err)
+	}
+	tightness, err := json.Marshal(v.Tightness)
+	if err != nil {
+		return fmt.Errorf("setting outputs: %w", err)
+	}
+	shown := report.Visible(dir)
+	file := func(name string) string {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			return ""
+		}
+		return shown + "/" + name
+	}
 	return try("setting outputs", func() {
-		action.SetOutput("verdict", string(v.Verdict))
-		action.SetOutput("score", strconv.Itoa(v.Score))
-		action.SetOutput("findings", strconv.Itoa(len(v.Findings)))
-		action.SetOutput("dir", report.Visible(dir))
+		for _, o := range [][2]string{
+			{"verdict", string(v.Verdict)}, {"score", strconv.Itoa(v.Score)}, {"tightness", string(tightness)},
+			{"coverage", v.Coverage.State}, {"findings", findings}, {"finding-count", strconv.Itoa(len(v.Findings))},
+			{"dir", shown}, {"evidence-path", file("evidence")}, {"report-path", file("report.html")},
+			{"attestation-path", file("attestation.json")},
+		} {
+			action.SetOutput(o[0], o[1])
+		}
 	})
+}
+
+// maxOutput bounds the findings in the output, in bytes: outputs go into the
+// environment of steps, where 128 KiB is the end.
+const maxOutput = 32 << 10
+
+// outputFindings returns the gravest findings as JSON in one line.
+func outputFindings(list []judge.Finding) (string, error) {
+	type output struct {
+		Rule     harmless `json:"rule"`
+		Title    harmless `json:"title"`
+		Severity harmless `json:"severity"`
+		Step     harmless `json:"step,omitempty"`
+		Program  harmless `json:"program"`
+		Object   harmless `json:"object"`
+		Count    uint64   `json:"count"`
+	}
+	sorted := slices.Clone(list)
+	slices.SortStableFunc(sorted, func(a, b judge.Finding) int { return cmp.Compare(weight(b.Severity), weight(a.Severity)) })
+	all := []byte("[")
+	for i, f := range sorted {
+		one, err := json.Marshal(output{
+			harmless(f.Rule), harmless(f.Title), harmless(string(f.Severity)), harmless(cut(f.Scope.Step)),
+			harmless(cut(path.Base(f.Actor.Exe))), harmless(cut(f.Object)), max(f.Count, 1),
+		})
+		if err != nil {
+			return "", err
+		}
+		if len(all)+len(one)+2 > maxOutput {
+			break
+		}
+		if i > 0 {
+			all = append(all, ',')
+		}
+		all = append(all, one...)
+	}
+	return string(append(all, ']')), nil
+}
+
+// harmless is a text that a job named. As JSON it has no sign but letters,
+// digits and a few more, so that it stays text where a workflow puts the output
+// into a script.
+type harmless string
+
+// MarshalJSON implements [json.Marshaler].
+func (h harmless) MarshalJSON() ([]byte, error) {
+	b := []byte{'"'}
+	for _, u := range utf16.Encode([]rune(string(h))) {
+		switch {
+		case u >= 'a' && u <= 'z', u >= 'A' && u <= 'Z', u >= '0' && u <= '9', u == ' ', u == '.', u == '/', u == '_', u == '-', u == ':':
+			b = append(b, byte(u))
+		default:
+			b = fmt.Appendf(b, `\u%04x`, u)
+		}
+	}
+	return append(b, '"'), nil
 }
 
 func (r *Runner) summary(action *githubactions.Action, d *report.Data) error {

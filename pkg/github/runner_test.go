@@ -76,7 +76,7 @@ func TestTheRunnerIsToldAsRecorded(t *testing.T) {
 		t.Errorf("stdout is\n%swant\n%s", got, want)
 	}
 	output := read(t, s.output)
-	for _, o := range [][2]string{{"verdict", "fail"}, {"score", "40"}, {"findings", "3"}, {"dir", ".posture"}} {
+	for _, o := range [][2]string{{"verdict", "fail"}, {"score", "40"}, {"finding-count", "3"}, {"coverage", "complete"}, {"dir", ".posture"}} {
 		if want := o[0] + "<<_GitHubActionsFileCommandDelimeter_\n" + o[1] + "\n_GitHubActionsFileCommandDelimeter_\n"; !strings.Contains(output, want) {
 			t.Errorf("output %s is missing in\n%s", o[0], output)
 		}
@@ -144,7 +144,7 @@ func TestNamesOfTheJobMakeNoWorkflowCommand(t *testing.T) {
 				names = append(names, k)
 			}
 		}
-		if got := strings.Join(names, " "); got != "verdict score findings dir" {
+		if got := strings.Join(names, " "); got != "verdict score tightness coverage findings finding-count dir evidence-path report-path attestation-path" {
 			t.Errorf("%.60q makes the outputs %q:\n%s", name, got, output)
 		}
 	}

@@ -833,3 +833,27 @@ func TestSuppressionsSurviveTheEvidence(t *testing.T) {
 		t.Errorf("check says: %v", err)
 	}
 }
+
+// What the runner and our own action start is no reason against a policy that
+// lists programs, and naming the preset lists none.
+func TestTheRunnersPresetExplainsWhatTheRunnerStarts(t *testing.T) {
+	r := resolve(t, "{version: 1, use: [github-runner], exec: [npm]}", "")
+	for _, c := range []struct {
+		object, who string
+		want        bool
+	}{
+		{"/runner/externals/node24/bin/node", "Runner.Worker", true},
+		{"/runner/externals/node24/bin/node", "sh", false},
+		{"/actions/bin/linux-amd64/edamame-posture", "node", true},
+		{"/actions/bin/linux-amd64/edamame-posture", "sh", false},
+		{"/usr/bin/npm", "sh", true},
+	} {
+		f := &fact.Fact{Verb: fact.Exec, Object: text(c.object), Place: fact.System, Who: texts(c.who)}
+		if got := r.Explain(f) != nil; got != c.want {
+			t.Errorf("%s by %s: explained %v", c.object, c.who, got)
+		}
+	}
+	if resolve(t, "{version: 1, use: [github-runner]}", "").Limits(fact.Exec) {
+		t.Error("a preset limits what may be run")
+	}
+}

@@ -373,7 +373,8 @@ func presetEntries(name string) ([]entry, error) {
 	return list, nil
 }
 
-// readPreset reads a preset file: name, description, source, egress, credentials.
+// readPreset reads a preset file: name, description, source, egress,
+// credentials, exec. That it lists programs limits a job to none.
 func readPreset(name string, data []byte) ([]entry, error) {
 	file := "policies/presets/" + name + ".yml"
 	src, docs := document.Parse(file, data)
@@ -383,9 +384,9 @@ func readPreset(name string, data []byte) ([]entry, error) {
 		return nil, Errors{{File: file, Line: 1, Column: 1, Message: "want one document"}}
 	}
 	if len(docs) == 1 {
-		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress", "credentials") {
+		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress", "credentials", "exec") {
 			switch e.Key {
-			case "egress", "credentials":
+			case "egress", "credentials", "exec":
 				p.section(&s, []document.Pair{e})
 			case "name":
 				if e.Value.Value != name {

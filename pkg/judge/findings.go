@@ -230,6 +230,9 @@ func (j *Judge) attack(ev *event.Event, n *process.Node) bool {
 		}
 	case event.Rename, event.Unlink, event.Link, event.Chmod:
 		what = ev.Kind.String() + " of its files"
+	case event.Unix:
+		// It was refused. Our own step may be meant, and come by another way.
+		what, severity = "a request to end", Medium
 	default:
 		return false
 	}

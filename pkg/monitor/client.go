@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -370,6 +371,39 @@ func (c *Client) Finish(end Closing) (*Closed, error) {
 		return nil, errors.New("the monitor's answer to close is empty")
 	}
 	return a.Closed, nil
+}
+
+// Ring ends a recording that has a [Bell], as Finish does one that is the
+// caller's: nonce is what Open gave as Ring.
+func (c *Client) Ring(nonce string) (*Closed, error) {
+	a, err := c.ask(Request{Op: "ring", Ring: nonce}, time.Minute)
+	if err == nil && a.Closed == nil {
+		err = errors.New("the monitor's answer to ring is empty")
+	}
+	return a.Closed, err
+}
+
+// Watched returns the recording of the children of a process that a monitor of
+// this machine has open; empty where there is none. It needs root.
+func Watched(parent uint32) (id string) {
+	for _, root := range spoolRoots {
+		sockets, err := filepath.Glob(filepath.Join(root, "*", controlName))
+		if err != nil || trusted(root) != nil {
+			continue
+		}
+		for _, s := range sockets {
+			c, err := Dial(s)
+			if err != nil {
+				continue // of a monitor that has gone
+			}
+			a, err := c.ask(Request{Op: "watched", Parent: parent}, 5*time.Second)
+			c.HangUp()
+			if err == nil && a.Opened != nil {
+				return a.Opened.ID
+			}
+		}
+	}
+	return ""
 }
 
 // Discard lets the monitor remove its copy, after the caller has theirs.

@@ -82,6 +82,7 @@ type Monitor struct {
 	witness witness
 	sockets *sockets
 	recs    [process.MaxTags]*recording
+	bells   int    // recordings that have a bell
 	unowned uint64 // socket records without a process
 
 	lastTick int64 // CLOCK_BOOTTIME
@@ -351,6 +352,13 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			return
 		}
 		p = m.table.Find(rec.PID, rec.Start)
+	}
+	if m.bells > 0 && (rec.Kind == event.Exec || rec.Kind == event.Exit) {
+		for _, r := range m.recs {
+			if r != nil && r.bell != nil {
+				r.bell.saw(rec, p, r.parent)
+			}
+		}
 	}
 	// What the monitor does itself is no job's doing, whoever started it.
 	if p == nil || rec.PID == m.self || m.canary.pid != 0 && rec.PID == m.canary.pid {

@@ -25,7 +25,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, memory, status, follow, attach, shown, kept, disclosed, close, discard
+	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, disclosed, ring, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -34,6 +34,9 @@ type Request struct {
 	Disclosed *Disclosed `json:"disclosed,omitempty"`
 	Attach    *Attached  `json:"attach,omitempty"`
 	Kept      *Kept      `json:"kept,omitempty"`
+
+	Parent uint32 `json:"parent,omitempty"` // of watched
+	Ring   string `json:"ring,omitempty"`   // what [Opened.Ring] was
 }
 
 // Attached is a file that goes beside the log: what others say of the
@@ -85,6 +88,8 @@ type Opening struct {
 	Parent uint32 `json:"parent,omitempty"`
 	// Detach lets the recording outlive the connection.
 	Detach bool `json:"detach,omitempty"`
+	// Bell says who may end a detached recording; nil for root.
+	Bell *Bell `json:"bell,omitempty"`
 	// Masked are values that must not reach the log in any form.
 	Masked []string `json:"masked,omitempty"`
 }
@@ -132,6 +137,8 @@ type Opened struct {
 	// checkpoint, which its key has signed.
 	Commitment []byte `json:"commitment"`
 	Checkpoint string `json:"checkpoint"`
+	// Ring is what must be said to end a recording that has a [Bell].
+	Ring string `json:"ring,omitempty"`
 }
 
 // Closed says where the sealed recording lies. The folder then belongs to the

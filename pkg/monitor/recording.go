@@ -72,6 +72,9 @@ type recording struct {
 
 	pinned bool // see Monitor.pin
 
+	bell    *rung // who may end it; nil where a connection of root's does
+	control string
+
 	first bool // a fork was seen
 	late  bool // see adoptPlaces
 
@@ -164,6 +167,11 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if in.Digests() || pack.Indicators().Files() {
 		r.digests = newDigester(m, r)
 	}
+	if o.Bell != nil {
+		if r.bell, err = newRung(o.Bell); err != nil {
+			return nil, err
+		}
+	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
 	defer func() {
@@ -226,6 +234,11 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if root == nil {
 		return nil, fmt.Errorf("process %d is not an ancestor of the client: only its own can be watched", o.Parent)
 	}
+	if r.bell != nil {
+		if err = r.bell.hang(root, m.table.Find(peer, 0)); err != nil {
+			return nil, err
+		}
+	}
 	if r.commitment, err = m.commit(r, &o, first, root, m.table.Find(peer, 0), canonical, pack.Canonical()); err != nil {
 		return nil, err
 	}
@@ -241,6 +254,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	}
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
+	if r.bell != nil {
+		m.bells++
+	}
 	return r, nil
 }
 
@@ -620,6 +636,9 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	r.append(ev)
 	r.closing = true
 	m.recs[r.bit] = nil
+	if r.bell != nil {
+		m.bells--
+	}
 	m.table.Untag(r.bit)
 	m.own.leave(r.spool)
 	if r.pinned {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -81,7 +82,7 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 	if err := say(Hello{Socket: path}); err != nil {
 		return fmt.Errorf("telling the client where to connect: %w", err)
 	}
-	srv := &server{m: m, opt: opt, over: make(chan struct{}), shut: func() {
+	srv := &server{m: m, opt: opt, path: path, over: make(chan struct{}), shut: func() {
 		l.Close()
 		_ = Discard(dir)
 	}}
@@ -126,7 +127,14 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		if err := l.SetDeadline(time.Time{}); err != nil {
 			return err
 		}
+		if cred.Uid != 0 && !srv.guest() {
+			c.Close()
+			continue
+		}
 		serving.Go(func() {
+			if cred.Uid != 0 {
+				defer srv.guests.Add(-1)
+			}
 			stop := context.AfterFunc(ctx, func() { c.Close() })
 			defer stop()
 			defer c.Close()
@@ -144,6 +152,9 @@ type server struct {
 	opt  ServeOptions
 	over chan struct{} // closed when the recording has ended
 	shut func()        // lets nobody else in
+	path string        // of the socket
+
+	guests atomic.Int32 // connections of the caller's
 
 	mu     sync.Mutex
 	feed   feed
@@ -173,7 +184,14 @@ func (s *server) serve(k *conn, peer *unix.Ucred) {
 	}()
 	for {
 		var q Request
+		if s.stranger(k, peer) {
+			_ = k.c.SetReadDeadline(time.Now().Add(guestWithin))
+		}
 		if err := k.read(&q); err != nil {
+			return
+		}
+		_ = k.c.SetReadDeadline(time.Time{})
+		if s.stranger(k, peer) && q.Op != "hello" && q.Op != "ring" {
 			return
 		}
 		if q.Op == "follow" {
@@ -209,11 +227,29 @@ func (s *server) end() {
 
 // admits tells who may connect: the caller and root, and once a recording is
 // open only root. The watched job is most often the caller too, and must not
-// be able to end what watches it.
+// be able to end what watches it. Where there is a bell the caller may ring it.
 func (s *server) admits(uid uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return uid == 0 || uid == uint32(s.opt.UID) && s.rec == nil && !s.ended
+	return uid == 0 || uid == uint32(s.opt.UID) && !s.ended && (s.rec == nil || s.rec.bell != nil)
+}
+
+// guest lets one more connection of the caller's in, if there are not too many:
+// each one's thread and memory is the monitor's.
+func (s *server) guest() bool {
+	if s.guests.Add(1) <= maxGuests {
+		return true
+	}
+	s.guests.Add(-1)
+	return false
+}
+
+// stranger reports whether a peer may do no more than ring: it is not root, and
+// what is open is not its own.
+func (s *server) stranger(k *conn, peer *unix.Ucred) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return peer.Uid != 0 && (s.rec != nil || s.ended) && k != s.holder
 }
 
 // commands tells whether a peer may end the recording and have it removed: the
@@ -250,6 +286,10 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			return Response{}, err
 		}
 		s.rec = r
+		ring := ""
+		if r.bell != nil {
+			ring, r.control = r.bell.nonce, s.path
+		}
 		if q.Open.Detach {
 			if err := s.m.pin(r); err != nil {
 				s.m.opt.Logf("should this monitor be killed, nobody will know by whom: %v", err)
@@ -261,8 +301,28 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		}
 		return Response{Opened: &Opened{
 			ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started,
-			Commitment: r.committed, Checkpoint: string(r.log.Note()),
+			Commitment: r.committed, Checkpoint: string(r.log.Note()), Ring: ring,
 		}}, nil
+	case "watched":
+		if s.rec == nil || s.rec.parent.PID != q.Parent || q.Parent == 0 {
+			return Response{}, fmt.Errorf("watched: not the children of process %d", q.Parent)
+		}
+		return Response{Opened: &Opened{ID: s.rec.id, Sensor: s.m.SensorName()}}, nil
+	case "ring":
+		if s.rec == nil || s.rec.bell == nil {
+			return Response{}, errors.New("ring: no recording with a bell is open")
+		}
+		err := s.rec.bell.knows(q.Ring)
+		if err == nil {
+			_ = s.m.settle() // what led to who rings is read
+			err = s.m.rings(s.rec, peer)
+		}
+		if err != nil {
+			s.m.tellRefused(s.rec, peer, err)
+			return Response{}, fmt.Errorf("only the last step of what began it ends this recording: %w", err)
+		}
+		s.holder = k
+		return s.close(Closing{Exit: -1, by: uint32(peer.Pid)})
 	case "memory":
 		return Response{}, s.m.shares()
 	case "status":
@@ -297,15 +357,13 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		if s.rec == nil || q.Close == nil {
 			return Response{}, errors.New("close: no recording is open")
 		}
-		r := s.rec
-		s.rec, s.last, s.ended = nil, r, true
 		q.Close.by = uint32(peer.Pid)
-		verdict := s.m.finish(r, *q.Close, "")
-		if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
-			return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
+		if s.rec.bell != nil && s.holder == nil {
+			err := errors.New("it did not ring")
+			s.m.tellRefused(s.rec, peer, err)
+			return Response{}, fmt.Errorf("only the last step of what began it ends this recording: %w", err)
 		}
-		s.closed = r.spool
-		return Response{Closed: &Closed{Spool: r.spool, Verdict: verdict}}, nil
+		return s.close(*q.Close)
 	case "discard":
 		// The client has its copy. Which folder that is, we know best.
 		if s.closed == "" {
@@ -314,6 +372,19 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		return Response{}, Discard(s.closed)
 	}
 	return Response{}, fmt.Errorf("there is no operation %q", q.Op)
+}
+
+// close ends the recording and gives its folder to the caller. It is called
+// with the lock held.
+func (s *server) close(c Closing) (Response, error) {
+	r := s.rec
+	s.rec, s.last, s.ended = nil, r, true
+	verdict := s.m.finish(r, c, "")
+	if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
+		return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
+	}
+	s.closed = r.spool
+	return Response{Closed: &Closed{Spool: r.spool, Verdict: verdict}}, nil
 }
 
 // awaitParent ends a detached recording when the process whose children it

@@ -153,7 +153,17 @@ func TestMarkdownIsInert(t *testing.T) {
 			t.Errorf("begins with %.20q", got)
 		}
 		// Only our own markup stands in it unescaped.
-		rest := got
+		before, chart, charted := strings.Cut(got, "```mermaid\n")
+		chart, rest, ended := strings.Cut(chart, "```\n")
+		if !charted || !ended {
+			t.Fatalf("%q: there is no whole diagram", name)
+		}
+		for l := range strings.Lines(chart) {
+			if !chartLine.MatchString(strings.TrimSuffix(l, "\n")) {
+				t.Errorf("%q: not a line of our diagram: %.300q", name, l)
+			}
+		}
+		rest = before + rest
 		for _, own := range []string{"<details>", "</details>", "<summary>", "</summary>", "<code>", "</code>", "<pre>", "</pre>", "<br>", "`report.html`"} {
 			rest = strings.ReplaceAll(rest, own, "")
 		}

@@ -28,7 +28,7 @@ func Markdown(w io.Writer, d *Data) error {
 	m := &markdown{d: d}
 	m.head()
 	for _, part := range []func(){
-		m.findings, m.facts, m.destinations, m.credentials, m.files, m.processes, m.survivors, m.coverage, m.policy,
+		m.coverage, m.findings, m.facts, m.destinations, m.credentials, m.files, m.processes, m.survivors, m.unseen, m.policy,
 	} {
 		before := m.b.Len()
 		part()
@@ -187,6 +187,7 @@ func (m *markdown) destinations() {
 		})
 	}
 	m.fold(count(far+m.d.DestinationsLeft, "destination", "destinations"), func() {
+		m.chart()
 		m.table([]string{"Host", "Protocol", "Name", "Address", "Times", "Out", "In", "Who", ""}, rows, m.d.DestinationsLeft)
 	})
 }
@@ -285,10 +286,17 @@ func (m *markdown) coverage() {
 	if m.d.Redacted > 0 {
 		m.printf(", %s taken out", count(m.d.Redacted, "secret", "secrets"))
 	}
+	if m.d.Origin != "" {
+		m.printf("; declared by %s", text(cutEnd(m.d.Origin, 200)))
+	}
 	m.printf(".\n\n")
 	for _, o := range c.Outside[:min(len(c.Outside), 5)] {
 		m.printf("A process outside acted upon one that was watched: %s.\n\n", text(cutEnd(o.What, 200)))
 	}
+}
+
+func (m *markdown) unseen() {
+	c := m.d.Verdict.Coverage
 	if len(c.Gaps)+len(c.Unseen) == 0 {
 		return
 	}

@@ -202,6 +202,12 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 			t.Errorf("the gate says %s: exit code %d, %s", c, code, said)
 		}
 	}
+	if code, args, said := run("0", "RESULTS="); code != 0 || !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, filepath.Join(dir, "posture-results-")) }) {
+		t.Errorf("without results it does not look at those of the run: %d, %q, %s", code, args, said)
+	}
+	if code, args, said := run("5", "RESULTS="); code != 5 || !slices.Equal(args[:2], []string{"action", "fetch"}) || !strings.Contains(said, "::error") {
+		t.Errorf("where they cannot be had: %d, %q, %s", code, args, said)
+	}
 	marker := filepath.Join(dir, "pwned")
 	if _, args, _ := run("0", "RESULTS=$(touch "+marker+")", "VSA=v.json", "RUN=any", "FETCH_KEYS=true"); !slices.Contains(args, "--fetch-keys") || !slices.Contains(args, "$(touch "+marker+")") || !slices.Contains(args, "--sign-keyless") || slices.Contains(args, "--run") {
 		t.Errorf("asked: %q", args)

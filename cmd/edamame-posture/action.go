@@ -1,0 +1,563 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/attest"
+	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/github"
+	"github.com/org/edamame-posture/pkg/learn"
+	"github.com/org/edamame-posture/pkg/monitor"
+	"github.com/org/edamame-posture/pkg/report"
+)
+
+const (
+	// sudoPath is where sudo is. A PATH that an earlier step changed does not
+	// choose it.
+	sudoPath = "/usr/bin/sudo"
+	// beginWithin bounds how long a job's start may take.
+	beginWithin = 30 * time.Second
+	// ringWithin is how long the last step tries to reach the monitor.
+	ringWithin = 10 * time.Second
+	// uploadWithin bounds the upload of the results, fetchWithin that they are
+	// fetched again.
+	uploadWithin = 2 * time.Minute
+	fetchWithin  = 5 * time.Minute
+	// stateName is the runner's name for what the first step leaves the last.
+	stateName = "watch"
+	// learnedFile is the policy that a run alone would need.
+	learnedFile = "learned.yml"
+)
+
+// watch is what the first step leaves the last one, in the runner's memory.
+// What the last one finds in its inputs does not count: later steps can set
+// its environment.
+type watch struct {
+	began
+	Keyless  bool     `json:"keyless,omitempty"`
+	Config   string   `json:"config,omitempty"`
+	Root     string   `json:"root,omitempty"`
+	Store    bool     `json:"store,omitempty"`
+	Subjects []string `json:"subjects,omitempty"`
+	Witness  string   `json:"witness,omitempty"`
+	Keys     []string `json:"keys,omitempty"` // of the witness
+	FailOn   string   `json:"fail_on,omitempty"`
+	Upload   bool     `json:"upload,omitempty"`
+	Name     string   `json:"name,omitempty"` // of the artifact
+	Learn    bool     `json:"learn,omitempty"`
+	FailOpen bool     `json:"fail_open,omitempty"`
+	Origin   string   `json:"origin,omitempty"` // of the intent, in words
+	Not      bool     `json:"not,omitempty"`    // nothing is watched, which was told
+}
+
+func actionCommand() *cobra.Command {
+	var parent uint32
+	var script string
+	var files []string
+	cmd := &cobra.Command{
+		Use:    "action pre|main|post",
+		Short:  "A step of the GitHub Action; started by action/shim.js",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a := &action{runner: github.Runner{Stdout: cmd.OutOrStdout(), Getenv: os.Getenv}, parent: parent, script: script, files: files}
+			if err := a.runner.Check(); err != nil {
+				return err
+			}
+			state := os.Getenv("STATE_" + stateName)
+			switch args[0] {
+			case "pre":
+				return a.begin(cmd.Context())
+			case "main":
+				if state != "" {
+					return nil // pre did it
+				}
+				return a.begin(cmd.Context())
+			case "post":
+				if state == "" {
+					return nil // neither pre nor main came so far
+				}
+				var w watch
+				if err := json.Unmarshal([]byte(state), &w); err != nil {
+					return fmt.Errorf("what the first step left: %w", err)
+				}
+				return a.end(cmd.Context(), &w)
+			}
+			return fmt.Errorf("action %q: want pre, main or post", args[0])
+		},
+	}
+	cmd.AddCommand(fetchCommand())
+	fl := cmd.Flags()
+	fl.Uint32Var(&parent, "parent", 0, "`PID` of the runner's process that starts the steps")
+	fl.StringVar(&script, "bell", "", "`FILE` that the runner starts the last step with")
+	fl.StringArrayVar(&files, "bell-file", nil, "`FILE` that it loads")
+	return cmd
+}
+
+// fetchCommand gets what the jobs of a run have stored, for the gate.
+func fetchCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "fetch DIR",
+		Short: "Get the results of this run's jobs; started by gate/action.yml",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := strconv.ParseInt(os.Getenv("GITHUB_RUN_ID"), 10, 64)
+			if err != nil {
+				return errors.New("GITHUB_RUN_ID does not say which run this is")
+			}
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), fetchWithin)
+			defer cancel()
+			run := github.Run{API: os.Getenv("GITHUB_API_URL"), Repository: os.Getenv("GITHUB_REPOSITORY"), ID: id, Token: os.Getenv("GITHUB_TOKEN")}
+			names, err := run.Fetch(ctx, args[0])
+			switch {
+			case errors.Is(err, github.ErrNoResults):
+				return exit(exitNothing, err)
+			case errors.Is(err, attest.ErrUnavailable):
+				return exit(exitNoAnswer, err)
+			case err != nil:
+				return exit(exitNo, err)
+			}
+			for _, n := range names {
+				fmt.Fprintln(cmd.OutOrStdout(), n)
+			}
+			return nil
+		},
+	}
+}
+
+// action is one step of the action.
+type action struct {
+	runner github.Runner
+	parent uint32
+	script string
+	files  []string
+}
+
+// begin starts the watch, and leaves the last step what it needs.
+func (a *action) begin(ctx context.Context) error {
+	in, err := a.runner.Inputs()
+	if err != nil {
+		a.runner.Say(github.Error, err.Error())
+		return exit(exitNo, a.leave(&watch{Not: true}))
+	}
+	w, err := a.watch(ctx, in)
+	if err == nil {
+		a.runner.Mask(w.Ring)
+		if w.Joined {
+			fmt.Fprintln(a.runner.Stdout, "edamame-posture watches this job already: this use of it joins that one, whose settings count")
+		} else {
+			fmt.Fprintf(a.runner.Stdout, "edamame-posture watches this job (sensor: %s; declared: %s)\n", w.Sensor, report.Visible(w.Origin))
+		}
+		return a.leave(w)
+	}
+	if in.FailOpen {
+		a.runner.Say(github.Warning, "this job is not watched: "+err.Error())
+		return a.leave(&watch{Not: true})
+	}
+	a.runner.Say(github.Error, "this job is not watched: "+err.Error())
+	return exit(exitNo, a.leave(&watch{Not: true}))
+}
+
+// leave gives the last step its state.
+func (a *action) leave(w *watch) error {
+	w.Commitment, w.Checkpoint = nil, ""
+	b, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return a.runner.SaveState(stateName, string(b))
+}
+
+// watch begins to watch what the runner starts from now on. The monitor arms
+// while the job's intent and identity are asked for.
+func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
+	if a.parent == 0 || a.script == "" {
+		return nil, errors.New("--parent and --bell say whose steps to watch and who ends it: this is started by action/shim.js")
+	}
+	out := in.Out
+	if out == "" {
+		temp := os.Getenv("RUNNER_TEMP")
+		if temp == "" {
+			temp = os.TempDir()
+		}
+		out = filepath.Join(temp, "posture-"+strconv.Itoa(os.Getpid()))
+	}
+	w := &watch{
+		Keyless: in.Keyless(os.Getenv), Config: in.Config, Root: in.Root, Store: in.Store, Subjects: in.Subjects,
+		FailOn: in.FailOn, Upload: in.Upload, Learn: in.Learn, FailOpen: in.FailOpen,
+		Name: github.ArtifactName(in.Job, in.Index), Origin: "nothing",
+	}
+	s := &signing{keyless: w.Keyless, config: w.Config, root: w.Root, budget: signBudget}
+	by := witnessing{url: in.Witness, keys: in.WitnessKeys}
+	if err := by.check(s); err != nil {
+		// A pull request of a fork has no identity; that it is watched matters more.
+		a.runner.Say(github.Warning, "no witness will have the start: "+err.Error())
+		by = witnessing{}
+	}
+	w.Witness, w.Keys = by.url, by.keys
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
+	defer cancel()
+	args := []string{"begin", "--parent", strconv.FormatUint(uint64(a.parent), 10), "--out", out, "--sensor", in.Sensor, "--bell", a.script}
+	for _, f := range a.files {
+		args = append(args, "--bell-file", f)
+	}
+	if by.wanted() {
+		args = append(args, "--witnessed")
+	}
+	root, err := askRoot(args)
+	if err != nil {
+		return nil, err
+	}
+	defer root.close()
+
+	// Before anything runs: a folder that cannot be written is told now.
+	if err := prepareOut(out); err != nil {
+		return nil, fmt.Errorf("the folder for the results, %s, cannot be used: %w", out, err)
+	}
+	claims := make(chan startSaid, 1)
+	go func() {
+		var said startSaid
+		if w.Keyless {
+			said = s.start(ctx, startAsked{})
+		}
+		claims <- said
+	}()
+	declared, err := a.runner.Declared(ctx, in)
+	if err != nil {
+		// Whoever named a policy must learn that it does not hold.
+		a.runner.Say(github.Error, err.Error())
+		if !in.FailOpen {
+			return nil, errors.New("its policy does not hold")
+		}
+		declared = &github.Declared{}
+	}
+	b := beginning{Job: in.Job, Cwd: os.Getenv("GITHUB_WORKSPACE"), Home: os.Getenv("HOME"), File: declared.File}
+	if declared.Resolved != nil {
+		b.Intent, w.Origin = declared.Canonical(), declared.Origin
+		b.Job = declared.Job()
+	}
+	if b.Job == "" {
+		b.Job = in.Job
+	}
+	if declared.File != "" {
+		sum := sha256.Sum256(declared.Data)
+		b.SHA256 = hex.EncodeToString(sum[:])
+	}
+	for _, name := range []string{"ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "INPUT_TOKEN"} {
+		if v := os.Getenv(name); v != "" {
+			b.Masked = append(b.Masked, v)
+		}
+	}
+	said := <-claims
+	b.Claims = said.Claims
+	if err := root.ask(ctx, b, &w.began); err != nil {
+		return nil, err
+	}
+	if w.Joined {
+		return w, nil
+	}
+	// Only now: of a job that is not watched one notice is enough.
+	for _, p := range declared.Problems {
+		a.runner.Say(github.Warning, p.Error())
+	}
+	a.unheard(said.Errors)
+	if !w.Keyless {
+		return w, nil
+	}
+	said = s.start(ctx, startAsked{w.Commitment})
+	a.unheard(said.Errors)
+	others := heard{Files: map[string][]byte{evidence.StartTokenFile: said.Token, evidence.StartBundleFile: said.Bundle}}
+	if by.wanted() && len(said.Token) > 0 {
+		record, err := by.first(ctx, w.Commitment, w.Checkpoint, said.Token)
+		if err == nil {
+			others.Files[evidence.RecordFile], others.Kept = record, w.Size
+		} else {
+			a.unheard([]string{"no witness has it: " + err.Error()})
+		}
+	}
+	if err := root.tell(ctx, others); err != nil {
+		a.runner.Say(github.Warning, "what others say of the start is not in the evidence: "+err.Error())
+	}
+	return w, nil
+}
+
+func (a *action) unheard(errs []string) {
+	for _, e := range errs {
+		a.runner.Say(github.Warning, "nobody else heard of the start: "+e)
+	}
+}
+
+// asked is a process of ours that runs as root and answers.
+type asked struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	lines  *bufio.Scanner
+	said   bytes.Buffer // its stderr
+	closed bool
+}
+
+// asRoot makes a command of this program as root: through sudo where that is
+// not who we are, never with a prompt, and with nothing of the job's
+// environment.
+func asRoot(args []string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	argv := append([]string{self}, args...)
+	if os.Geteuid() != 0 {
+		if _, err := os.Stat(sudoPath); err != nil {
+			return nil, errors.New("watching needs root, and this runner has no sudo")
+		}
+		argv = append([]string{sudoPath, "-n", "--"}, argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=" + os.Getenv("HOME"), "USER=" + os.Getenv("USER")}
+	return cmd, nil
+}
+
+func askRoot(args []string) (*asked, error) {
+	cmd, err := asRoot(args)
+	if err != nil {
+		return nil, err
+	}
+	r := &asked{cmd: cmd}
+	cmd.Stderr = &r.said
+	if r.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	r.lines = bufio.NewScanner(out)
+	r.lines.Buffer(nil, maxBeginning)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting it as root: %w", err)
+	}
+	return r, nil
+}
+
+// ask sends a line and reads one. It waits until ctx ends: nobody but root can
+// end the process before.
+func (r *asked) ask(ctx context.Context, question, answer any) error {
+	// One that has ended already has said why on its own stderr.
+	_ = json.NewEncoder(r.in).Encode(question)
+	got := make(chan error, 1)
+	go func() { got <- nextLine(r.lines, answer) }()
+	select {
+	case err := <-got:
+		if err != nil {
+			return r.why(err)
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.New("the monitor does not start in time")
+	}
+}
+
+// tell sends a last line and waits for the end of the process.
+func (r *asked) tell(ctx context.Context, last any) error {
+	if err := json.NewEncoder(r.in).Encode(last); err != nil {
+		return r.why(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- r.end() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return r.why(err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// why is what the process said before it ended, or err.
+func (r *asked) why(err error) error {
+	_ = r.end()
+	said := strings.TrimSpace(r.said.String())
+	switch {
+	case strings.Contains(said, "password") || strings.Contains(said, "authentication is required"):
+		return errors.New("watching needs root, and sudo asks for a password here")
+	case said != "":
+		return errors.New(strings.TrimPrefix(said, "edamame-posture begin: "))
+	}
+	return err
+}
+
+func (r *asked) end() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	_ = r.in.Close()
+	return r.cmd.Wait()
+}
+
+// close lets the process end, and does not wait for it for long.
+func (r *asked) close() {
+	ended := make(chan struct{})
+	go func() { _ = r.end(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+	}
+}
+
+// end rings the bell, and tells the runner what was seen.
+func (a *action) end(ctx context.Context, w *watch) error {
+	switch {
+	case w.Not:
+		return nil
+	case w.Joined:
+		fmt.Fprintln(a.runner.Stdout, "edamame-posture: what this job did is told by the step that began to watch it")
+		return nil
+	}
+	surviveBrokenPipe()
+	out, err := a.collect(ctx, w)
+	var data *report.Data
+	if err == nil {
+		data, err = report.Load(out)
+	}
+	if err != nil {
+		a.runner.Say(github.Error, "what this job did is not told: "+err.Error())
+		if w.FailOpen {
+			return nil
+		}
+		return exit(exitNo, nil)
+	}
+	if w.Learn {
+		if err := writeLearned(out); err != nil {
+			a.runner.Say(github.Warning, "no policy was learned from this run: "+err.Error())
+		}
+	}
+	data.Origin = w.Origin
+	if err := a.runner.Tell(data, out); err != nil {
+		a.runner.Say(github.Warning, err.Error())
+	}
+	if w.Upload {
+		ctx, cancel := context.WithTimeout(ctx, uploadWithin)
+		defer cancel()
+		name, err := a.runner.RunArtifacts().Upload(ctx, w.Name, out)
+		if err == nil {
+			fmt.Fprintf(a.runner.Stdout, "evidence and reports are the run's artifact %s\n", name)
+		} else {
+			a.runner.Say(github.Warning, "evidence and reports were not uploaded: "+err.Error())
+		}
+	}
+	if github.Fails(w.FailOn, data.Verdict) {
+		return exit(exitNo, nil)
+	}
+	return nil
+}
+
+// collect ends the recording and writes the results, of a monitor that is not
+// there any more too. It returns their folder.
+func (a *action) collect(ctx context.Context, w *watch) (string, error) {
+	client, closed, err := ring(w)
+	if err != nil && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, monitor.ErrMonitorDied)) {
+		// Its log is root's.
+		return w.Out, a.recover(w, err)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = client.Close() }()
+	by := witnessing{url: w.Witness, keys: w.Keys, stop: func() {}}
+	if err := by.check(&signing{keyless: w.Keyless}); err != nil {
+		a.runner.Say(github.Warning, err.Error())
+	} else {
+		by.end(client)
+	}
+	if w.Store {
+		if token := os.Getenv("INPUT_TOKEN"); token != "" {
+			os.Setenv("GITHUB_TOKEN", token)
+		}
+	}
+	d := delivery{out: w.Out, signing: signing{
+		keyless: w.Keyless, config: w.Config, root: w.Root, subjects: w.Subjects, upload: w.Store, budget: signBudget,
+		workspace: os.Getenv("GITHUB_WORKSPACE"),
+	}}
+	out, err := d.deliver(ctx, closed.Spool)
+	if err != nil {
+		return "", fmt.Errorf("%w; the recording stays in %s", err, closed.Spool)
+	}
+	if err := client.Discard(); err != nil {
+		a.runner.Say(github.Warning, "removing the monitor's copy: "+err.Error())
+	}
+	return out, nil
+}
+
+// ring asks for the end. Others may be at the door, so it is tried again.
+func ring(w *watch) (*monitor.Client, *monitor.Closed, error) {
+	for end := time.Now().Add(ringWithin); ; time.Sleep(50 * time.Millisecond) {
+		client, err := monitor.Dial(w.Socket)
+		var closed *monitor.Closed
+		if err == nil {
+			if closed, err = client.Ring(w.Ring); err == nil {
+				return client, closed, nil
+			}
+			_ = client.Close()
+		}
+		if !errors.Is(err, monitor.ErrMonitorDied) || time.Now().After(end) {
+			return nil, nil, err
+		}
+	}
+}
+
+// recover has root hand over what a monitor left that is not there any more.
+func (a *action) recover(w *watch, gone error) error {
+	a.runner.Say(github.Warning, "the monitor has gone before its time: "+gone.Error())
+	if _, err := os.Stat(filepath.Join(w.Out, verdictFile)); err == nil {
+		return nil // it has handed over itself
+	}
+	cmd, err := asRoot([]string{"stop", "--quiet", "--state", "/dev/stdin"})
+	if err != nil {
+		return err
+	}
+	state, err := json.Marshal(w.started)
+	if err != nil {
+		return err
+	}
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(state), os.Stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState.ExitCode() != exitFailed {
+		return fmt.Errorf("and what it saw could not be handed over: %w", err)
+	}
+	return nil
+}
+
+// writeLearned writes the policy that this run alone would need.
+func writeLearned(out string) error {
+	run, err := readLearnt(out)
+	if err != nil {
+		return err
+	}
+	p, err := learn.Learn([]learn.Run{run}, learn.Options{Findings: true, Partial: true, Forks: true})
+	if err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(out, learnedFile), p.Text)
+}
