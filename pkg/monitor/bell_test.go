@@ -45,9 +45,9 @@ func init() {
 	os.Exit(0)
 }
 
-// worker is a shell that stands for a runner: its steps are scripts that it
+// ringing is a shell that stands for a runner: its steps are scripts that it
 // starts as its children, and all of them start this program.
-type worker struct {
+type ringing struct {
 	t                    *testing.T
 	cmd                  *exec.Cmd
 	in                   io.WriteCloser
@@ -57,7 +57,7 @@ type worker struct {
 
 const stepText = "\"$RINGER\"; :\n"
 
-func (w *worker) script(name, text string) {
+func (w *ringing) script(name, text string) {
 	w.t.Helper()
 	file := filepath.Join(w.dir, name)
 	_ = os.Remove(file)
@@ -66,9 +66,9 @@ func (w *worker) script(name, text string) {
 	}
 }
 
-func newWorker(t *testing.T, socket string, uid int) *worker {
+func newRingingRunner(t *testing.T, socket string, uid int) *ringing {
 	t.Helper()
-	w := &worker{t: t, cmd: exec.Command("/bin/dash"), dir: t.TempDir(), socket: socket}
+	w := &ringing{t: t, cmd: exec.Command("/bin/dash"), dir: t.TempDir(), socket: socket}
 	for _, name := range []string{"pre.sh", "post.sh", "other.sh"} {
 		w.script(name, stepText)
 	}
@@ -98,12 +98,12 @@ func newWorker(t *testing.T, socket string, uid int) *worker {
 }
 
 // line is a line of shell that starts a step which rings.
-func (w *worker) line(how, script, nonce string) string {
+func (w *ringing) line(how, script, nonce string) string {
 	return fmt.Sprintf("RING_AT=%s RINGER=%s RING_NONCE=%s %s %s/%s", w.socket, w.program, nonce, how, w.dir, script)
 }
 
 // do has the worker run a line, and returns what that prints.
-func (w *worker) do(line string) string {
+func (w *ringing) do(line string) string {
 	w.t.Helper()
 	if _, err := fmt.Fprintln(w.in, line); err != nil {
 		w.t.Fatal(err)
@@ -137,7 +137,7 @@ func TestOnlyTheLastStepRingsTheBell(t *testing.T) {
 			if err != nil || hello.Error != "" {
 				t.Fatalf("hello: %v %s", err, hello.Error)
 			}
-			w := newWorker(t, hello.Socket, uid)
+			w := newRingingRunner(t, hello.Socket, uid)
 			opening, err := json.Marshal(Opening{
 				Cwd: "/", Home: "/", Parent: uint32(w.cmd.Process.Pid), Detach: true,
 				Bell: &Bell{Script: w.dir + "/post.sh", Program: w.program},
@@ -160,7 +160,7 @@ func TestOnlyTheLastStepRingsTheBell(t *testing.T) {
 				}
 			}
 			// From outside, as the same user and as root.
-			outside := newWorker(t, w.socket, uid)
+			outside := newRingingRunner(t, w.socket, uid)
 			if got := outside.do(strings.ReplaceAll(w.line("/bin/bash", "post.sh", nonce), outside.dir, w.dir)); !strings.Contains(got, "no step of the watched process") {
 				t.Errorf("from outside: it says %q", got)
 			}
