@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ const (
 	maxWorkers = 256
 	// maxUnnamed bounds the steps of a recording that wait for a name.
 	maxUnnamed = 4096
+	// maxEarly bounds the names of a worker's log that wait for their step.
+	maxEarly = 256
 	// maxWorkerLog bounds what is read of a worker's log, in bytes.
 	maxWorkerLog = 32 << 20
 	// namesEvery is how often a worker's log is read, namesWithin how long a
@@ -47,6 +50,13 @@ type worker struct {
 	log     *os.File
 	left    int64 // of maxWorkerLog
 	names   runner.Log
+	early   []early
+}
+
+// early is a name that the log told before the sensor told of the process.
+type early struct {
+	pid  uint32
+	name string
 }
 
 // get returns what is known of a worker, nil where there is no room.
@@ -158,17 +168,24 @@ func (w *worker) open() {
 }
 
 // read takes what has come to the log, and gives f what it says of processes.
-func (w *worker) read(f func(worker event.Actor, pid uint32, name []byte)) {
+// What f does not know yet it is given again, the next time.
+func (w *worker) read(f func(worker event.Actor, pid uint32, name string) bool) {
 	w.reading.Lock()
 	defer w.reading.Unlock()
 	if w.log == nil {
 		return
 	}
+	w.early = slices.DeleteFunc(w.early, func(e early) bool { return f(w.actor, e.pid, e.name) })
 	var buf [32 << 10]byte
 	for w.left > 0 {
 		n, err := w.log.Read(buf[:min(int64(len(buf)), w.left)])
 		w.left -= int64(n)
-		w.names.Feed(buf[:n], func(pid uint32, name []byte) { f(w.actor, pid, name) })
+		w.names.Feed(buf[:n], func(pid uint32, name []byte) {
+			e := early{pid, string(name)}
+			if !f(w.actor, e.pid, e.name) && len(w.early) < maxEarly {
+				w.early = append(w.early, e)
+			}
+		})
 		if err != nil || n == 0 {
 			if err != nil && err != io.EOF {
 				w.left = 0
@@ -179,8 +196,8 @@ func (w *worker) read(f func(worker event.Actor, pid uint32, name []byte)) {
 }
 
 // name tells what a worker's log calls a step, once, and only of a child of
-// that worker.
-func (m *Monitor) name(worker event.Actor, pid uint32, name []byte) {
+// that worker. It returns false where no recording has heard of such a child.
+func (m *Monitor) name(worker event.Actor, pid uint32, name string) (known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.open() {
@@ -190,9 +207,11 @@ func (m *Monitor) name(worker event.Actor, pid uint32, name []byte) {
 		}
 		delete(r.unnamed, pid)
 		ev := r.blank(event.Step, boottime())
-		ev.Actor, ev.StepName = u.actor, r.red.String(string(name))
+		ev.Actor, ev.StepName = u.actor, r.red.String(name)
 		r.append(ev)
+		known = true
 	}
+	return known
 }
 
 // lastNames reads what the logs of workers say by now. A file system that does
