@@ -59,6 +59,9 @@ func (w *weights) severityOf(f *fact.Fact, listed bool) Severity {
 // order ranks severities.
 var order = map[Severity]int{Info: 0, Low: 1, Medium: 2, High: 3, Critical: 4}
 
+// Rank orders severities: 0 for [Info] and what is none, 4 for [Critical].
+func Rank(s Severity) int { return order[s] }
+
 var bySeverity = [...]Severity{Info, Low, Medium, High, Critical}
 
 // raise returns the severity one step higher: what an explicit deny makes of it.
