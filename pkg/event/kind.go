@@ -68,10 +68,12 @@ const (
 	// What it printed. Actor is the recording's root: a pipe does not say who wrote.
 	Disclosure // Name: what the secret is called, Detail: the form, Count: the line of the output on which it ends
 
-	// Reserved: declared events of agents, the runner's own state, its drift.
+	// The machine's own state, as the monitor looked at it. Actor is the recording's root.
+	Posture // Detail: when; Count: files looked at, SHA256: of what they were, Lost: what was not read; or Name: a weakness, Path and Detail: where and what
+	Drift   // Class: what for, Path, Detail: what changed between start and end, SHA256: of the content at the end
+
+	// Reserved: declared events of agents.
 	Agent
-	Posture
-	Drift
 
 	kindCount
 )

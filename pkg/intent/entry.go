@@ -83,7 +83,7 @@ func explainedBy(v fact.Verb) fact.Verb {
 	switch v {
 	case fact.Resolve: // a resolver is a destination
 		return fact.Connect
-	case fact.Delete: // who may write a file may remove it
+	case fact.Delete, fact.Drift: // who may write a file may remove it, and leave it so
 		return fact.Write
 	}
 	return v

@@ -1,5 +1,10 @@
 package judge
 
+import (
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+)
+
 // Drift is what a change of the machine's own state comes to.
 type Drift struct {
 	// Severity is of a finding; below Medium none is made.
@@ -39,4 +44,19 @@ func DriftOf(kind string) Drift {
 		return d
 	}
 	return Drift{Severity: Low, Title: "A setting of the machine was changed", Do: "Look whether the job was meant to.", Technique: []string{}}
+}
+
+// drifted takes a change of the machine's own state. It is a finding where it
+// is dangerous and the intent does not allow who made it to write there.
+func (j *Judge) drifted(ev *event.Event, n *process.Node) {
+	for _, f := range j.folder.Drifted(ev, n) {
+		d := DriftOf(f.Class.String())
+		if order[d.Severity] < order[Medium] || j.judge(f).status == explained {
+			continue
+		}
+		j.find(&Finding{
+			Rule: "posture-drift", Title: d.Title, Severity: d.Severity, Technique: d.Technique,
+			Object: ev.Path.String() + ", " + ev.Detail.String(), First: ev.Time, Last: ev.Time, Count: 1, Leaves: []uint64{ev.Seq}, Do: d.Do,
+		}, f.Node)
+	}
 }

@@ -1,5 +1,7 @@
 package posture
 
+import "github.com/org/edamame-posture/pkg/redact"
+
 // check is what is said of a thing that was found, whatever it is in detail.
 type check struct {
 	title, why, do string
@@ -115,4 +117,25 @@ var checks = map[string]check{
 		"sysctl kernel.randomize_va_space=2, and in /etc/sysctl.d for the next boot.", []string{"CIS Ubuntu 24.04 1.5.1", isoConfig}},
 	"suid-dump": {"Programs that were given power leave their memory in files", "Secrets of root can be read from them.",
 		"sysctl fs.suid_dumpable=0, and in /etc/sysctl.d for the next boot.", []string{"CIS Ubuntu 24.04 1.5.3", isoConfig}},
+}
+
+// checkTexts are the words of all checks, for events.
+var checkTexts = []redact.Text{
+	redact.Const("runs-as-root"), redact.Const("sudo-nopasswd"), redact.Const("sudo-no-authentication"),
+	redact.Const("root-file-writable"), redact.Const("docker-group"), redact.Const("docker-socket"), redact.Const("preload"),
+	redact.Const("hosts-override"), redact.Const("resolver"), redact.Const("local-ca"), redact.Const("user-cron"),
+	redact.Const("user-unit"), redact.Const("linger"), redact.Const("shell-injects"), redact.Const("authorized-keys"),
+	redact.Const("root-authorized-keys"), redact.Const("ssh-private-key"), redact.Const("git-credential"), redact.Const("git-runs"),
+	redact.Const("git-redirect"), redact.Const("git-insecure"), redact.Const("git-hook"), redact.Const("npm-token"),
+	redact.Const("registry"), redact.Const("npm-runs"), redact.Const("tls-off"), redact.Const("extra-index"),
+	redact.Const("url-credential"), redact.Const("path-writable"), redact.Const("path-relative"), redact.Const("runner-kept"),
+	redact.Const("runner-shared"), redact.Const("runner-credentials"), redact.Const("runner-settings"), redact.Const("runner-hook"),
+	redact.Const("runner-version"), redact.Const("unpinned-action"), redact.Const("token-permissions"),
+	redact.Const("core-pattern"), redact.Const("kernel"), redact.Const("ptrace"), redact.Const("aslr"), redact.Const("suid-dump"),
+}
+
+// CheckText returns the word of a check for an event, empty for none of ours.
+func CheckText(name string) redact.Text {
+	t, _ := redact.Pick(checkTexts, name)
+	return t
 }

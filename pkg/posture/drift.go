@@ -37,6 +37,21 @@ const (
 	Runner         Kind = "runner"
 )
 
+// kinds are the words of all kinds, so that none is made of what a file says.
+var kinds = []redact.Text{
+	redact.Const("accounts"), redact.Const("sudoers"), redact.Const("ld-preload"), redact.Const("docker-socket"), redact.Const("hosts"),
+	redact.Const("resolver"), redact.Const("ca-store"), redact.Const("cron"), redact.Const("at"), redact.Const("unit"), redact.Const("unit-link"),
+	redact.Const("user-unit"), redact.Const("shell-rc"), redact.Const("authorized-keys"), redact.Const("ssh"), redact.Const("git-config"),
+	redact.Const("git-hook"), redact.Const("npm-config"), redact.Const("pip-config"), redact.Const("kernel"), redact.Const("runner"),
+	redact.Const("git-config-danger"), redact.Const("npm-config-danger"), redact.Const("pip-config-danger"),
+}
+
+// Text returns the word of a kind for an event, empty for none of ours.
+func (k Kind) Text() redact.Text {
+	t, _ := redact.Pick(kinds, string(k))
+	return t
+}
+
 // Change is one difference between two snapshots.
 type Change struct {
 	// Kind is that of the state; where settings changed that run programs or send
@@ -87,6 +102,8 @@ func Compare(before, after *Snapshot) []Change {
 	for _, s := range after.State {
 		was, ok := old[s.Path]
 		switch {
+		case !ok && newCheckout(old, s.Path):
+			// It was made in between: there was nothing to change.
 		case !ok && !cutBefore && !gone(s.Path):
 			add(s, added, kindOf(s, s.Marks != ""))
 		case ok:
@@ -102,6 +119,16 @@ func Compare(before, after *Snapshot) []Change {
 		}
 	}
 	return out
+}
+
+// newCheckout reports whether a path is of a repository that was not there.
+func newCheckout(old map[redact.Text]State, p redact.Text) bool {
+	before, _, in := p.Cut("/.git/")
+	if !in {
+		return false
+	}
+	_, there := old[redact.Concat(before, redact.Const("/.git/config"))]
+	return !there
 }
 
 func index(s *Snapshot) map[redact.Text]State {

@@ -228,8 +228,8 @@ func TestEachWeaknessIsTold(t *testing.T) {
 		told[w.check] = true
 	}
 	for name := range checks {
-		if !told[name] {
-			t.Errorf("no machine here has %s", name)
+		if !told[name] || !CheckText(name).Is(name) {
+			t.Errorf("no machine here has %s, or it has no word for events", name)
 		}
 	}
 }
@@ -397,10 +397,29 @@ func TestWhatChangedIsTold(t *testing.T) {
 				}
 			}
 			got := Compare(a, take(t, root, only))
-			if len(got) != 1 || !got[0].Path.Is(c.path) || got[0].Kind != c.kind || !got[0].What.Is(c.what) || got[0].Severity != c.sev || got[0].Do == "" || got[0].Title == "" {
+			if len(got) != 1 || !got[0].Path.Is(c.path) || got[0].Kind != c.kind || !got[0].What.Is(c.what) || got[0].Severity != c.sev || got[0].Do == "" || got[0].Title == "" || !got[0].Kind.Text().Is(string(c.kind)) {
 				t.Errorf("want %s %s %s %s, got %+v", c.path, c.kind, c.what, c.sev, got)
 			}
 		})
+	}
+}
+
+func TestACheckoutThatIsMadeInBetweenIsNoChange(t *testing.T) {
+	root := tree(t, map[string]string{"/etc/hosts": ""})
+	before := take(t, root)
+	put(t, root, map[string]string{"/work/app/.git/config": "[core]\nhooksPath = x\n", "/work/app/.git/hooks/pre-commit": "0755:#!/bin/sh\n"})
+	if c := Compare(before, take(t, root)); len(c) != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestTheUserIsKnownByTheAccounts(t *testing.T) {
+	s := take(t, tree(t, map[string]string{"/etc/passwd": "root:x:0:0::/root:/bin/sh\nci:x:4242:88:::\n", "/etc/group": "lxd:x:88:\n", "/etc/sudoers": "ci ALL=NOPASSWD: ALL\n"}),
+		func(o *Options) { o.User = User{UID: 4242} })
+	for _, check := range []string{"docker-group", "sudo-nopasswd"} {
+		if !slices.ContainsFunc(s.Items, func(it Item) bool { return it.Check == check && it.Severity == judge.High }) {
+			t.Errorf("%s is not told of user 4242: %s", check, show(s))
+		}
 	}
 }
 

@@ -17,7 +17,9 @@ import (
 // accounts reads who there is, and which of the groups are the user's.
 func (c *collector) accounts() {
 	c.groups, c.member = map[string]uint32{}, map[string]bool{}
-	c.file(Accounts, "/etc/passwd")
+	if f := c.file(Accounts, "/etc/passwd"); f != nil && c.User.Name == "" {
+		c.User.byID(f.data)
+	}
 	if f := c.file(Accounts, "/etc/group"); f != nil {
 		for line := range bytes.Lines(f.data) {
 			part := strings.Split(strings.TrimSpace(string(line)), ":")
@@ -29,13 +31,31 @@ func (c *collector) accounts() {
 				continue
 			}
 			c.groups[part[0]] = uint32(gid)
-			if slices.Contains(c.User.Groups, uint32(gid)) || c.User.Name != "" && slices.Contains(strings.Split(part[3], ","), c.User.Name) {
+			if slices.Contains(c.User.Groups, uint32(gid)) {
 				c.member[part[0]] = true
+			} else if c.User.Name != "" && slices.Contains(strings.Split(part[3], ","), c.User.Name) {
+				c.member[part[0]] = true
+				c.User.Groups = append(slices.Clip(c.User.Groups), uint32(gid))
 			}
 		}
 	}
 	if c.User.UID == 0 {
 		c.item("runs-as-root", judge.High, "", 0, "jobs run with user id 0")
+	}
+}
+
+// byID takes the name and the first group of a user from passwd(5).
+func (u *User) byID(passwd []byte) {
+	for line := range bytes.Lines(passwd) {
+		part := strings.Split(string(line), ":")
+		if len(part) < 4 || part[2] != strconv.FormatUint(uint64(u.UID), 10) {
+			continue
+		}
+		u.Name = part[0]
+		if gid, err := strconv.ParseUint(part[3], 10, 32); err == nil {
+			u.Groups = append(slices.Clip(u.Groups), uint32(gid))
+		}
+		return
 	}
 }
 
