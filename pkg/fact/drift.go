@@ -10,8 +10,10 @@ import (
 var byPackages = redact.Const("package")
 
 // Drifted makes the facts of a drift event: one for each lineage that was seen
-// to write the file, since each answers for it, else one of n, the recording's
-// root. Other daemons may have written what nobody was seen to.
+// to write the file, since each answers for it. Where the file is known to have
+// been written in the recording under another name, such as in a container, it
+// is one of n, the recording's root. It returns none where nobody of the
+// recording was seen to write it: then somebody else on the machine may have.
 func (f *Folder) Drifted(ev *event.Event, n *process.Node) []*Fact {
 	f.path.fold(ev.Path, &f.ws, "", false)
 	object, place := f.path.text(), f.path.place
@@ -39,7 +41,7 @@ func (f *Folder) Drifted(ev *event.Event, n *process.Node) []*Fact {
 			add(w.Node, f.lineageOf(w.Node, w.Via), class)
 		}
 	}
-	if len(out) == 0 && n != nil {
+	if len(out) == 0 && n != nil && f.written.origin(ev.File, ev.Path.String(), System) != 0 {
 		add(n, f.lineageOf(n, n.Via), ev.Class)
 	}
 	return out

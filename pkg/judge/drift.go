@@ -49,14 +49,25 @@ func DriftOf(kind string) Drift {
 // drifted takes a change of the machine's own state. It is a finding where it
 // is dangerous and the intent does not allow who made it to write there.
 func (j *Judge) drifted(ev *event.Event, n *process.Node) {
-	for _, f := range j.folder.Drifted(ev, n) {
-		d := DriftOf(f.Class.String())
-		if order[d.Severity] < order[Medium] || j.judge(f).status == explained {
-			continue
+	find := func(d Drift, n *process.Node) {
+		if order[d.Severity] < order[Medium] {
+			return
 		}
 		j.find(&Finding{
 			Rule: "posture-drift", Title: d.Title, Severity: d.Severity, Technique: d.Technique,
 			Object: ev.Path.String() + ", " + ev.Detail.String(), First: ev.Time, Last: ev.Time, Count: 1, Leaves: []uint64{ev.Seq}, Do: d.Do,
-		}, f.Node)
+		}, n)
+	}
+	facts := j.folder.Drifted(ev, n)
+	for _, f := range facts {
+		if j.judge(f).status != explained {
+			find(DriftOf(f.Class.String()), f.Node)
+		}
+	}
+	if d := DriftOf(ev.Class.String()); len(facts) == 0 && order[d.Severity] > order[Low] {
+		// A neighbour on the machine may have, or a daemon that the job asked.
+		d.Severity = bySeverity[order[d.Severity]-1]
+		d.Title += ", and nobody of the job was seen to do it"
+		find(d, n)
 	}
 }

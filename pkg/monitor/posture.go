@@ -17,7 +17,7 @@ import (
 const (
 	// lookWithin is how long the machine may take to be looked at. It is read
 	// while the recording is being made, and a job waits for what is left of it.
-	lookWithin = 150 * time.Millisecond
+	lookWithin = 500 * time.Millisecond
 	// maxTold bounds the weaknesses that are told at the start, and the changes
 	// at the end, of one recording.
 	maxTold = 256
@@ -81,6 +81,7 @@ func (r *recording) tellDrift(now int64, after *posture.Snapshot) {
 		c := &changes[i]
 		ev := r.blank(event.Drift, now)
 		ev.Actor, ev.Class, ev.Path, ev.Detail = r.above(), c.Kind.Text(), c.Path, c.What
+		ev.File = c.File
 		if d, err := event.ParseSHA256(c.SHA256); err == nil {
 			ev.SHA256 = d
 		}

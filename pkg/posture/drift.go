@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/redact"
 )
@@ -61,7 +62,9 @@ type Change struct {
 	// What is added, removed, or changed with what of it.
 	What redact.Text `json:"what"`
 	// SHA256 is of the content that is there now.
-	SHA256   string         `json:"sha256,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+	// File is what is there now, of this boot; zero for nothing.
+	File     event.FileID   `json:"-"`
 	Severity judge.Severity `json:"severity"`
 	Title    string         `json:"title"`
 	Do       string         `json:"do"`
@@ -97,7 +100,7 @@ func Compare(before, after *Snapshot) []Change {
 	var out []Change
 	add := func(s State, what redact.Text, k Kind) {
 		d := judge.DriftOf(string(k))
-		out = append(out, Change{Kind: k, Path: s.Path, What: what, SHA256: s.SHA256, Severity: d.Severity, Title: d.Title, Do: d.Do})
+		out = append(out, Change{Kind: k, Path: s.Path, What: what, SHA256: s.SHA256, File: s.id, Severity: d.Severity, Title: d.Title, Do: d.Do})
 	}
 	for _, s := range after.State {
 		was, ok := old[s.Path]
@@ -114,7 +117,7 @@ func Compare(before, after *Snapshot) []Change {
 	}
 	for _, s := range before.State {
 		if _, ok := now[s.Path]; !ok && !cutAfter && !gone(s.Path) {
-			s.SHA256 = ""
+			s.SHA256, s.id = "", event.FileID{}
 			add(s, removed, kindOf(s, s.Marks != ""))
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/redact"
 )
@@ -92,6 +93,8 @@ type State struct {
 	// Marks is the digest of those settings in it that run programs, or send
 	// what is asked for elsewhere; empty where there are none.
 	Marks string `json:"marks,omitempty"`
+
+	id event.FileID // of this boot alone
 }
 
 // Unread is a place that could not be read.

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/event"
 )
 
 // file is a file as it was read.
@@ -25,6 +27,7 @@ type file struct {
 	mode     uint32 // permission bits
 	uid, gid uint32
 	regular  bool
+	id       event.FileID
 }
 
 var (
@@ -79,7 +82,8 @@ func (c *collector) handle(p string) (*file, int, error) {
 		unix.Close(fd)
 		return nil, -1, &fs.PathError{Op: "stat", Path: p, Err: err}
 	}
-	return &file{path: p, link: link, size: st.Size, mode: st.Mode & 0o7777, uid: st.Uid, gid: st.Gid, regular: st.Mode&unix.S_IFMT == unix.S_IFREG}, fd, nil
+	return &file{path: p, link: link, size: st.Size, mode: st.Mode & 0o7777, uid: st.Uid, gid: st.Gid, regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+		id: event.FileID{Dev: st.Dev, Inode: st.Ino}}, fd, nil
 }
 
 // readUsers reads a file that lies where the user can put a link.
@@ -189,7 +193,7 @@ func (c *collector) keep(k Kind, f *file, marks string) {
 	if c.states++; c.states == maxState {
 		c.unread("", errors.New("more files than are compared"))
 	}
-	s := State{Kind: k, Path: c.text(f.path), Link: c.text(f.link), Size: f.size, Mode: f.mode, UID: f.uid, GID: f.gid, Marks: marks}
+	s := State{Kind: k, Path: c.text(f.path), Link: c.text(f.link), Size: f.size, Mode: f.mode, UID: f.uid, GID: f.gid, Marks: marks, id: f.id}
 	if f.data != nil {
 		s.SHA256 = digest(f.data)
 	}

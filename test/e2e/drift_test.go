@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
@@ -44,6 +47,38 @@ func TestAJobThatAddsALineOfSudoersIsTold(t *testing.T) {
 func TestAJobThatChangesNothingHasNoDrift(t *testing.T) {
 	w := run(t, options{argv0: private, env: []string{"HOME=" + t.TempDir()}}, "sh", "-c", "echo x > file; git init -q repo; git -C repo config core.hooksPath /tmp/x")
 	w.must(len(w.drifts()) == 0 && w.finding("posture-drift") == nil, "told %+v", w.drifts())
+}
+
+// What a neighbour does while the job runs is told, and not held against it.
+func TestWhatANeighbourChangesIsNoFactOfTheJob(t *testing.T) {
+	home, in := t.TempDir(), t.TempDir()
+	policy := filepath.Join(home, "posture.yml")
+	if err := os.WriteFile(policy, []byte("version: 1\negress: []\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(in, "go")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		// It opens when the job reads: then the recording has begun.
+		f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+		if err == nil {
+			err = errors.Join(os.Mkdir(filepath.Join(home, ".ssh"), 0o700),
+				os.WriteFile(filepath.Join(home, ".ssh/authorized_keys"), []byte("ssh-ed25519 AAAA canary\n"), 0o600), f.Close())
+		}
+		done <- err
+	}()
+	w := run(t, options{in: in, argv0: private, env: []string{"HOME=" + home}, flags: []string{"--intent", policy}}, "cat", "go")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	f := w.finding("posture-drift")
+	w.must(f != nil && f.Severity == judge.Medium && strings.HasSuffix(f.Title, "nobody of the job was seen to do it"), "finding %+v", f)
+	for _, f := range w.verdict.Undeclared {
+		w.must(f.Verb != fact.Drift.String(), "undeclared %+v", f)
+	}
 }
 
 func TestAPolicySaysWhoMayChangeTheMachine(t *testing.T) {
