@@ -71,10 +71,12 @@ const (
 	// Whose doing it is. Actor is what a CI runner's worker started for a step, Parent the worker.
 	Step // Job, StepID, StepAction, Detail: run, action, container, hook or runner; or later, of the same actor, StepName
 
-	// Reserved: declared events of agents, the runner's own state, its drift.
+	// The machine's own state, as the monitor looked at it. Actor is the recording's root.
+	Posture // Detail: when; Count: files looked at, SHA256: of what they were, Lost: what was not read; or Name: a weakness, Path and Detail: where and what
+	Drift   // Class: what for, Path, File, Detail: what changed between start and end, SHA256: of the content at the end
+
+	// Reserved: declared events of agents.
 	Agent
-	Posture
-	Drift
 
 	kindCount
 )

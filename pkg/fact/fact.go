@@ -28,11 +28,12 @@ const (
 	Power                      // took or used power over the machine
 	Chain                      // a sequence that needs a grant of its own
 	Request                    // made an HTTP request; only where a policy limits these
+	Drift                      // a part of the machine's own state is another at the end; Object is its path
 
 	verbCount
 )
 
-var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain", "request"}
+var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain", "request", "posture-drift"}
 
 // String returns the word that stands in verdict.json.
 func (v Verb) String() string {
@@ -84,7 +85,7 @@ type Fact struct {
 	Path  redact.Text
 	Place Place
 	Fresh bool        // Exec: the file was written in this recording
-	Class redact.Text // Credential: the class; Chain and Power: which one
+	Class redact.Text // Credential: the class; Chain and Power: which one; Drift: what the file is for
 	Taint redact.Text // Chain: the class of the credential that was read before
 
 	// Request: To is the object of the Connect fact that it belongs to, whose Host,

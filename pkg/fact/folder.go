@@ -131,7 +131,7 @@ func (f *Folder) Apply(ev *event.Event, n *process.Node) *Fact {
 		f.answered = true
 	}
 	if n == nil || ev.Via == event.ViaMonitor {
-		return nil
+		return nil // but for drift: see Drifted
 	}
 	switch ev.Kind {
 	case event.Exec:

@@ -85,7 +85,7 @@ func explainedBy(v fact.Verb) fact.Verb {
 	switch v {
 	case fact.Resolve, fact.Request: // a resolver is a destination; a request is made of one
 		return fact.Connect
-	case fact.Delete: // who may write a file may remove it
+	case fact.Delete, fact.Drift: // who may write a file may remove it, and leave it so
 		return fact.Write
 	}
 	return v

@@ -92,7 +92,7 @@ func (x *index) find(list []int32, f *fact.Fact) []int32 {
 		list = append(list, x.byKey[f.Class.String()]...)
 	case fact.Chain:
 		list = append(list, x.byKey[f.Taint.String()]...)
-	case fact.Exec, fact.Write, fact.Delete:
+	case fact.Exec, fact.Write, fact.Delete, fact.Drift:
 		p := f.Object.String()
 		top := p
 		if i := strings.IndexByte(p[min(len(p), 1):], '/'); i >= 0 {

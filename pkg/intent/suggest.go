@@ -324,7 +324,7 @@ func suggest(f *fact.Fact) (entry, bool) {
 		}
 	case fact.Exec:
 		e = entry{Verb: "exec", To: literal(path.Base(f.Object.String()))}
-	case fact.Write, fact.Delete:
+	case fact.Write, fact.Delete, fact.Drift:
 		e = entry{Verb: "write", To: literal(f.Object.String())}
 	case fact.Power:
 		by := doer(f)

@@ -117,8 +117,11 @@ func (j *Judge) Apply(ev *event.Event) {
 		if ev.Kind == event.SensorUp && j.monitor.IsZero() {
 			j.monitor = ev.Actor
 		}
-		if ev.Kind == event.Disclosure {
+		switch {
+		case ev.Kind == event.Disclosure:
 			j.disclosure(ev, n)
+		case ev.Kind == event.Drift && j.weights.drift:
+			j.drifted(ev, n)
 		}
 		return
 	}
@@ -251,7 +254,8 @@ func (j *Judge) judge(f *fact.Fact) judgement {
 	if g := j.in.Explain(f); g != nil {
 		return judgement{status: explained, grant: g, specificity: g.Specificity}
 	}
-	if f.Scratch() {
+	// What packages and DHCP change at any time would have to stand in every policy.
+	if f.Scratch() || f.Verb == fact.Drift && DriftOf(f.Class.String()).Severity == Low {
 		return judgement{status: explained, free: true}
 	}
 	if !listed && !always(f) {
@@ -268,6 +272,8 @@ func always(f *fact.Fact) bool {
 		return f.Outside()
 	case fact.Listen:
 		return !f.Loopback()
+	case fact.Drift:
+		return true
 	}
 	return false
 }

@@ -5,7 +5,7 @@ import "github.com/org/edamame-posture/pkg/fact"
 // Version names this judge: the tables of severities, weights and folding
 // rules that a verdict is computed by. A change to any of them that can change
 // a verdict takes a new version, and the old one stays: see [NewVersion].
-const Version = "judge/2"
+const Version = "judge/3"
 
 // rule is a row of the severity table.
 type rule struct {
@@ -15,7 +15,7 @@ type rule struct {
 	why  string
 }
 
-// severities is, in judge/1 and judge/2, the severity of an undeclared fact: the first row of its verb
+// severities is, in all versions, the severity of an undeclared fact: the first row of its verb
 // that holds. listed says whether the intent lists what the verb may do.
 var severities = []rule{
 	{fact.Chain, nil, High, "a sequence that needs a grant of its own"},
@@ -48,6 +48,9 @@ func onList(_ *fact.Fact, l bool) bool  { return l }
 
 // severityOf returns the severity of a fact that nothing explains.
 func (w *weights) severityOf(f *fact.Fact, listed bool) Severity {
+	if f.Verb == fact.Drift {
+		return DriftOf(f.Class.String()).Severity
+	}
 	for i := range w.severities {
 		r := &w.severities[i]
 		if r.verb == f.Verb && (r.when == nil || r.when(f, listed)) {
@@ -59,6 +62,9 @@ func (w *weights) severityOf(f *fact.Fact, listed bool) Severity {
 
 // order ranks severities.
 var order = map[Severity]int{Info: 0, Low: 1, Medium: 2, High: 3, Critical: 4}
+
+// Rank orders severities: 0 for [Info] and what is none, 4 for [Critical].
+func Rank(s Severity) int { return order[s] }
 
 var bySeverity = [...]Severity{Info, Low, Medium, High, Critical}
 

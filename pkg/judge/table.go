@@ -25,13 +25,18 @@ type weights struct {
 	// everyRule: the gravest finding of each rule is kept and listed before a
 	// second one of any.
 	everyRule bool
+	// drift: what changed of the machine's own state is judged.
+	drift bool
 }
 
 // versions are all that there ever were, the current one last. None is changed
 // or taken out: what was judged by one is judged by it again.
 var versions = []*weights{&first, {
-	version: Version, severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
+	version: "judge/2", severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
 	power: true, everyRule: true,
+}, {
+	version: Version, severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
+	power: true, everyRule: true, drift: true,
 }}
 
 var first = weights{

@@ -25,6 +25,7 @@ import (
 	"github.com/org/edamame-posture/pkg/indicator"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/posture"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 	"github.com/org/edamame-posture/pkg/sensor"
@@ -38,6 +39,7 @@ type recording struct {
 	bit   int
 	spool string
 	home  string
+	cwd   string
 	host  bool
 	// policyFile and policySHA256 are as in [Opening].
 	policyFile, policySHA256 string
@@ -83,6 +85,9 @@ type recording struct {
 	strangers   map[event.Actor]bool // see stranger
 	workers     *workers             // the monitor's
 	unnamed     map[uint32]unnamed   // steps, by their process
+
+	// before is what the machine was when this was opened.
+	before *posture.Snapshot
 
 	// growth and shown are what a witness is shown; growth is nil where there is
 	// none. sealing guards shown.
@@ -146,7 +151,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		return nil, err
 	}
 	r = &recording{
-		id: id, spool: spool, host: o.Host, home: o.Home, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
+		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
 		red:     redact.New(key, redact.Options{Masked: o.Masked}),
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
@@ -158,6 +163,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
+	looked := r.look(false)
 	r.judge.OnFinding = func(f *judge.Finding) {
 		m.sealSoon()
 		if o.found != nil {
@@ -211,6 +217,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if err := m.primary.Drain(ctx); err != nil {
 		return nil, fmt.Errorf("sensor %s does not answer: %w", m.primary.Name(), err)
 	}
+	r.before = <-looked
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
 	m.mu.Lock()
@@ -372,6 +379,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if o.Parent == 0 {
 		r.inherited(now, client)
 	}
+	r.tellPosture(now, r.before, redact.Const("start"))
 }
 
 func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text, monitor event.Actor, without []string) {
@@ -550,6 +558,7 @@ func (r *recording) witness(first, second sensor.Stats, base [3]int64, open *soc
 // then what is left running, the last checkpoint and the verdict. why is empty
 // where the command's own end was the reason.
 func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
+	looked := r.look(true)
 	late := m.settle()
 	changed := r.policyChanged()
 	m.round(false)
@@ -561,9 +570,10 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	}
 	m.awaitHeld()
 	m.lastNames()
+	after := <-looked
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
-	now := m.end(r, c, why, late, changed)
+	now := m.end(r, c, why, late, changed, after)
 	v, err := r.seal(now)
 	if err != nil {
 		m.opt.Logf("the recording could not be closed: %v", err)
@@ -572,7 +582,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 }
 
 // end writes the last events of a recording and takes it out of the monitor.
-func (m *Monitor) end(r *recording, c Closing, why string, late error, changed bool) (now int64) {
+func (m *Monitor) end(r *recording, c Closing, why string, late error, changed bool, after *posture.Snapshot) (now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now = boottime()
@@ -595,6 +605,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		ev.Path = r.red.Path([]byte(r.policyFile))
 		r.append(ev)
 	}
+	r.tellDrift(now, after)
 	if r.digests != nil {
 		r.digests.end()
 	}
