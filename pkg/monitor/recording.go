@@ -51,6 +51,7 @@ type recording struct {
 	opened      int64
 	commitment  event.SHA256
 	committed   []byte
+	checkpoint0 string      // the first checkpoint: the log's own is written over by the next
 	parent      event.Actor // the process whose children are recorded
 	root        event.Actor // the command, once it was forked
 	disclosures int         // that were told
@@ -255,6 +256,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	// On the disk before anything runs: a monitor that is stopped or killed at
 	// once leaves a log that says what it was of.
 	_ = r.log.Checkpoint(boottime())
+	r.checkpoint0 = string(r.log.Note())
 	if r.growth != nil {
 		// Where that checkpoint could not be written there is nothing to be shown.
 		_ = r.prove()

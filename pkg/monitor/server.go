@@ -301,7 +301,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		}
 		return Response{Opened: &Opened{
 			ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started,
-			Commitment: r.committed, Checkpoint: string(r.log.Note()), Ring: ring,
+			Commitment: r.committed, Checkpoint: r.checkpoint0, Ring: ring,
 		}}, nil
 	case "watched":
 		if s.rec == nil || s.rec.parent.PID != q.Parent || q.Parent == 0 {
