@@ -26,7 +26,7 @@ build: ## the command, as a user builds it
 
 test: lint ## every test; under 10 minutes
 	$(GO) test $(PURE)
-	$(GO) test -p 1 $(KERNEL)
+	$(GO) test -timeout 30m -p 1 $(KERNEL)
 	$(GO) test ./test/sigstore ./test/thirdparty
 
 machines: ## the verdicts of stored evidence on other processors, by qemu's user emulation
@@ -40,7 +40,7 @@ corpus: ## attacks and ordinary jobs under the monitor; writes test/CORPUS.md; R
 	$(GO) run ./test/corpus -runs $(RUNS) -out test/CORPUS.md
 
 race: ## what runs at the same time, under the race detector
-	$(GO) test -race -skip InNoMemoryOfOurs ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
+	$(GO) test -timeout 30m -race -skip InNoMemoryOfOurs ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
 	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
 
 lint: ## formatting, vet, staticcheck, the BPF objects as the pinned clang makes them, the warden as the pinned Go does
