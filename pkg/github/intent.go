@@ -241,13 +241,15 @@ func (r *Runner) tree(ctx context.Context, token, ref string) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &remote{ctx: ctx, hub: hub, repository: repository, ref: ref, have: map[string][]byte{}}, nil
+	return &remote{ctx: ctx, ask: hub.File, repository: repository, ref: ref, have: map[string][]byte{}}, nil
 }
 
 // remote is a repository at a commit. A file is asked for once.
 type remote struct {
-	ctx             context.Context
-	hub             *gate.GitHub
+	ctx context.Context
+	// ask is a function since this type is an interface's: with the client in it
+	// the linker would keep all that GitHub's API has, 2 MB.
+	ask             func(ctx context.Context, repository, name, ref string) ([]byte, error)
 	repository, ref string
 	have            map[string][]byte
 	asked           int
@@ -266,7 +268,7 @@ func (t *remote) Open(name string) (fs.File, error) {
 		}
 		var err error
 		// The hub ends with ctx, and then knows what the answer was.
-		data, err = t.hub.File(context.WithoutCancel(t.ctx), t.repository, name, t.ref)
+		data, err = t.ask(context.WithoutCancel(t.ctx), t.repository, name, t.ref)
 		var service *attest.ServiceError
 		switch {
 		case notFound(err):

@@ -97,6 +97,9 @@ func (w *worker) look(t *task) func(string) (string, bool) {
 		case "runner":
 			return map[string]string{"temp": w.temp, "os": "Linux"}[rest], rest == "temp" || rest == "os"
 		case "github":
+			if rest == "token" {
+				return w.job.Env["GITHUB_TOKEN"], true // none is made
+			}
 			v, ok := w.context(t)["GITHUB_"+strings.ToUpper(rest)]
 			return v, ok
 		case "inputs":
