@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -94,6 +95,8 @@ func (w *worker) look(t *task) func(string) (string, bool) {
 			return v, true
 		case "matrix":
 			return w.job.Matrix[rest], true
+		case "strategy":
+			return strconv.Itoa(w.job.Index), rest == "job-index"
 		case "runner":
 			return map[string]string{"temp": w.temp, "os": "Linux"}[rest], rest == "temp" || rest == "os"
 		case "github":

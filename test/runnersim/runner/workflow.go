@@ -34,6 +34,7 @@ type Job struct {
 	// ID is the job's key in the workflow, Name that with the matrix' values.
 	ID, Name string
 	Matrix   map[string]string
+	Index    int // among the jobs of the matrix, from 0
 	Env      map[string]string
 	Steps    []Step
 	// Workflow is the workflow's name, Repository OWNER/REPO, Source the folder
@@ -107,7 +108,7 @@ func Read(file string) ([]Job, error) {
 				return nil, fmt.Errorf("%s: job %s: a step has either run or uses", file, id)
 			}
 		}
-		for _, m := range combinations(j.Strategy.Matrix) {
+		for i, m := range combinations(j.Strategy.Matrix) {
 			env := maps.Clone(w.Env)
 			if env == nil {
 				env = map[string]string{}
@@ -122,7 +123,7 @@ func Read(file string) ([]Job, error) {
 				name += " (" + strings.Join(values, ", ") + ")"
 			}
 			jobs = append(jobs, Job{
-				ID: id, Name: name, Matrix: m, Env: env, Steps: j.Steps,
+				ID: id, Name: name, Matrix: m, Index: i, Env: env, Steps: j.Steps,
 				Workflow: cmp.Or(w.Name, filepath.Base(file)),
 			})
 		}
