@@ -36,9 +36,8 @@ func (r *recording) look(stateOnly bool) <-chan *posture.Snapshot {
 		owner := make(chan uint32, 1)
 		go func() {
 			var st unix.Stat_t
-			if unix.Stat(r.home, &st) == nil {
-				owner <- st.Uid
-			}
+			_ = unix.Stat(r.home, &st) // one that is not there is nobody's: root's
+			owner <- st.Uid
 		}()
 		select {
 		case opt.User.UID = <-owner:
