@@ -146,7 +146,7 @@ func (x *examined) evidence() bool {
 	x.pass(E0, "evidence", fmt.Sprintf("%d events, root %s", x.manifest.Tree.Size, x.manifest.Tree.Root))
 	chain := e.Chain()
 	x.hold(chain.Whole(), E0, "chain of checkpoints", ChainUnsigned, "every checkpoint signed, with a key that the one before names",
-		fmt.Sprintf("%d signed, %d not", chain.Signed, chain.Unsigned), "the monitor could not sign: look at its messages in the job, and build anew")
+		fmt.Sprintf("%d signed, %d not", chain.Signed, chain.Unsigned), "seal the log (run with --key, --keyless, --witness or --seal); where it was to be, the monitor could not sign: look at its messages in the job, and build anew")
 	x.silence(e)
 
 	in, err := e.Inputs()

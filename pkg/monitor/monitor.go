@@ -195,7 +195,7 @@ func (m *Monitor) level(ctx context.Context) {
 		}
 		again := m.witness.based
 		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
-		m.witness.leaving, m.witness.exiting = leaving, exitingProcesses
+		m.witness.leaving = leaving
 		leaving = exitingProcesses()
 		if again && m.witness.base == before {
 			return

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/posture"
@@ -23,26 +21,15 @@ const (
 	maxTold = 256
 )
 
-// look begins to look at the machine's own state, for jobs of the owner of the
-// home folder.
+// look begins to look at the machine's own state, for jobs of the caller's. What
+// the caller may not read is not read from a home folder that it has named.
 func (r *recording) look(stateOnly bool) <-chan *posture.Snapshot {
 	seen := make(chan *posture.Snapshot, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
 		defer cancel()
 		opt := posture.Options{Workspace: r.cwd, Redactor: r.red, StateOnly: stateOnly}
-		opt.User.Home = r.home
-		// A home that does not answer must not hold this up either.
-		owner := make(chan uint32, 1)
-		go func() {
-			var st unix.Stat_t
-			_ = unix.Stat(r.home, &st) // one that is not there is nobody's: root's
-			owner <- st.Uid
-		}()
-		select {
-		case opt.User.UID = <-owner:
-		case <-ctx.Done():
-		}
+		opt.User.Home, opt.User.UID = r.home, r.uid
 		seen <- posture.Take(ctx, opt)
 	}()
 	return seen

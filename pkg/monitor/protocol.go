@@ -81,6 +81,8 @@ type Opening struct {
 	Scanned bool `json:"scanned,omitempty"`
 	// found is told of each finding.
 	found func(*judge.Finding)
+	// uid is the caller's.
+	uid uint32
 	// Host asks for everything on the machine, not the lineage alone.
 	Host bool `json:"host,omitempty"`
 	// Parent names the process whose children are recorded, where that is not

@@ -40,6 +40,7 @@ type recording struct {
 	spool string
 	home  string
 	cwd   string
+	uid   uint32 // the caller's
 	host  bool
 	// policyFile and policySHA256 are as in [Opening].
 	policyFile, policySHA256 string
@@ -152,7 +153,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		return nil, err
 	}
 	r = &recording{
-		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
+		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, uid: o.uid, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
 		red:     redact.New(key, redact.Options{Masked: o.Masked}),
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
@@ -608,6 +609,9 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		r.append(ev)
 	}
 	r.tellDrift(now, after)
+	if r.bell != nil && r.bell.refused > maxRefused {
+		r.note(redact.Const("requests for the end that were refused, beyond those that are told"), uint64(r.bell.refused-maxRefused))
+	}
 	if r.digests != nil {
 		r.digests.end()
 	}

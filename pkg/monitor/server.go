@@ -280,7 +280,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		if s.rec != nil || s.ended {
 			return Response{}, errors.New("open: this monitor has its recording already")
 		}
-		q.Open.found = s.feed.add
+		q.Open.found, q.Open.uid = s.feed.add, uint32(s.opt.UID)
 		r, err := s.m.Open(*q.Open, uint32(peer.Pid))
 		if err != nil {
 			return Response{}, err

@@ -115,6 +115,7 @@ func (r *recording) existingStep(ev *event.Event, p *process.Process) {
 // follow reads a worker's log until the worker has gone.
 func (m *Monitor) follow(w *worker) {
 	w.open()
+	defer w.close()
 	t := time.NewTicker(namesEvery)
 	defer t.Stop()
 	for {
@@ -130,6 +131,9 @@ func (m *Monitor) follow(w *worker) {
 		}
 	}
 	m.locked(func() { delete(m.workers.of, w.actor) })
+}
+
+func (w *worker) close() {
 	w.reading.Lock()
 	defer w.reading.Unlock()
 	if w.log != nil {

@@ -158,7 +158,7 @@ func (m *Monitor) round(checkpoint bool) {
 	} else {
 		step = 0
 	}
-	disagree := m.second != nil && m.witness.read(counts(first), counts(m.second.Stats()))
+	disagree := m.second != nil && m.witness.read(counts(first), counts(m.second.Stats()), exitingProcesses)
 	execSeen, connSeen, launched := m.canary.sawExec, m.canary.sawConn, m.canary.launched
 	// At the end of a recording there is no later round.
 	m.sinceCanary++
@@ -254,8 +254,8 @@ func (m *Monitor) settle() error {
 	if m.second == nil {
 		return nil
 	}
-	least, before := int64(-1), counts(m.primary.Stats())
-	for range 25 {
+	least, before, exiting := int64(-1), counts(m.primary.Stats()), int64(0)
+	for try := range 25 {
 		if err := m.second.Drain(ctx); err != nil {
 			return fmt.Errorf("second witness: %w", err)
 		}
@@ -263,7 +263,7 @@ func (m *Monitor) settle() error {
 			return fmt.Errorf("sensor %s: %w", m.primary.Name(), err)
 		}
 		m.mu.Lock()
-		dev := m.witness.deviation(counts(m.primary.Stats()), counts(m.second.Stats()))
+		dev := m.witness.deviation(counts(m.primary.Stats()), counts(m.second.Stats()), exiting)
 		m.mu.Unlock()
 		if least < 0 || dev < least {
 			least = dev
@@ -272,6 +272,9 @@ func (m *Monitor) settle() error {
 			break
 		}
 		time.Sleep(4 * time.Millisecond)
+		if try >= 2 { // they mostly agree by then, and this reads all of /proc
+			exiting = exitingProcesses()
+		}
 	}
 	after := counts(m.primary.Stats())
 	m.mu.Lock()

@@ -17,9 +17,7 @@ type witness struct {
 	based bool
 	// leaving are the processes that were exiting at arming: eBPF may have seen
 	// the end of each that netlink tells later.
-	leaving int64
-	// exiting counts the processes that are exiting now.
-	exiting  func() int64
+	leaving  int64
 	failing  int
 	least    int64  // smallest deviation of the failing readings
 	moved    uint64 // events during the failing readings
@@ -36,14 +34,16 @@ const exit = 2
 
 func counts(s sensor.Stats) [3]uint64 { return [3]uint64{s.Forks, s.Execs, s.Exits} }
 
-// deviation returns the largest difference beyond that at arming.
+// deviation returns the largest difference beyond that at arming. exiting are
+// the processes that are exiting now. What netlink tells late of those that were
+// at arming becomes part of the difference at arming.
 //
 // eBPF tells of an exit when it begins, netlink when it is nearly done
 // (do_exit, kernel/exit.c), and in between a process may be held up for long:
 // by a machine that is short of time, or the first process of a namespace by
 // another one's child. As many exits as there are such processes are no
 // difference.
-func (w *witness) deviation(ebpf, netlink [3]uint64) int64 {
+func (w *witness) deviation(ebpf, netlink [3]uint64, exiting int64) int64 {
 	var worst int64
 	for i := range ebpf {
 		d := int64(netlink[i]) - int64(ebpf[i]) - w.base[i]
@@ -52,8 +52,8 @@ func (w *witness) deviation(ebpf, netlink [3]uint64) int64 {
 			w.base[i] += late
 			w.leaving -= late
 			d -= late
-		} else if i == exit && d < 0 && w.exiting != nil {
-			d = min(d+w.exiting(), 0)
+		} else if i == exit && d < 0 {
+			d = min(d+exiting, 0)
 		}
 		worst = max(worst, d, -d)
 	}
@@ -104,11 +104,14 @@ func (w *witness) arm(ebpf, netlink [3]uint64) {
 // read judges one reading and reports whether it newly makes the witnesses
 // disagree. A storm may keep some events in flight at each reading: up to one
 // in fifty of those that happened meanwhile is not held against it.
-func (w *witness) read(ebpf, netlink [3]uint64) bool {
+//
+// exiting counts the processes that are exiting. It reads all of /proc, and so
+// is asked only where they would disagree without it.
+func (w *witness) read(ebpf, netlink [3]uint64, exiting func() int64) bool {
 	if !w.based {
 		return false
 	}
-	dev := w.deviation(ebpf, netlink)
+	dev := w.deviation(ebpf, netlink, 0)
 	var moved uint64
 	for i := range ebpf {
 		moved = max(moved, ebpf[i]-w.last[i], netlink[i]-min(netlink[i], w.last[i]))
@@ -124,7 +127,7 @@ func (w *witness) read(ebpf, netlink [3]uint64) bool {
 	w.failing++
 	w.least = min(w.least, dev)
 	w.moved = max(w.moved, moved)
-	if w.failing >= patience && w.least > int64(w.moved/50) && !w.disagree {
+	if w.failing >= patience && w.least > int64(w.moved/50) && !w.disagree && w.deviation(ebpf, netlink, exiting()) > 0 {
 		w.disagree = true
 		return true
 	}

@@ -13,11 +13,14 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 )
 
+// none is no process that is exiting.
+func none() int64 { return 0 }
+
 func TestWitnessesThatAgreeAreLeftAlone(t *testing.T) {
 	var w witness
 	w.arm([3]uint64{100, 100, 100}, [3]uint64{90, 95, 100})
 	for i := uint64(1); i <= 50; i++ {
-		if w.read([3]uint64{100 + i, 100 + i, 100 + i}, [3]uint64{90 + i, 95 + i, 100 + i}) {
+		if w.read([3]uint64{100 + i, 100 + i, 100 + i}, [3]uint64{90 + i, 95 + i, 100 + i}, none) {
 			t.Fatalf("reading %d: the difference is that at arming, and counts as disagreement", i)
 		}
 	}
@@ -28,7 +31,7 @@ func TestAStormWithEventsInFlightIsNoDisagreement(t *testing.T) {
 	w.arm([3]uint64{}, [3]uint64{})
 	for i := uint64(1); i <= 50; i++ {
 		n := i * 1000
-		if w.read([3]uint64{n, n, n}, [3]uint64{n - 7, n - 3, n - 9}) {
+		if w.read([3]uint64{n, n, n}, [3]uint64{n - 7, n - 3, n - 9}, none) {
 			t.Fatalf("reading %d: 9 of 1000 in flight count as disagreement", i)
 		}
 	}
@@ -48,7 +51,7 @@ func TestAWitnessThatStaysBehindDisagrees(t *testing.T) {
 			w.arm([3]uint64{}, [3]uint64{})
 			told := 0
 			for i := uint64(1); i <= 2*patience; i++ {
-				if w.read([3]uint64{0, i * c.ebpf, 0}, [3]uint64{0, i * c.netlink, 0}) {
+				if w.read([3]uint64{0, i * c.ebpf, 0}, [3]uint64{0, i * c.netlink, 0}, none) {
 					told++
 				}
 			}
@@ -152,15 +155,29 @@ func TestExitsThatNetlinkAloneSawCountBeyondThoseThatWereUnderway(t *testing.T) 
 	var w witness
 	w.arm([3]uint64{}, [3]uint64{})
 	w.leaving = 2
-	if dev := w.deviation([3]uint64{0, 0, 5}, [3]uint64{0, 0, 8}); dev != 1 {
+	if dev := w.deviation([3]uint64{0, 0, 5}, [3]uint64{0, 0, 8}, 0); dev != 1 {
 		t.Errorf("3 exits more where 2 were underway: a deviation of %d", dev)
 	}
-	if dev := w.deviation([3]uint64{0, 0, 5}, [3]uint64{0, 0, 7}); dev != 0 {
+	if dev := w.deviation([3]uint64{0, 0, 5}, [3]uint64{0, 0, 7}, 0); dev != 0 {
 		t.Errorf("those 2 are held against it: %d", dev)
 	}
-	w.exiting = func() int64 { return 1 }
-	if dev := w.deviation([3]uint64{0, 0, 9}, [3]uint64{0, 0, 9}); dev != 1 {
+	if dev := w.deviation([3]uint64{0, 0, 9}, [3]uint64{0, 0, 9}, 1); dev != 1 {
 		t.Errorf("2 exits fewer where 1 is underway: a deviation of %d", dev)
+	}
+}
+
+// A process may hang in its exit for longer than the witnesses are given.
+func TestAnExitThatHangsIsNoDisagreementAndHidesNone(t *testing.T) {
+	one := func() int64 { return 1 }
+	var w witness
+	w.arm([3]uint64{}, [3]uint64{})
+	for range 2 * patience {
+		if w.read([3]uint64{0, 0, 1}, [3]uint64{}, one) {
+			t.Fatal("an exit that is underway counts as disagreement")
+		}
+	}
+	if !w.read([3]uint64{0, 1, 1}, [3]uint64{}, one) {
+		t.Error("an exec that netlink did not tell is hidden by an exit that is underway")
 	}
 }
 

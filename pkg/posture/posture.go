@@ -224,7 +224,9 @@ func (c *collector) unread(path string, err error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || c.unreads >= maxUnread {
 		return
 	}
-	c.unreads++
+	if c.unreads++; c.unreads == maxUnread {
+		path, err = "", errors.New("more places could not be read than are told")
+	}
 	var at *fs.PathError
 	if errors.As(err, &at) {
 		err = at.Err

@@ -57,6 +57,11 @@ func person(t *testing.T, sudo bool) *user.User {
 		if out, err := exec.Command("useradd", "-m", "-s", "/bin/bash", name).CombinedOutput(); err != nil {
 			t.Skipf("a user for the test cannot be made: %v %s", err, out)
 		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("userdel", "-r", name).CombinedOutput(); err != nil {
+				t.Logf("userdel %s: %v %s", name, err, out)
+			}
+		})
 		if u, err = user.Lookup(name); err != nil {
 			t.Fatal(err)
 		}
@@ -436,7 +441,7 @@ func TestAJobThatCannotBeWatchedIsToldOnceAndGoesOn(t *testing.T) {
 			t.Cleanup(func() { os.RemoveAll("/__e/posture-test"); os.Remove("/__e") })
 			r.node = "/__e/posture-test/node"
 			if out, err := exec.Command("cp", "--", mustResolve(t, "node"), r.node).CombinedOutput(); err != nil {
-				t.Skipf("%v %s", err, out)
+				t.Fatalf("%v %s", err, out)
 			}
 			return r
 		}, "this job runs in a container", true},
