@@ -288,6 +288,7 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [{by: [x]}]", `"to" is missing`},
 		{"version: 1\negress: [{to: \"a:1\", by: [/usr/bin/gh]}]", `p.yml:2:27: want the base name of a program, without its folder: "/usr/bin/gh"`},
 		{"version: 1\negress: [{to: \"a:1\", by: []}]", "names no program"},
+		{"version: 1\negress: [{to: \"a:1\", step: Build and test}]", "give the step an id"},
 		{"version: 1\ncredentials: [{class: npm, to: []}]", "names no destination"},
 		{"version: 1\ncredentials: [{class: npm, to: [a.example]}]", `p.yml:2:33: the port is missing`},
 		{"version: 1\ncredentials: [{class: nmp, to: [a.example]}]", `(did you mean "npm"?)`},

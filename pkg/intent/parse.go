@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/policies"
@@ -209,6 +210,11 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 			}
 			if e.Step == "" {
 				p.Fail(k.Value, "names no step; leave step out for any")
+				return
+			}
+			if strings.ContainsFunc(e.Step, unicode.IsSpace) {
+				// What the runner's log calls a step, a job can write there.
+				p.Fail(k.Value, "is a step's name; give the step an id: in the workflow, and name that")
 				return
 			}
 		case verb == "connect" && k.Key == "upload":

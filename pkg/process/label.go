@@ -52,7 +52,7 @@ func (n *Node) label(env []event.Var, told bool) {
 	job, step := n.Job, n.Step
 	for _, v := range env {
 		value := v.Value.String()
-		if value == "" || value == "0" || value == "false" {
+		if value == "" {
 			continue
 		}
 		switch name := v.Name.String(); name {
@@ -73,7 +73,9 @@ func (n *Node) label(env []event.Var, told bool) {
 			markers |= bit
 			other = text
 		default:
-			markers |= marker(name)
+			if value != "0" && value != "false" { // a marker that says no
+				markers |= marker(name)
+			}
 		}
 	}
 	n.script, n.scrPkg = script, pkg

@@ -233,6 +233,10 @@ func TestLabels(t *testing.T) {
 	if !ref.Action.Is("o/r@main") {
 		t.Errorf("action %q", ref.Action)
 	}
+	l.fork(13, actor(10, 1))
+	if first := l.exec(actor(13, 1), "/bin/bash", "bash x.sh", "GITHUB_ACTION=0"); !first.Step.Is("0") {
+		t.Errorf("act's first step: step %q", first.Step)
+	}
 }
 
 // A forger sets what the runner sets, in each way in which a process can.
