@@ -65,10 +65,15 @@ bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
 # In the short form runs are counted, not seconds: at the end of a time, go test
 # now and then takes its own deadline for a failure.
 FUZZTIME ?= 60s
+# Each package's tests are built once: with go test -fuzz they are linked for
+# each target again, which takes longer than the targets run.
 fuzz: ## every fuzz target for FUZZTIME each
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
+	@set -e; fuzzed="$$(mktemp -d)"; trap 'rm -rf "$$fuzzed"' EXIT; \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd pkg test | xargs -n1 dirname | sort -u); do \
+	  $(GO) test -c -fuzz=. -o "$$fuzzed/test" "./$$dir"; \
+	  for f in $$(cd $$dir && "$$fuzzed/test" -test.list '^Fuzz'); do \
+	    echo "$$dir $$f"; (cd $$dir && "$$fuzzed/test" -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime $(FUZZTIME) \
+	      -test.fuzzminimizetime 1x -test.fuzzcachedir "$$fuzzed/cache"); done; done
 
 tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) sigstore $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE) ## third-party programs that tests use, kept by version
 
