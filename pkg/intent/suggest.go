@@ -103,6 +103,23 @@ func Key(f *fact.Fact) string {
 	return ""
 }
 
+// ListOf returns the name of the list that holds the grants for facts of a
+// verb, as it stands in verdict.json, and "" for a verb that has none.
+func ListOf(verb string) string {
+	switch verb {
+	case "resolve", "request", "upload":
+		verb = "connect"
+	case "delete", "posture-drift":
+		verb = "write"
+	}
+	for _, k := range policyKeys {
+		if k.verb == verb {
+			return k.key
+		}
+	}
+	return ""
+}
+
 // Suggest returns a policy that explains all the facts that a line can cover,
 // grouped by list and sorted. The others are told in comments at its end. What
 // needs no grant is left out: temporary files and caches, and what others did

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/judge"
@@ -144,9 +143,7 @@ func (m *markdown) facts() {
 	}
 	var rows [][]string
 	add := func(fs []judge.Fact, standing string) {
-		fs = slices.Clone(fs)
-		slices.SortStableFunc(fs, func(a, b judge.Fact) int { return rank(a.Severity) - rank(b.Severity) })
-		for _, f := range fs {
+		for _, f := range worstFirst(fs) {
 			rows = append(rows, []string{
 				text(string(f.Severity)), standing, text(f.Verb), code(cutMiddle(f.Object, 200)),
 				code(cutStart(chain(f.Who[:min(len(f.Who), 5)]), 200)), code(f.Scope.Step), code(cutEnd(f.Grant, 300)),
@@ -169,9 +166,11 @@ func (m *markdown) destinations() {
 		return
 	}
 	var rows [][]string
-	var far uint64
+	var far, local uint64
 	for _, d := range m.d.Destinations {
-		if !d.Local {
+		if d.Local {
+			local++
+		} else {
 			far++
 		}
 		by := make([]string, 0, 3)
@@ -186,7 +185,11 @@ func (m *markdown) destinations() {
 			bytesOf(d.Sent), bytesOf(d.Received), strings.Join(by, "<br>"), text(string(d.Standing)),
 		})
 	}
-	m.fold(count(far+m.d.DestinationsLeft, "destination", "destinations"), func() {
+	title := count(far+m.d.DestinationsLeft, "destination", "destinations")
+	if local > 0 {
+		title += ", " + number(local) + " on this machine"
+	}
+	m.fold(title, func() {
 		m.chart()
 		m.table([]string{"Host", "Protocol", "Name", "Address", "Times", "Out", "In", "Who", ""}, rows, m.d.DestinationsLeft)
 	})
@@ -316,13 +319,23 @@ func (m *markdown) unseen() {
 }
 
 func (m *markdown) policy() {
-	if strings.Count(m.d.Policy, "\n") < 2 {
+	lines := missing(worstFirst(m.d.Verdict.Undeclared))
+	title := "Lines of a policy that would cover what is undeclared"
+	if !m.d.Intent {
+		lines, title = strings.Split(strings.TrimRight(m.d.Policy, "\n"), "\n"), "A policy that would cover this run"
+	}
+	// A list's name, or the version, alone covers nothing.
+	if len(lines) < 2 {
 		return
 	}
-	m.fold("A policy that would cover this run", func() {
+	m.fold(title, func() {
 		m.printf("<pre>\n")
-		for l := range strings.Lines(m.d.Policy) {
-			m.printf("%s\n", entities(visible(strings.TrimRight(l, "\n"))))
+		for i, l := range lines {
+			if i == maxRows && m.d.Intent {
+				m.printf("# %s more\n", number(uint64(len(lines)-i)))
+				break
+			}
+			m.printf("%s\n", entities(visible(l)))
 		}
 		m.printf("</pre>\n\n")
 	})

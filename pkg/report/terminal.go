@@ -234,18 +234,17 @@ func (t *terminal) undeclared() section {
 	if !t.d.Intent && len(v.Forbidden) == 0 {
 		return section{}
 	}
-	facts := slices.Clone(v.Undeclared)
-	slices.SortStableFunc(facts, func(a, b judge.Fact) int { return rank(a.Severity) - rank(b.Severity) })
-	all := slices.Concat(v.Forbidden, facts)
+	all := slices.Concat(v.Forbidden, worstFirst(v.Undeclared))
 	s := section{title: "undeclared", sum: t.none("nothing"), keep: 10, floor: 4}
 	if n := v.Facts.Undeclared; n > 0 || len(all) > 0 {
-		s.sum = fmt.Sprintf("%s of %s", number(max(n, uint64(len(facts)))), count(v.Facts.Total, "fact", "facts"))
+		s.sum = fmt.Sprintf("%s of %s", number(max(n, uint64(len(v.Undeclared)))), count(v.Facts.Total, "fact", "facts"))
 		if len(v.Forbidden) > 0 {
 			s.sum += ", " + number(uint64(len(v.Forbidden))) + " forbidden"
 		}
 		s.more = int(min(v.Facts.LeftOut, 1<<30))
 	}
-	for i, f := range all {
+	for i := 0; i < len(all); i++ {
+		f := all[i]
 		l := t.severity(f.Severity) + " " + f.Verb + " " + t.show(f.Object)
 		if i < len(v.Forbidden) {
 			l += ", forbidden"
@@ -255,6 +254,15 @@ func (t *terminal) undeclared() section {
 		}
 		if len(f.Who) > 0 {
 			l += " (" + t.show(chain(f.Who[:min(len(f.Who), 4)])) + ")"
+		}
+		// One program, started in other ways by others, is one line.
+		ways := 0
+		for i+1 < len(all) && i+1 != len(v.Forbidden) && all[i+1].Verb == f.Verb && all[i+1].Object == f.Object && all[i+1].Severity == f.Severity {
+			i++
+			ways++
+		}
+		if ways > 0 {
+			l += " and " + count(uint64(ways), "other way", "other ways")
 		}
 		s.lines = append(s.lines, l)
 	}
@@ -502,10 +510,8 @@ func (t *terminal) coverage() section {
 func (t *terminal) policy() section {
 	if t.d.Intent {
 		s := section{title: "policy", sum: "lines that would cover what is undeclared:", keep: 8, floor: 2}
-		for _, f := range t.d.Verdict.Undeclared {
-			if f.Grant != "" && !slices.Contains(s.lines, t.show(f.Grant)) {
-				s.lines = append(s.lines, t.show(f.Grant))
-			}
+		for _, l := range missing(worstFirst(t.d.Verdict.Undeclared)) {
+			s.lines = append(s.lines, t.show(l))
 		}
 		if len(s.lines) == 0 {
 			return section{}
