@@ -35,6 +35,11 @@ struct {
 	__type(value, struct owner);
 } acceptors SEC(".maps");
 
+/* See tls.h, whose maps hold it. */
+struct tls_key;
+static __always_inline void tls_sent(struct sock *sk, s32 sent);
+static __always_inline void tls_totals(u64 cookie, struct sock_record *r);
+
 enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_VSOCK = 40, AF_XDP = 44 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
 
@@ -158,6 +163,7 @@ int on_state(u64 *ctx)
 	}
 	r.err = failed;
 	payload(&r, sk);
+	tls_totals(r.cookie, &r);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
 	return 0;
 }
@@ -534,6 +540,7 @@ static __always_inline void count_send(struct __sk_buff *skb, struct packet *p, 
  * socket sends passes no cgroup hook, and with PACKET_QDISC_BYPASS no other
  * tracepoint either.
  */
+/* TCP is looked at too: what a library of TLS wrote goes over that socket. */
 SEC("tp_btf/sock_send_length")
 int on_send_length(u64 *ctx)
 {
@@ -542,8 +549,13 @@ int on_send_length(u64 *ctx)
 	struct send_key key = {};
 	struct send *known, first = {};
 	struct owner o = {};
+	u16 family = sk->__sk_common.skc_family;
 
-	if (sk->__sk_common.skc_family != AF_PACKET || ret < 0)
+	if (ret < 0)
+		return 0;
+	if ((family == AF_INET || family == AF_INET6) && sk->sk_protocol == IPPROTO_TCP)
+		tls_sent(sk, ret);
+	if (family != AF_PACKET)
 		return 0;
 	own(&o);
 	key.pid = o.pid;
