@@ -68,6 +68,8 @@ type recording struct {
 	reads       bool // the sensor reads what goes over the sockets
 	requests    bool // the policy limits HTTP requests
 	beyond      map[uint64]beyond
+	plains      plains
+	images      *images // the monitor's
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text
@@ -161,6 +163,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		known:   map[event.FileID]redact.Text{},
 		reads:   m.primary.Name() == "ebpf",
 		beyond:  map[uint64]beyond{},
+		images:  &m.images,
 
 		requests:   in.Requests(),
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
@@ -619,6 +622,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	if r.digests != nil {
 		r.digests.end()
 	}
+	r.latePlain(now, true)
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
 	}

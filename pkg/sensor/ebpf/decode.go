@@ -321,8 +321,8 @@ func (d *decoder) socket(t recordType, b []byte) (err error) {
 		return err
 	}
 	flags := u16(b, atFlags)
-	if t == rFlow && flags&fLiving == 0 {
-		r.Plain, r.Count = r.Count, uint64(u32(b, sockWire))
+	if t == rFlow {
+		r.Plain, r.Count, r.Writes = r.Count, 0, u32(b, sockWire)
 	}
 	r.OK = t == rFlow && flags&fLiving == 0 || flags&fAnswer != 0
 	r.Passed = flags&fPassed != 0

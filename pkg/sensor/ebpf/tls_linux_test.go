@@ -67,8 +67,8 @@ func TestARequestInsideTLSIsReadWithItsConnection(t *testing.T) {
 				t.Errorf("request %+v", plain)
 			}
 			flow := rec.only(t, "flow", func(r *sensor.Record) bool { return r.Kind == event.Flow && r.OK && r.Dst == dst })
-			if flow.Plain != uint64(plain.PayloadLen) || flow.Count != 1 {
-				t.Errorf("the connection was given %d bytes in %d writes; want %d in 1", flow.Plain, flow.Count, plain.PayloadLen)
+			if flow.Plain != uint64(plain.PayloadLen) || flow.Writes != 1 {
+				t.Errorf("the connection was given %d bytes in %d writes; want %d in 1", flow.Plain, flow.Writes, plain.PayloadLen)
 			}
 			if plain.Sock != flow.Sock {
 				rec.only(t, "which connection", func(r *sensor.Record) bool {

@@ -38,13 +38,13 @@ struct {
 /* See tls.h, whose maps hold it. */
 struct tls_key;
 static __always_inline void tls_sent(struct sock *sk, s32 sent);
-static __always_inline void tls_totals(u64 cookie, struct sock_record *r);
+static __always_inline bool tls_totals(struct sock_record *r, bool end);
 
 enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_VSOCK = 40, AF_XDP = 44 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
 
 /* include/net/tcp_states.h */
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_LISTEN };
 
 #define SOCK_DONE 1 /* include/net/sock.h: a FIN has come */
 
@@ -117,6 +117,27 @@ int on_state(u64 *ctx)
 	u32 failed;
 	u64 key;
 
+	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) {
+		/*
+		 * Nothing more is written, though the other side has not answered yet and
+		 * may not before the recording ends: what was read inside TLS is told.
+		 */
+		if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+			return 0;
+		r.cookie = bpf_get_socket_cookie(sk);
+		if (!tls_totals(&r, false))
+			return 0;
+		o = bpf_sk_storage_get(&owners, sk, 0, 0);
+		if (!o)
+			return 0;
+		r.proto = IPPROTO_TCP;
+		addresses(&r, sk);
+		payload(&r, sk);
+		owned(&r.h, R_FLOW, o);
+		r.h.flags = F_LIVING;
+		EMIT(priority, PRIORITY, &r, sizeof(r));
+		return 0;
+	}
 	if (new != TCP_SYN_SENT && new != TCP_LISTEN && new != TCP_CLOSE &&
 	    !(new == TCP_ESTABLISHED && old == TCP_SYN_RECV))
 		return 0;
@@ -163,7 +184,7 @@ int on_state(u64 *ctx)
 	}
 	r.err = failed;
 	payload(&r, sk);
-	tls_totals(r.cookie, &r);
+	tls_totals(&r, true);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
 	return 0;
 }

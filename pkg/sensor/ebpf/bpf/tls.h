@@ -359,14 +359,15 @@ static __always_inline void tls_sent(struct sock *sk, s32 sent)
 	tls_link(&key, &r);
 }
 
-/* At the end of a connection: what the library was given for it, and in how many writes. */
-static __always_inline void tls_totals(u64 cookie, struct sock_record *r)
+/* What the library was given for a connection, and in how many writes; at its end for the last time. */
+static __always_inline bool tls_totals(struct sock_record *r, bool end)
 {
+	u64 cookie = r->cookie;
 	struct tls_socket *taken = bpf_map_lookup_elem(&tls_sockets, &cookie);
 	struct tls_session *s;
 
 	if (!taken)
-		return;
+		return false;
 	r->count = taken->plain;
 	r->wire = taken->writes;
 	s = bpf_map_lookup_elem(&tls_sessions, &taken->key);
@@ -374,5 +375,7 @@ static __always_inline void tls_totals(u64 cookie, struct sock_record *r)
 		r->count = s->plain;
 		r->wire = s->writes;
 	}
-	bpf_map_delete_elem(&tls_sockets, &cookie);
+	if (end)
+		bpf_map_delete_elem(&tls_sockets, &cookie);
+	return true;
 }
