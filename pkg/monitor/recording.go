@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -157,7 +158,7 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	}
 	r = &recording{
 		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, uid: o.uid, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
-		red:     redact.New(key, redact.Options{Masked: o.Masked}),
+		red:     redact.New(key, redact.Options{Masked: slices.Concat(o.Masked, slices.Collect(maps.Values(o.Keys)))}),
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
@@ -377,6 +378,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 	r.existing(now, client)
 	r.resolvers(now, client.Actor.PID)
+	r.keys(now, o.Keys)
 	if r.late {
 		r.note(redact.Const("credential files that are there already were not found in time: they are known by their names alone"), 0)
 	}

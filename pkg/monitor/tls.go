@@ -355,6 +355,22 @@ func (r *recording) latePlain(now int64, end bool) {
 	}
 }
 
+// keys tells the hashes of the keys that the intent names.
+func (r *recording) keys(now int64, values map[string]string) {
+	for _, name := range r.judge.Intent().KeyNames() {
+		ev := r.blank(event.Key, now)
+		ev.Name = r.red.String(name)
+		if value := values[name]; value != "" {
+			ev.Secrets = append(ev.Secrets, event.Secret{
+				Field: redact.Const("value"), Pattern: redact.Const("declared-key"), Length: len(value), Hash: r.red.Hash([]byte(value)),
+			})
+		} else {
+			ev.Detail = redact.Const("the variable was not set")
+		}
+		r.append(ev)
+	}
+}
+
 // credentials tells which keys a request has, by their hashes.
 func (r *recording) credentials(ev *event.Event, q *wire.HTTPRequest) {
 	for i := range q.Credentials {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/intent"
 )
 
 // overTLS is a server that answers everything, with HTTP/2 for who asks for it.
@@ -124,13 +125,157 @@ func TestRequestsInsideTLSAreToldForEachKnownLibrary(t *testing.T) {
 				}
 			}
 			slices.Sort(got)
-			if want := []string{"GET " + host + "/one", "GET " + host + "/two?token=[token:21]"}; !slices.EqualFunc(got, want, func(a, b string) bool {
-				return a == b || strings.HasPrefix(b, a[:len(a)-1]) || strings.Contains(a, "token=[")
-			}) {
+			if want := []string{"GET " + host + "/one", "GET " + host + "/two?token=[redacted url-parameter 19]"}; !slices.Equal(got, want) {
 				t.Errorf("%q; want %q", got, want)
 			}
 			if read < len(conns) {
 				t.Errorf("%d of %d connections were read whole", read, len(conns))
+			}
+		})
+	}
+}
+
+// underPolicy begins a recording under a policy.
+func underPolicy(t *testing.T, m *Monitor, policy string, keys map[string]string) *recording {
+	t.Helper()
+	p, err := intent.Parse("p.yml", []byte(policy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.Resolve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.Open(Opening{Command: []string{"x"}, Cwd: "/", Home: "/root", Intent: in.Canonical(), Keys: keys}, uint32(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// held are the undeclared facts of a verdict, and what its coverage lacks of TLS.
+func held(t *testing.T, m *Monitor, r *recording) (undeclared, unread []string) {
+	t.Helper()
+	m.finish(r, Closing{}, "")
+	v := r.judge.Verdict()
+	for _, f := range v.Undeclared {
+		undeclared = append(undeclared, f.Verb+" "+f.Object)
+	}
+	for _, g := range v.Coverage.Gaps {
+		if strings.Contains(g.What, "could not be checked") {
+			unread = append(unread, g.What)
+		}
+	}
+	return undeclared, unread
+}
+
+func TestSomebodyElsesKeyAtAnAllowedHostIsFound(t *testing.T) {
+	m := payloads(t)
+	const node = `require("https").request("URL/v1/messages",{method:"POST",rejectUnauthorized:false,headers:{"x-api-key":"KEY"}},r=>r.resume()).end("data")`
+	for _, c := range []struct {
+		name string
+		argv []string
+	}{
+		{"curl", []string{"curl", "-sk", "-H", "x-api-key: KEY", "-d", "data", "URL/v1/messages"}},
+		{"curl with HTTP/1.1", []string{"curl", "-sk", "--http1.1", "-H", "Authorization: Bearer KEY", "-d", "data", "URL/v1/messages"}},
+		{"curl with a password", []string{"curl", "-sk", "-u", "robot:KEY", "-d", "data", "URL/v1/messages"}},
+		{"node", []string{"node", "-e", node}},
+	} {
+		for _, key := range []struct {
+			name, value string
+			other       bool
+		}{{"the declared key", "sk-canary-ours-0123456789", false}, {"another", "sk-canary-theirs-9876543210", true}} {
+			t.Run(c.name+", "+key.name, func(t *testing.T) {
+				if _, err := exec.LookPath(c.argv[0]); err != nil {
+					t.Skip(err)
+				}
+				srv := overTLS(t)
+				host := strings.TrimPrefix(srv.URL, "https://")
+				r := underPolicy(t, m, "version: 1\negress: [{to: \""+host+"\", key: [API_KEY]}]\n", map[string]string{"API_KEY": "sk-canary-ours-0123456789"})
+				var argv []string
+				for _, a := range c.argv {
+					argv = append(argv, strings.NewReplacer("URL", srv.URL, "KEY", key.value).Replace(a))
+				}
+				if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				undeclared, unread := held(t, m, r)
+				var keys []string
+				for _, u := range undeclared {
+					if strings.HasPrefix(u, "key ") {
+						keys = append(keys, u)
+					}
+				}
+				if key.other != (len(keys) == 1) || len(unread) > 0 {
+					t.Errorf("undeclared %q, not read %q", undeclared, unread)
+				}
+				for _, ev := range events(t, r) {
+					if line := string(ev.AppendJSON(nil)); strings.Contains(line, key.value) {
+						t.Errorf("the key stands in the log: %s", line)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestAKeyWhoseValueIsNotKnownIsNoPass(t *testing.T) {
+	m := payloads(t)
+	srv := overTLS(t)
+	host := strings.TrimPrefix(srv.URL, "https://")
+	r := underPolicy(t, m, "version: 1\negress: [{to: \""+host+"\", key: [API_KEY]}]\n", nil)
+	if out, err := exec.Command("curl", "-sk", "-H", "x-api-key: canary", srv.URL).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if undeclared, unread := held(t, m, r); len(unread) != 1 || slices.ContainsFunc(undeclared, func(s string) bool { return strings.HasPrefix(s, "key ") }) {
+		t.Errorf("undeclared %q, not read %q; want one gap and no key", undeclared, unread)
+	}
+}
+
+func TestGrantsOfRequestsHoldInsideTLS(t *testing.T) {
+	m := payloads(t)
+	for _, c := range []struct {
+		name       string
+		argv       []string
+		undeclared []string
+		unread     bool
+	}{
+		{"what is granted", []string{"curl", "-sk", "URL/pkg/a", "URL/pkg/b"}, nil, false},
+		{"with HTTP/1.1", []string{"curl", "-sk", "--http1.1", "URL/pkg/a", "URL/pkg/b"}, nil, false},
+		{"another method", []string{"curl", "-sk", "-X", "DELETE", "URL/pkg/a"}, []string{"request DELETE HOST/pkg/a"}, false},
+		{"another path behind one that is granted", []string{"curl", "-sk", "URL/pkg/a", "URL/admin"}, []string{"request GET HOST/admin"}, false},
+		{"what no library writes that is known", []string{"openssl", "s_client", "-quiet", "-connect", "HOST"}, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := overTLS(t)
+			host := strings.TrimPrefix(srv.URL, "https://")
+			r := underPolicy(t, m, "version: 1\negress: [{to: \""+host+"\", http: [\"GET /pkg/**\"]}]\n", nil)
+			repl := strings.NewReplacer("URL", srv.URL, "HOST", host)
+			var argv []string
+			for _, a := range c.argv {
+				argv = append(argv, repl.Replace(a))
+			}
+			cmd := exec.Command(argv[0], argv[1:]...)
+			if c.unread {
+				// No request: bytes that are none.
+				cmd.Stdin = strings.NewReader("\x00\x01 no request\n")
+			}
+			if out, err := cmd.CombinedOutput(); err != nil && !c.unread {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			undeclared, unread := held(t, m, r)
+			var requests []string
+			for _, u := range undeclared {
+				if strings.HasPrefix(u, "request ") {
+					requests = append(requests, u)
+				}
+			}
+			var want []string
+			for _, u := range c.undeclared {
+				want = append(want, repl.Replace(u))
+			}
+			if !slices.Equal(requests, want) || c.unread != (len(unread) > 0) {
+				t.Errorf("undeclared %q, not read %q; want %q", undeclared, unread, want)
 			}
 		})
 	}
