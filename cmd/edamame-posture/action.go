@@ -255,6 +255,7 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 	b := beginning{Job: in.Job, Cwd: os.Getenv("GITHUB_WORKSPACE"), Home: os.Getenv("HOME"), File: declared.File}
 	if declared.Resolved != nil {
 		b.Intent, w.Origin = declared.Canonical(), declared.Origin
+		b.Keys = keyValues(declared.Resolved)
 		b.Job = declared.Job()
 	}
 	if b.Job == "" {

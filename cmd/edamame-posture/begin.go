@@ -25,6 +25,8 @@ type beginning struct {
 	SHA256 string           `json:"sha256,omitempty"` // of what stood there
 	Claims *evidence.Claims `json:"claims,omitempty"`
 	Masked []string         `json:"masked,omitempty"`
+	// Keys are as in monitor.Opening.
+	Keys map[string]string `json:"keys,omitempty"`
 }
 
 // began is what begin answers.
@@ -97,7 +99,7 @@ func beginCommand() *cobra.Command {
 			}
 			opened, err := client.Open(monitor.Opening{
 				Cwd: b.Cwd, Home: b.Home, Job: b.Job, Intent: b.Intent, PolicyFile: b.File, PolicySHA256: b.SHA256,
-				Claims: b.Claims, Masked: b.Masked, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed,
+				Claims: b.Claims, Masked: b.Masked, Keys: b.Keys, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed,
 			})
 			if err != nil {
 				client.Close()

@@ -22,10 +22,10 @@ import (
 // monitorCommand is what run starts as root. It is not for people.
 func monitorCommand() *cobra.Command {
 	var (
-		sensor, out string
-		uid, gid    int
-		groups      []int
-		seal, leave bool
+		sensor, out        string
+		uid, gid           int
+		groups             []int
+		seal, noTLS, leave bool
 	)
 	cmd := &cobra.Command{
 		Use:    "monitor",
@@ -50,7 +50,7 @@ func monitorCommand() *cobra.Command {
 			}{os.Stdout, io.NopCloser(nil)}
 			err := monitor.Serve(ctx, monitor.ServeOptions{
 				Options: monitor.Options{
-					Sensor: sensor, Tool: toolVersion(), Sealed: seal, Unsealed: unsealed,
+					Sensor: sensor, NoTLS: noTLS, Tool: toolVersion(), Sealed: seal, Unsealed: unsealed,
 					Logf: func(format string, args ...any) {
 						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
 					},
@@ -70,6 +70,7 @@ func monitorCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.BoolVar(&noTLS, "no-tls", false, "do not read requests inside TLS")
 	fl.BoolVar(&seal, "seal", false, "sign each checkpoint, as run's --seal says")
 	fl.StringVar(&out, "out", "", "folder for the results, should the client die")
 	fl.IntVar(&uid, "uid", 0, "the caller's user id")

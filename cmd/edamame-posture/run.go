@@ -37,7 +37,7 @@ type runFlags struct {
 	signatures               []string
 	lenient                  bool
 	host, quiet, scan, live  bool
-	seal                     bool
+	seal, noTLS              bool
 }
 
 func runCommand() *cobra.Command {
@@ -83,6 +83,7 @@ not start, and then the command was not started either.`,
 	fl.BoolVar(&f.lenient, "lenient", false, "leave out rules of --signatures that are wrong, and say which")
 	fl.BoolVar(&f.live, "live", false, "tell each finding on stderr when it is made, not at the end alone")
 	fl.BoolVar(&f.scan, "scan-output", false, "look for the caller's secrets in what the command prints: its output goes through a pipe, or a terminal of its own")
+	fl.BoolVar(&f.noTLS, "no-tls", false, "do not read requests inside TLS where programs give them to their TLS library")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no summary on stderr")
 	return cmd
 }
@@ -136,7 +137,7 @@ func run(f *runFlags, argv []string) error {
 	}
 	program := sealedProgram()
 	client, err := monitor.Launch(monitor.LaunchOptions{
-		Sensor: f.sensor, Sealed: f.seal || f.signing.wanted() || f.witnessing.wanted(), Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
+		Sensor: f.sensor, NoTLS: f.noTLS, Sealed: f.seal || f.signing.wanted() || f.witnessing.wanted(), Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
 	})
 	program.Close() // nil too
 	if err != nil {
@@ -155,7 +156,7 @@ func run(f *runFlags, argv []string) error {
 	}
 	opened, err := client.Open(monitor.Opening{
 		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own, Signatures: rules,
-		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller), Witnessed: f.witnessing.wanted(),
+		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller), Witnessed: f.witnessing.wanted(), Keys: keyValues(in.Resolved),
 	})
 	if err != nil {
 		client.Close()
@@ -423,4 +424,18 @@ func lineMode() bool {
 func isTerminal(fd int) bool {
 	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	return err == nil
+}
+
+// keyValues returns the values of the variables that an intent names as keys.
+func keyValues(in *intent.Resolved) map[string]string {
+	if in == nil {
+		return nil
+	}
+	values := map[string]string{}
+	for _, name := range in.KeyNames() {
+		if v := os.Getenv(name); v != "" {
+			values[name] = v
+		}
+	}
+	return values
 }

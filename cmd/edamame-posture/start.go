@@ -85,7 +85,7 @@ prints one line of JSON that stop needs. Needs root.`,
 			// Its messages would go to a pipe that is read no more once this
 			// command has ended.
 			program := sealedProgram()
-			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: f.sensor, Sealed: true, Out: out, Caller: caller, Args: []string{"monitor"}, Program: program})
+			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: f.sensor, NoTLS: f.noTLS, Sealed: true, Out: out, Caller: caller, Args: []string{"monitor"}, Program: program})
 			program.Close() // nil too
 			if err != nil {
 				return exit(exitNo, fmt.Errorf("the monitor could not start: %w", err))
@@ -96,7 +96,7 @@ prints one line of JSON that stop needs. Needs root.`,
 			}
 			opened, err := client.Open(monitor.Opening{
 				Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Parent: parent, Detach: true,
-				PolicyFile: in.file, PolicySHA256: in.sha256,
+				PolicyFile: in.file, PolicySHA256: in.sha256, Keys: keyValues(in.Resolved),
 			})
 			if err != nil {
 				client.Close()
@@ -115,6 +115,7 @@ prints one line of JSON that stop needs. Needs root.`,
 	fl.StringVar(&f.job, "job", "", "name of the job in the policy that this is")
 	fl.StringVar(&f.out, "out", ".posture", "folder for the results")
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.BoolVar(&f.noTLS, "no-tls", false, "do not read requests inside TLS")
 	return cmd
 }
 

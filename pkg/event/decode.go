@@ -371,6 +371,8 @@ func (d *decoder) member(m member) (err error) {
 		err = d.text(&e.StepID)
 	case mStepName:
 		err = d.text(&e.StepName)
+	case mTLS:
+		e.TLS, err = d.bool()
 	}
 	return err
 }

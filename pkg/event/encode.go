@@ -173,6 +173,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = textMember(b, mStepAction, e.StepAction)
 	b = textMember(b, mStepID, e.StepID)
 	b = textMember(b, mStepName, e.StepName)
+	b = boolMember(b, mTLS, e.TLS)
 	for _, m := range e.Extra {
 		b = appendString(append(b, ','), m.Name)
 		b = append(append(b, ':'), m.Value...)

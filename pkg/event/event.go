@@ -261,6 +261,10 @@ type Event struct {
 	RCode   uint8
 	Answers []Answer
 	Method  redact.Text
+	// TLS: an HTTP request was read inside TLS, as it was given to the library
+	// that encrypts it. Of a Flow: all that the connection has carried out so far
+	// was, and is told as requests.
+	TLS bool
 
 	// Files. Path is absolute, in the mount namespace of the actor.
 	Path    redact.Text

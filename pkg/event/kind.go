@@ -44,7 +44,8 @@ const (
 	// What was said on them.
 	DNS  // Proto, Src, Dst, OK (false: question, true: answer), Name, QType, RCode, Answers
 	TLS  // Src, Dst, Sock, Name: the server name of a ClientHello
-	HTTP // Src, Dst, Sock, Method, Name (host), Path, Count
+	HTTP // Src, Dst, Sock, Method, Name (host), Path, Count, TLS, Secrets
+	Key  // Name: a variable whose value is a declared key, Secrets: its hash; Detail: why there is none
 
 	// Files.
 	Open   // Path, File, Access, Class, Count; Target: the monitor, where the file is its own
@@ -87,7 +88,7 @@ var kindNames = [kindCount]string{
 	Fork: "fork", Exec: "exec", Exit: "exit", SetID: "setid", SetSID: "setsid", Container: "container", Digest: "digest",
 	Connect: "connect", Accept: "accept", Listen: "listen", Flow: "flow", Send: "send",
 	Unix: "unix", Vsock: "vsock", Packet: "packet",
-	DNS: "dns", TLS: "tls", HTTP: "http",
+	DNS: "dns", TLS: "tls", HTTP: "http", Key: "key",
 	Open: "open", Rename: "rename", Unlink: "unlink", Link: "link", Chmod: "chmod", Mkdir: "mkdir",
 	Ptrace: "ptrace", MemAccess: "memory", Kill: "kill", BPF: "bpf", Module: "module",
 	Mount: "mount", Namespace: "namespace", IOUring: "io_uring", Barrier: "barrier", Disclosure: "disclosure", Step: "step",

@@ -70,6 +70,7 @@ const (
 	mStepAction
 	mStepID
 	mStepName
+	mTLS
 
 	memberCount
 )
@@ -84,7 +85,7 @@ var memberNames = [memberCount]string{
 	"version", "boot", "wall", "step", "host", "job", "tool", "sensor", "detail", "from", "to", "lost",
 	"counts", "survivors", "secrets",
 	// In the order of unknown members, which these are to an earlier reader.
-	"ctime", "sha256", "size", "step_action", "step_id", "step_name",
+	"ctime", "sha256", "size", "step_action", "step_id", "step_name", "tls",
 }
 
 var memberByName = func() map[string]member {

@@ -167,6 +167,7 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 		c.idle, decide = false, true
 		c.total(c.sent+ev.Sent, c.received+ev.Received)
 	case event.Flow:
+		c.asked.read = ev.TLS
 		before := c.sent
 		c.total(ev.Sent, ev.Received)
 		if c.idle && (c.sent > 0 || c.received > 0) {
@@ -194,6 +195,7 @@ func (f *Folder) socket(ev *event.Event, n *process.Node) *Fact {
 	fact := c.fact
 	if ev.Kind == event.HTTP {
 		f.request(ev, c)
+		f.otherKey(ev, c)
 	}
 	if ev.Kind == event.Flow && ev.OK {
 		f.unread(c, itself)

@@ -29,11 +29,12 @@ const (
 	Chain                      // a sequence that needs a grant of its own
 	Request                    // made an HTTP request; only where a policy limits these
 	Drift                      // a part of the machine's own state is another at the end; Object is its path
+	Key                        // used a key that the policy does not name for the destination; only where it names one
 
 	verbCount
 )
 
-var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain", "request", "posture-drift"}
+var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain", "request", "posture-drift", "key"}
 
 // String returns the word that stands in verdict.json.
 func (v Verb) String() string {
@@ -88,8 +89,8 @@ type Fact struct {
 	Class redact.Text // Credential: the class; Chain and Power: which one; Drift: what the file is for
 	Taint redact.Text // Chain: the class of the credential that was read before
 
-	// Request: To is the object of the Connect fact that it belongs to, whose Host,
-	// Addr and Proto it has too. Path is the request's own, without its query.
+	// Request and Key: To is the object of the Connect fact that it belongs to, whose
+	// Host, Addr and Proto it has too. Of a Request, Path is the request's own, without its query.
 	To, Method redact.Text
 	// Elsewhere: the request is for another host than its connection goes to, as
 	// one to a proxy is, or it names two.

@@ -37,6 +37,12 @@ type Folder struct {
 	// requested there; then each request is a fact. It must depend on the fact
 	// alone. Nil makes no such facts.
 	Requests func(*Fact) bool
+	// Keys is asked about a Connect fact which variables hold the keys that a
+	// policy names for it; none where any key may be used. It must depend on the
+	// fact alone. Nil makes no Key facts.
+	Keys func(*Fact) []string
+
+	declared map[string][]redact.Text // hashes of the variables' values
 
 	facts   map[string]*Fact
 	buckets [bucketCount]bucket

@@ -17,8 +17,10 @@ import (
 // What can be requested is more than what was seen of it. The log has the
 // requests at the beginning of a connection, in the clear, and says of each how
 // many bytes it took. So what a connection sent beyond them is known to be
-// something else, and the connection to be unread: TLS, HTTP/2, another
-// protocol, or a second request on the same connection.
+// something else, and the connection to be unread: HTTP/2 in the clear, another
+// protocol, or a second request on the same connection. Of TLS that is read
+// where the program gives it to its library, the log says itself whether all of
+// a connection was.
 
 // maxRequestPath bounds the path of a Request fact in bytes. A longer one is
 // cut, and stands for every path that begins so.
@@ -35,8 +37,10 @@ type Unread struct {
 // Why a connection is unread.
 var (
 	whyTLS   = redact.Const("the connection was encrypted")
+	whyPart  = redact.Const("not all that was sent inside TLS could be read")
 	whyNone  = redact.Const("no request was seen in what was sent: HTTP/2, TLS without a name, or no HTTP")
 	whyMore  = redact.Const("more was sent on a connection than the requests that were seen")
+	whyNoKey = redact.Const("the key that the policy names had no value when the recording began, so it is not known whether another was used")
 	whyNoEnd = redact.Const("where a request ends is not known, so there may be others behind it")
 	whyCut   = redact.Const("a request line was longer than what is read of it")
 	whyNoTCP = redact.Const("requests are read over TCP only")
@@ -50,7 +54,10 @@ const maxRenamed = 64
 type asking struct {
 	seen    uint64 // bytes of the requests that the log tells
 	tls     bool
+	inside  bool // of what was sent inside TLS some was read
+	read    bool // all that the connection has sent inside TLS was read, by its last totals
 	any     bool
+	noKey   bool // a key was used where the policy names one whose value is not known
 	endless bool // where one of them ends is not known
 	cut     bool
 	// before are the facts that the connection belonged to before another name
@@ -63,6 +70,10 @@ func (a *asking) hear(ev *event.Event) {
 	switch {
 	case ev.Kind == event.TLS:
 		a.tls = true
+		return
+	case ev.TLS:
+		a.tls, a.inside = true, true
+		a.cut = a.cut || ev.Detail == event.NotWhole
 		return
 	case ev.Size == 0:
 		a.endless = true
@@ -83,10 +94,16 @@ func (c *conn) why() redact.Text {
 		return redact.Text{}
 	case c.proto != event.ProtoTCP && c.proto != event.ProtoNone:
 		return whyNoTCP
-	case c.asked.tls:
+	case c.asked.noKey:
+		return whyNoKey
+	case c.asked.tls && !c.asked.inside:
 		return whyTLS
 	case c.asked.cut:
 		return whyCut
+	case c.asked.tls && !c.asked.read:
+		return whyPart
+	case c.asked.tls:
+		return redact.Text{}
 	case c.asked.endless:
 		return whyNoEnd
 	case c.sent > 0 && !c.asked.any:

@@ -27,6 +27,9 @@ type Entry struct {
 	SHA256 []string
 	// HTTP are the requests that may be made; none for any.
 	HTTP []string
+	// Keys are the variables whose values are the keys that may be used; none for
+	// any.
+	Keys []string
 	// Preset is the name of the preset that holds it, or empty.
 	Preset string
 
@@ -51,7 +54,7 @@ func (r *Resolved) Entries() []Entry {
 func (g *grant) lay() Entry {
 	e := Entry{
 		Grant: g.Grant, Key: g.entry.key(), Deny: g.entry.Deny, Class: g.entry.Class,
-		To: g.entry.To, By: g.entry.By, Step: g.entry.Step, SHA256: g.entry.SHA256, HTTP: g.entry.HTTP, g: g,
+		To: g.entry.To, By: g.entry.By, Step: g.entry.Step, SHA256: g.entry.SHA256, HTTP: g.entry.HTTP, Keys: g.entry.Keys, g: g,
 	}
 	if g.Verb == fact.Credential {
 		e.Class, e.To = e.To, ""
@@ -83,7 +86,7 @@ func (e *Entry) Beyond() bool {
 // explainedBy returns the verb of the grants that explain facts of a verb.
 func explainedBy(v fact.Verb) fact.Verb {
 	switch v {
-	case fact.Resolve, fact.Request: // a resolver is a destination; a request is made of one
+	case fact.Resolve, fact.Request, fact.Key: // a resolver is a destination; a request is made of one
 		return fact.Connect
 	case fact.Delete, fact.Drift: // who may write a file may remove it, and leave it so
 		return fact.Write
@@ -100,7 +103,7 @@ func (e *Entry) Includes(o *Entry) bool {
 	}
 	switch e.Verb {
 	case fact.Connect, fact.Listen, fact.Chain:
-		return e.g.dest.includes(&o.g.dest) && e.includesUpload(o) && e.includesRequests(o)
+		return e.g.dest.includes(&o.g.dest) && e.includesUpload(o) && e.includesRequests(o) && e.includesKeys(o)
 	case fact.Exec, fact.Write:
 		return e.g.glob.includes(&o.g.glob) && e.includesDigests(o)
 	}
@@ -136,6 +139,15 @@ func (e *Entry) includesRequests(o *Entry) bool {
 		}
 	}
 	return len(e.HTTP) == 0 || len(o.HTTP) > 0
+}
+
+func (e *Entry) includesKeys(o *Entry) bool {
+	for _, k := range o.Keys {
+		if len(e.Keys) > 0 && !slices.Contains(e.Keys, k) {
+			return false
+		}
+	}
+	return len(e.Keys) == 0 || len(o.Keys) > 0
 }
 
 // includesUpload compares budgets. One that more destinations or programs draw
@@ -220,7 +232,7 @@ func (p *Policy) File() string { return p.file }
 // covers and leave less open than it does, and nil where there are none or
 // more than most: what uses it in many ways is best said by it.
 func (e *Entry) Tighter(facts []*fact.Fact, most int) []string {
-	if len(e.HTTP) > 0 {
+	if len(e.HTTP)+len(e.Keys) > 0 {
 		return nil // it says already what a person can say best
 	}
 	items := map[string]*item{}

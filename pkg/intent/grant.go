@@ -33,6 +33,9 @@ type entry struct {
 	// HTTP are the requests that may be made, as parseRequest reads them; none for
 	// any.
 	HTTP []string `json:"http,omitempty"`
+	// Keys are the variables whose values are the keys that may be used; none for
+	// any.
+	Keys []string `json:"keys,omitempty"`
 
 	Kind   string `json:"kind"`
 	File   string `json:"file"`
@@ -94,6 +97,18 @@ func compile(e entry) (grant, error) {
 	if len(e.HTTP) > maxRequests {
 		return g, badAt(0, "more than %d requests; use several entries, or wider patterns", maxRequests)
 	}
+	if len(e.Keys) > 0 && (g.Verb != fact.Connect || e.Deny) {
+		return g, badAt(0, "only egress has keys")
+	}
+	if len(e.Keys) > maxKeys {
+		return g, badAt(0, "more than %d keys for one destination", maxKeys)
+	}
+	for _, name := range e.Keys {
+		if err := validVariable(name); err != nil {
+			return g, err
+		}
+	}
+	g.entry.Keys = sorted(slices.Clone(e.Keys))
 	if g.requests, g.entry.HTTP, err = parseRequests(e.HTTP); err != nil {
 		return g, err
 	}
@@ -102,8 +117,8 @@ func compile(e entry) (grant, error) {
 		if g.dest, err = parseDestination(e.To, e.Deny); err != nil {
 			return g, err
 		}
-		if len(g.requests) > 0 && !g.dest.any && g.dest.proto != event.ProtoTCP {
-			return g, badAt(0, "requests are read over TCP only; take http out, or the protocol")
+		if len(g.requests)+len(g.entry.Keys) > 0 && !g.dest.any && g.dest.proto != event.ProtoTCP {
+			return g, badAt(0, "requests are read over TCP only; take http and key out, or the protocol")
 		}
 		g.Specificity = g.dest.specificity()
 		g.entry.To = g.dest.String()
@@ -181,6 +196,27 @@ func compile(e entry) (grant, error) {
 	return g, nil
 }
 
+// maxKeys bounds the keys of one entry.
+const maxKeys = 16
+
+// validVariable accepts the names of environment variables, and so of secrets.
+func validVariable(name string) error {
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '_', c >= '0' && c <= '9' && i > 0:
+		default:
+			return badAt(i, "want the name of an environment variable that holds the key, not the key itself")
+		}
+	}
+	switch {
+	case name == "":
+		return badAt(0, "empty; want the name of an environment variable")
+	case len(name) > 128:
+		return badAt(0, "longer than 128 bytes")
+	}
+	return nil
+}
+
 // parseDigest reads the SHA-256 of a file.
 func parseDigest(s string) (event.SHA256, error) {
 	d, err := event.ParseSHA256(s)
@@ -221,7 +257,7 @@ func (r *Resolved) add(e entry) error {
 		r.grants[g.Verb] = append(r.grants[g.Verb], g)
 		r.budgets = r.budgets || g.Upload > 0
 		r.digests = r.digests || len(g.digests) > 0
-		r.requests = r.requests || len(g.requests) > 0
+		r.requests = r.requests || g.limits()
 	}
 	return nil
 }
@@ -237,6 +273,9 @@ func (g *grant) covers(f *fact.Fact) bool {
 			return false
 		}
 		// What is said to a resolver is no request of HTTP.
+		if len(g.entry.Keys) > 0 && (f.Verb == fact.Key || f.Verb == fact.Resolve) {
+			return false
+		}
 		if len(g.requests) > 0 && (f.Verb == fact.Resolve || f.Verb == fact.Request && !g.allows(f)) {
 			return false
 		}

@@ -186,7 +186,7 @@ func (r *Resolved) FailOn() FailOn { return r.failOn }
 // the workspace and listening beyond loopback are the judge's to hold against
 // any intent, listed or not.
 func (r *Resolved) Limits(v fact.Verb) bool {
-	if v == fact.Request {
+	if v == fact.Request || v == fact.Key {
 		v = fact.Connect
 	}
 	return int(v) < len(r.limited) && r.limited[v]

@@ -17,11 +17,12 @@ type item struct {
 	upload uint64
 	sha256 []string // exec
 	http   []string // egress: what may be requested
+	keys   []string // egress: the variables that hold the keys
 }
 
 // bare reports whether the item is its object alone.
 func (i *item) bare() bool {
-	return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 && len(i.sha256) == 0 && len(i.http) == 0
+	return len(i.by) == 0 && len(i.to) == 0 && i.step == "" && i.upload == 0 && len(i.sha256) == 0 && len(i.http)+len(i.keys) == 0
 }
 
 // text is the item in its canonical form: its object, or a YAML mapping.
@@ -68,6 +69,9 @@ func (i *item) mapping() string {
 	}
 	if len(i.http) > 0 {
 		b.WriteString(", http: " + flow(i.http))
+	}
+	if len(i.keys) > 0 {
+		b.WriteString(", key: " + flow(i.keys))
 	}
 	b.WriteByte('}')
 	return b.String()

@@ -26,8 +26,6 @@ var (
 	// laterKeys are keys of the language that this version does not enforce. To
 	// take and ignore one would promise what nobody checks.
 	laterKeys = []string{"agents"}
-	// laterGrant are such keys of one entry, by its verb.
-	laterGrant = map[string][]string{"connect": {"key"}}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -131,7 +129,7 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 				p.use(s, n)
 			}
 		case "egress":
-			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload", "http")
+			p.grants(s, e.Value, "connect", "to", "to", "by", "step", "upload", "http", "key")
 		case "credentials":
 			p.grants(s, e.Value, "credential", "class", "class", "by", "to", "step")
 		case "exec":
@@ -239,6 +237,18 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 				p.Fail(k.Value, "allows no request; leave http out for any, or take the grant out")
 				return
 			}
+		case verb == "connect" && k.Key == "key":
+			for _, v := range p.Strings(k.Value) {
+				if err := validVariable(v.Value); err != nil {
+					p.refuse(v, err)
+					return
+				}
+				e.Keys = append(e.Keys, v.Value)
+			}
+			if len(e.Keys) == 0 {
+				p.Fail(k.Value, "names no key; leave key out for any")
+				return
+			}
 		case verb == "exec" && k.Key == "sha256":
 			for _, d := range p.Strings(k.Value) {
 				if _, err := parseDigest(d.Value); err != nil {
@@ -251,9 +261,6 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 				p.Fail(k.Value, "names no digest; leave sha256 out for any file of that name")
 				return
 			}
-		case contains(laterGrant[verb], k.Key):
-			p.Fail(k.At, "not supported by this version, and nothing would check it; take it out")
-			return
 		default:
 			p.FailNear(k.At, document.Nearest(k.Key, keys), "unknown key")
 			return

@@ -254,12 +254,45 @@ func requestOf(f *fact.Fact) []string {
 	return []string{method + " " + literal(path)}
 }
 
-// Requests reports whether any grant limits what may be requested.
+// limits reports whether the grant says what may be requested, or with which key.
+func (g *grant) limits() bool { return len(g.requests)+len(g.entry.Keys) > 0 }
+
+// KeysFor returns the variables that hold the keys which the grants of a Connect
+// fact name; none where one of them takes any key.
+func (r *Resolved) KeysFor(f *fact.Fact) []string {
+	if !r.requests || f.Verb != fact.Connect {
+		return nil
+	}
+	var names []string
+	var at [64]int32
+	for _, i := range r.found[fact.Connect].find(at[:0], f) {
+		if g := &r.grants[fact.Connect][i]; g.covers(f) {
+			if len(g.entry.Keys) == 0 {
+				return nil
+			}
+			names = append(names, g.entry.Keys...)
+		}
+	}
+	return names
+}
+
+// KeyNames returns the variables whose values are keys that a grant names,
+// sorted.
+func (r *Resolved) KeyNames() []string {
+	var names []string
+	for i := range r.grants[fact.Connect] {
+		names = append(names, r.grants[fact.Connect][i].entry.Keys...)
+	}
+	return sorted(names)
+}
+
+// Requests reports whether any grant limits what may be requested, or with which
+// key.
 func (r *Resolved) Requests() bool { return r.requests }
 
 // LimitsRequests reports whether what is requested on the connections of a
 // Connect fact needs a grant: some grant covers them, and each that does says
-// what may be requested.
+// what may be requested, or with which key.
 func (r *Resolved) LimitsRequests(f *fact.Fact) bool {
 	if !r.requests || f.Verb != fact.Connect {
 		return false
@@ -268,7 +301,7 @@ func (r *Resolved) LimitsRequests(f *fact.Fact) bool {
 	var at [64]int32
 	for _, i := range r.found[fact.Connect].find(at[:0], f) {
 		if g := &r.grants[fact.Connect][i]; g.covers(f) {
-			if len(g.requests) == 0 {
+			if !g.limits() {
 				return false
 			}
 			limited = true

@@ -307,7 +307,7 @@ func writeList(b *bytes.Buffer, key string, items []item) {
 
 // item is the entry as a line would have it.
 func (e *entry) item() item {
-	i := item{by: e.By, step: e.Step, upload: e.Upload, sha256: e.SHA256, http: e.HTTP}
+	i := item{by: e.By, step: e.Step, upload: e.Upload, sha256: e.SHA256, http: e.HTTP, keys: e.Keys}
 	switch e.Verb {
 	case "credential":
 		i.class = e.To

@@ -72,7 +72,7 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 		return j.judge(f).status < undeclared && len(in.Budgeted(nil, f)) == 0 && !in.LimitsRequests(f)
 	}
 	if in.Requests() {
-		j.folder.Requests = in.LimitsRequests
+		j.folder.Requests, j.folder.Keys = in.LimitsRequests, in.KeysFor
 	}
 	if pack != nil {
 		j.matcher = pack.Matcher()
@@ -118,6 +118,8 @@ func (j *Judge) Apply(ev *event.Event) {
 			j.monitor = ev.Actor
 		}
 		switch {
+		case ev.Kind == event.Key:
+			j.folder.Declare(ev)
 		case ev.Kind == event.Disclosure:
 			j.disclosure(ev, n)
 		case ev.Kind == event.Drift && j.weights.drift:

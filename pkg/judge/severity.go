@@ -24,6 +24,7 @@ var severities = []rule{
 
 	{fact.Connect, nil, High, "egress to a host, this machine too: what listens there may pass it on"},
 	{fact.Request, nil, High, "a request that no grant of the destination allows"},
+	{fact.Key, nil, High, "a key that the policy does not name for the destination"},
 	{fact.Resolve, nil, Medium, "DNS to another resolver"},
 
 	{fact.Listen, stays, Low, "listens on loopback"},

@@ -48,7 +48,8 @@ type Client struct {
 // LaunchOptions are the settings of [Launch].
 type LaunchOptions struct {
 	Sensor string
-	Sealed bool   // as in Options
+	Sealed bool // as in Options, and so is NoTLS
+	NoTLS  bool
 	Out    string // for a monitor that must deliver by itself
 	Caller Caller
 	Stderr io.Writer
@@ -67,6 +68,9 @@ func Launch(opt LaunchOptions) (*Client, error) {
 		return nil, err
 	}
 	argv := append([]string{self}, opt.Args...)
+	if opt.NoTLS {
+		argv = append(argv, "--no-tls")
+	}
 	argv = append(argv, "--sensor", opt.Sensor, "--uid", strconv.Itoa(opt.Caller.UID), "--gid", strconv.Itoa(opt.Caller.GID), "--out", opt.Out)
 	if opt.Sealed {
 		argv = append(argv, "--seal")

@@ -20,6 +20,10 @@ import (
 // record turns what a sensor said into an event of this recording. It is the
 // one place where bytes of the job become text, by the recording's redactor.
 func (r *recording) record(rec *sensor.Record, p, target *process.Process, via event.Via) {
+	if rec.TLS != 0 {
+		r.plaintext(rec, p, via)
+		return
+	}
 	if rec.Proto == event.ProtoTCP {
 		switch {
 		case rec.Kind == event.DNS && rec != &r.part:
@@ -38,9 +42,10 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			}
 		}
 	}
+	whole := rec.Kind == event.Flow && r.flowed(rec, p)
 	ev := &r.ev
 	ev.Reset()
-	ev.Kind, ev.Time, ev.Via = rec.Kind, rec.Time, via
+	ev.Kind, ev.Time, ev.Via, ev.TLS = rec.Kind, rec.Time, via, whole
 	if p != nil {
 		ev.Actor = p.Actor
 	}
@@ -93,6 +98,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			return
 		}
 		ev.Name = r.red.Host(hello.ServerName)
+		r.plains.hello(rec.Sock)
 	case event.HTTP:
 		r.socket(ev, rec)
 		req, err := wire.Request(rec.Payload)
@@ -205,6 +211,7 @@ func (r *recording) request(ev *event.Event, req *wire.HTTPRequest) {
 	ev.Path, r.found = r.red.FindURL(req.Path, r.found[:0])
 	r.secrets(ev, redact.Const("path"))
 	ev.Size = req.Size
+	r.credentials(ev, req)
 	switch {
 	case req.Cut:
 		ev.Detail = event.NotWhole

@@ -46,6 +46,9 @@ const tableLimit = 1 << 15
 type Options struct {
 	// Sensor is "auto", "ebpf" or "netlink".
 	Sensor string
+	// NoTLS leaves the libraries of TLS alone: what is said inside of it is not
+	// read.
+	NoTLS bool
 	// Tool is the version of the command, for the log.
 	Tool string
 	// Sealed has checkpoints signed with keys of their own, and programs that
@@ -209,7 +212,7 @@ func (m *Monitor) arm(ctx context.Context) error {
 	watch := sensor.Watch{Names: names, Prefixes: prefixes}
 	var refused error
 	if m.opt.Sensor != "netlink" {
-		s := ebpf.New(ebpf.Options{Watch: watch, OwnFolders: ownFolders()})
+		s := ebpf.New(ebpf.Options{Watch: watch, OwnFolders: ownFolders(), NoTLS: m.opt.NoTLS})
 		if refused = s.Start(ctx, m.handle); refused == nil {
 			m.primary = s
 		} else if why := probe.CanEBPF(); why != nil {

@@ -92,6 +92,10 @@ type Opening struct {
 	Detach bool `json:"detach,omitempty"`
 	// Bell says who may end a detached recording; nil for root.
 	Bell *Bell `json:"bell,omitempty"`
+	// Keys are the values of the variables that the intent names as keys, by name.
+	// They stay in the memory of the monitor: the log has their hashes. One that
+	// is not set has no value.
+	Keys map[string]string `json:"keys,omitempty"`
 	// Masked are values that must not reach the log in any form.
 	Masked []string `json:"masked,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -68,6 +69,8 @@ type recording struct {
 	reads       bool // the sensor reads what goes over the sockets
 	requests    bool // the policy limits HTTP requests
 	beyond      map[uint64]beyond
+	plains      plains
+	images      *images // the monitor's
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text
@@ -155,12 +158,13 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	}
 	r = &recording{
 		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, uid: o.uid, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
-		red:     redact.New(key, redact.Options{Masked: o.Masked}),
+		red:     redact.New(key, redact.Options{Masked: slices.Concat(o.Masked, slices.Collect(maps.Values(o.Keys)))}),
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
 		reads:   m.primary.Name() == "ebpf",
 		beyond:  map[uint64]beyond{},
+		images:  &m.images,
 
 		requests:   in.Requests(),
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
@@ -374,6 +378,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	}
 	r.existing(now, client)
 	r.resolvers(now, client.Actor.PID)
+	r.keys(now, o.Keys)
 	if r.late {
 		r.note(redact.Const("credential files that are there already were not found in time: they are known by their names alone"), 0)
 	}
@@ -619,6 +624,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	if r.digests != nil {
 		r.digests.end()
 	}
+	r.latePlain(now, true)
 	if n := r.streams.Dropped(); n > 0 {
 		r.note(redact.Const("pieces of streams for which there was no room: names in them are not told"), n)
 	}

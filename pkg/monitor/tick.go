@@ -158,6 +158,11 @@ func (m *Monitor) round(checkpoint bool) {
 	} else {
 		step = 0
 	}
+	for _, r := range m.recs {
+		if r != nil {
+			r.latePlain(now, false)
+		}
+	}
 	disagree := m.second != nil && m.witness.read(counts(first), counts(m.second.Stats()), exitingProcesses)
 	execSeen, connSeen, launched := m.canary.sawExec, m.canary.sawConn, m.canary.launched
 	// At the end of a recording there is no later round.

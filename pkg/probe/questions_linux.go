@@ -14,6 +14,7 @@ var questions = []question{
 	ringBufferQuestion,
 	tracepointQuestion,
 	cgroupQuestion,
+	uprobeQuestion,
 	fanotifyQuestion,
 	connectorQuestion,
 	sockDiagQuestion,

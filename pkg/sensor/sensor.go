@@ -89,6 +89,15 @@ type Record struct {
 	// file itself is on it (see Adopter), whatever name led to it.
 	Watched, ByInode bool
 
+	// TLS, where it is not 0, is the library's object for one connection, by its
+	// address in the process: what it was given is an HTTP record with a Payload
+	// of PayloadLen bytes, and Plain is how many it was given before. Sock is 0
+	// while it is not known which connection it is; a record without a Payload
+	// says which. Of a Flow Plain is what the library was given for it so far, and
+	// Writes in how many writes.
+	TLS, Plain uint64
+	Writes     uint32
+
 	// Worker: a worker of io_uring did it for the process.
 	Worker bool
 	// Passed: the descriptor of the connection came over a Unix socket.

@@ -14,9 +14,9 @@ type HTTPRequest struct {
 	Host []byte
 	// Proxy: the target names a host, so the peer is asked to forward.
 	Proxy bool
-	// Authorization is the value of the Authorization header, to be hashed and
-	// never kept.
-	Authorization []byte
+	// Credentials are the headers that hold one, to be hashed and never kept. An
+	// entry that is not used has no name.
+	Credentials [maxCredentials]Credential
 	// Ambiguous: two Host headers differ, or one differs from the target, so
 	// that two readers may see two hosts.
 	Ambiguous bool
@@ -119,7 +119,7 @@ func (q *HTTPRequest) target(t []byte) {
 	q.Host, q.Path, q.Proxy = host, t[end:], true
 }
 
-// headers looks for Host, Authorization and what tells where the request ends;
+// headers looks for Host, credentials and what tells where the request ends;
 // before is how many bytes of it stand before b.
 func (q *HTTPRequest) headers(b []byte, before int) {
 	inHost := false // the line before was part of a Host
@@ -167,14 +167,14 @@ func (q *HTTPRequest) headers(b []byte, before int) {
 			} else if !sameHost(q.Host, value) {
 				q.Ambiguous = true
 			}
-		case isHeader(name, "authorization") && q.Authorization == nil:
-			q.Authorization = value
 		case isHeader(name, "content-length"):
 			body.declared(value)
 		case isHeader(name, "transfer-encoding"):
 			body.plain = false
 		case !isName(name):
 			body.plain = false // a blank before the colon: some take it for the header
+		default:
+			q.credential(credentialHeader(name), value)
 		}
 	}
 	q.Incomplete = true

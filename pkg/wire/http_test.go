@@ -21,13 +21,13 @@ func TestRequestsOfRealClientsAreRead(t *testing.T) {
 		{file: "http-wget", method: "GET", path: "/w", host: "wget.client.example"},
 	} {
 		q, err := Request(captured(t, c.file+".bin"))
-		if err != nil || string(q.Method) != c.method || string(q.Path) != c.path || string(q.Host) != c.host || q.Proxy != c.proxy || q.Incomplete || q.Ambiguous || q.Authorization != nil {
+		if err != nil || string(q.Method) != c.method || string(q.Path) != c.path || string(q.Host) != c.host || q.Proxy != c.proxy || q.Incomplete || q.Ambiguous || q.Credentials[0].Name != "" {
 			t.Errorf("%s: %q %q %q %+v %v", c.file, q.Method, q.Path, q.Host, q, err)
 		}
 	}
 	q, err := Request(captured(t, "http-curl-post.bin"))
-	if err != nil || string(q.Method) != "POST" || !bytes.HasPrefix(q.Authorization, []byte("Basic ")) {
-		t.Errorf("%q %q %v", q.Method, q.Authorization, err)
+	if err != nil || string(q.Method) != "POST" || !bytes.HasPrefix(q.Credentials[0].Value, []byte("Basic ")) {
+		t.Errorf("%q %q %v", q.Method, q.Credentials[0].Value, err)
 	}
 	if _, err := Request(captured(t, "http-curl-h2c.bin")); !errors.Is(err, ErrHTTP2) {
 		t.Errorf("HTTP/2: %v", err)
@@ -173,7 +173,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte("GET http://a/ HTTP/1.0\nHost: b\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q, err := Request(b)
-		for _, part := range [][]byte{q.Method, q.Path, q.Host, q.Authorization} {
+		for _, part := range [][]byte{q.Method, q.Path, q.Host, q.Credentials[0].Value} {
 			if len(part) > len(b) || bytes.IndexByte(part, '\n') >= 0 {
 				t.Errorf("%q: %q", b, part)
 			}

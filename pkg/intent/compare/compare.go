@@ -282,6 +282,9 @@ func doer(e *intent.Entry) string {
 	if len(e.HTTP) > 0 {
 		s += ", for the requests " + strings.Join(shown(e.HTTP), " or ") + " only"
 	}
+	if len(e.Keys) > 0 {
+		s += ", with the keys in " + strings.Join(shown(e.Keys), " or ") + " only"
+	}
 	if len(e.SHA256) > 0 {
 		s += ", with SHA-256 " + strings.Join(e.SHA256, " or ") + " only"
 	}

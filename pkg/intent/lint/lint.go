@@ -231,6 +231,9 @@ func (c *checker) job(job string) error {
 			if len(e.HTTP) > 0 && len(o.HTTP) == 0 {
 				message = there(e, o) + " allows any request there, so this one holds nothing back"
 			}
+			if len(e.Keys) > 0 && len(o.Keys) == 0 {
+				message = there(e, o) + " allows any key there, so this one holds nothing back"
+			}
 			c.problem(Shadowed, e, message, nil)
 			c.pairs = append(c.pairs, pair{len(c.problems) - 1, e.place(), o.place()})
 			break

@@ -87,7 +87,7 @@ var kinds = [recordTypes]event.Kind{
 	rOpen: event.Open, rRename: event.Rename, rUnlink: event.Unlink, rLink: event.Link, rSymlink: event.Link,
 	rChmod: event.Chmod, rMkdir: event.Mkdir, rPtrace: event.Ptrace, rMemory: event.MemAccess, rKill: event.Kill,
 	rBPF: event.BPF, rModule: event.Module, rMount: event.Mount, rNamespace: event.Namespace, rURing: event.IOUring,
-	rCgroup: event.Container,
+	rCgroup: event.Container, rPlain: event.HTTP, rSession: event.HTTP,
 }
 
 // ops are the operations in the order of the enum in bpf/record.h.
@@ -162,7 +162,7 @@ func (d *decoder) decode(b []byte) (*sensor.Record, error) {
 		err = d.exec(b)
 	case rCgroup:
 		err = d.cgroup(b)
-	case rConnect, rAccept, rListen, rFlow, rSend, rDNS, rTLS, rHTTP:
+	case rConnect, rAccept, rListen, rFlow, rSend, rDNS, rTLS, rHTTP, rPlain, rSession:
 		err = d.socket(t, b)
 	case rUnix, rOpen, rRename, rUnlink, rLink, rSymlink, rChmod, rMkdir, rModule, rMount:
 		err = d.file(t, b)
@@ -296,6 +296,12 @@ func (d *decoder) socket(t recordType, b []byte) (err error) {
 	}
 	r := &d.rec
 	family := u16(b, sockFamily)
+	if t == rPlain || t == rSession {
+		r.TLS, r.Plain = u64(b, sockReceived), u64(b, sockSent)
+	}
+	if family == 0 && t == rPlain {
+		return d.payload(b) // which connection it is is not known yet
+	}
 	if r.Src, err = addrPort(b[sockSrc:], family, u16(b, sockSport)); err != nil {
 		return err
 	}
@@ -306,9 +312,26 @@ func (d *decoder) socket(t recordType, b []byte) (err error) {
 		r.Dst = netip.AddrPort{}
 	}
 	r.Sock, r.Proto = u64(b, sockCookie), event.Proto(u16(b, sockProto))
-	r.Sent, r.Received, r.Count = u64(b, sockSent), u64(b, sockReceived), u64(b, sockCount)
 	r.Err = int(int32(u32(b, sockErr)))
-	n := int(u32(b, sockLen))
+	if r.TLS != 0 {
+		return d.payload(b)
+	}
+	r.Sent, r.Received, r.Count = u64(b, sockSent), u64(b, sockReceived), u64(b, sockCount)
+	if err := d.payload(b); err != nil {
+		return err
+	}
+	flags := u16(b, atFlags)
+	if t == rFlow {
+		r.Plain, r.Count, r.Writes = r.Count, 0, u32(b, sockWire)
+	}
+	r.OK = t == rFlow && flags&fLiving == 0 || flags&fAnswer != 0
+	r.Passed = flags&fPassed != 0
+	return nil
+}
+
+// payload takes the bytes that follow a socket's record.
+func (d *decoder) payload(b []byte) error {
+	r, n := &d.rec, int(u32(b, sockLen))
 	if n > len(b)-sockSize {
 		return errShort
 	}
@@ -316,9 +339,6 @@ func (d *decoder) socket(t recordType, b []byte) (err error) {
 		r.Payload, r.PayloadLen = b[sockSize:sockSize+n:sockSize+n], int(u32(b, sockWire))
 		r.Offset = u32(b, sockOffset)
 	}
-	flags := u16(b, atFlags)
-	r.OK = t == rFlow && flags&fLiving == 0 || flags&fAnswer != 0
-	r.Passed = flags&fPassed != 0
 	return nil
 }
 

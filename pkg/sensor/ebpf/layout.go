@@ -39,6 +39,8 @@ const (
 	rNamespace
 	rURing
 	rCgroup
+	rPlain
+	rSession
 
 	recordTypes
 )

@@ -35,6 +35,8 @@ type hook struct {
 	args int
 	// iterator is what is gone through, each time the reader asks.
 	iterator string
+	// uprobe: it stands in files, as they are found; see tlsProbes.
+	uprobe   bool
 	attach   bpf.AttachType
 	required bool
 	// or names a tracepoint that serves as well: one was renamed.
@@ -57,6 +59,11 @@ var hooks = []hook{
 	{program: "on_signal", tracepoint: "signal_generate", without: "signals to other processes"},
 	{program: "on_send_length", tracepoint: "sock_send_length", without: "packets of AF_PACKET sockets"},
 	{program: "on_living", iterator: "task_file", without: "bytes of a connection before its end, and how often an act came that was folded and did not come again"},
+	{program: "on_tls_write", uprobe: true, without: withoutTLS},
+	{program: "on_tls_write_ex", uprobe: true},
+	{program: "on_tls_written", uprobe: true},
+	{program: "on_tls_free", uprobe: true},
+	{program: "on_go_write", uprobe: true},
 	{program: "on_create", attach: bpf.AttachCGroupInetSockCreate, without: "makers of UDP sockets"},
 	{program: "on_connect4", attach: bpf.AttachCGroupInet4Connect, without: "users of IPv4 sockets made by others"},
 	{program: "on_connect6", attach: bpf.AttachCGroupInet6Connect, without: "users of IPv6 sockets made by others"},
@@ -65,6 +72,8 @@ var hooks = []hook{
 	{program: "on_egress", attach: bpf.AttachCGroupInetEgress, without: "datagrams, DNS questions, TLS and HTTP first bytes"},
 	{program: "on_ingress", attach: bpf.AttachCGroupInetIngress, without: "DNS answers"},
 }
+
+const withoutTLS = "requests inside TLS"
 
 // alwaysMissing is what no kernel shows to these programs.
 var alwaysMissing = []string{
@@ -94,6 +103,8 @@ type loaded struct {
 	living  *link.Iter // over the sockets; nil where the kernel has none
 	rodata  []byte     // what was written before the map was frozen
 	frozen  []string
+	multi   bool // the kernel attaches to many places of a file by one link
+	tls     bool // the programs that read what goes into TLS are there
 }
 
 func (l *loaded) close() {
@@ -146,6 +157,28 @@ func load(opt Options) (_ *loaded, err error) {
 		}
 	}
 
+	l.multi, l.tls = hasType(kernel, "bpf_uprobe_multi_link"), !opt.NoTLS
+	if err := probe.CanUprobe(); l.tls && !l.multi && err != nil {
+		l.tls = false
+		l.missing = append(l.missing, fmt.Sprintf("%s (%v)", withoutTLS, err))
+	}
+	for _, h := range hooks {
+		switch {
+		case h.uprobe && !l.tls:
+			delete(spec.Programs, h.program)
+		case h.uprobe && l.multi:
+			spec.Programs[h.program].AttachType = bpf.AttachTraceUprobeMulti
+		}
+	}
+	if opt.NoTLS {
+		l.missing = append(l.missing, withoutTLS+" (--no-tls)")
+	} else if l.tls && !hasTracepoint(kernel, "sock_send_length", 0) {
+		l.missing = append(l.missing, "which connection a request inside TLS goes over, but for programs in Go")
+	}
+
+	if l.tls {
+		opt.Watch = withTLS(opt.Watch)
+	}
 	watch := newWatchTable(opt.Watch)
 	if err := configure(spec, kernel, opt, &watch); err != nil {
 		return nil, err
@@ -185,11 +218,15 @@ func hasTracepoint(kernel *btf.Spec, name string, args int) bool {
 	return false
 }
 
+func hasType(kernel *btf.Spec, name string) bool {
+	_, err := kernel.AnyTypeByName(name)
+	return err == nil
+}
+
 // hasIterator reports whether the kernel lets programs go through a kind of
 // object.
 func hasIterator(kernel *btf.Spec, name string) bool {
-	_, err := kernel.AnyTypeByName("bpf_iter_" + name)
-	return err == nil
+	return hasType(kernel, "bpf_iter_"+name)
 }
 
 // ownParts are the hashes (FNV-1a, 64 bits) of the names of our folders.
@@ -380,7 +417,7 @@ func (l *loaded) fill(watch *watchTable) error {
 		switch m.Type() {
 		case bpf.RingBuf:
 			continue
-		case bpf.Array, bpf.PerCPUArray, bpf.Hash, bpf.LRUHash, bpf.LPMTrie, bpf.SkStorage:
+		case bpf.Array, bpf.PerCPUArray, bpf.Hash, bpf.LRUHash, bpf.LPMTrie, bpf.SkStorage, bpf.TaskStorage:
 		}
 		if name == ".rodata" {
 			var err error
@@ -406,7 +443,7 @@ func (l *loaded) attach() error {
 	for _, tracing := range []bool{false, true} {
 		for _, h := range hooks {
 			prog := l.coll.Programs[h.program]
-			if prog == nil || h.iterator != "" || tracing != (h.tracepoint != "") {
+			if prog == nil || h.iterator != "" || h.uprobe || tracing != (h.tracepoint != "") {
 				continue
 			}
 			var lk link.Link

@@ -23,6 +23,9 @@ type Options struct {
 	// ArgvBytes is how many bytes of a program's arguments are read; 128 KiB
 	// where 0, 2 MiB at most.
 	ArgvBytes int
+	// NoTLS leaves the libraries of TLS alone: what is said inside of it is not
+	// read.
+	NoTLS bool
 	// Logf says what a person should know while it runs; nil for silence.
 	Logf func(format string, args ...any)
 

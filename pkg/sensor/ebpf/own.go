@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"maps"
+	"sync"
 	"sync/atomic"
 )
 
@@ -15,7 +16,8 @@ type kernelObject struct {
 // link may be made anew. One that was ours once stays: its id is held until
 // after the last record that may name it.
 type ownObjects struct {
-	set atomic.Pointer[map[kernelObject]bool]
+	adding sync.Mutex
+	set    atomic.Pointer[map[kernelObject]bool]
 }
 
 func (o *ownObjects) has(x kernelObject) bool {
@@ -23,8 +25,10 @@ func (o *ownObjects) has(x kernelObject) bool {
 	return set != nil && x.kind != ofNothing && (*set)[x]
 }
 
-// add is called by one goroutine at a time.
+// add adds to them. It is for few: each call makes the set anew.
 func (o *ownObjects) add(more ...kernelObject) {
+	o.adding.Lock()
+	defer o.adding.Unlock()
 	set := map[kernelObject]bool{}
 	if old := o.set.Load(); old != nil {
 		maps.Copy(set, *old)

@@ -353,7 +353,7 @@ func int80(path string) []byte {
 	}
 	at := uint32(elfBase + header + len(code))
 	native.PutUint32(code[6:], at)
-	return elf(append(code, path+"\x00"...))
+	return program(append(code, path+"\x00"...))
 }
 
 func TestASystemCallByInterrupt0x80IsSeen(t *testing.T) {

@@ -47,6 +47,7 @@ type reader struct {
 	counts *bpf.Map
 	sends  *sweep
 	living *link.Iter
+	tls    *tlsProbes    // nil where TLS is not read
 	poll   time.Duration // pollInterval, but for tests
 
 	epoll  *os.File // waited for in Go's own poller: a thread that blocks needs another to notice
@@ -370,6 +371,9 @@ func (r *reader) take(ring int, b []byte) {
 
 func (r *reader) deliver(rec *sensor.Record) {
 	r.records.Add(1)
+	if r.tls != nil {
+		r.tls.see(rec)
+	}
 	r.sink(rec)
 }
 

@@ -429,7 +429,7 @@ func inner([]string) error {
 }
 
 // elf is a program of machine code, loaded at elfBase.
-func elf(code []byte) []byte {
+func program(code []byte) []byte {
 	const header = 64 + 56
 	b := make([]byte, header, header+len(code))
 	copy(b, "\x7fELF\x02\x01\x01")

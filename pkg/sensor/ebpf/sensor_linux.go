@@ -25,6 +25,7 @@ type Sensor struct {
 
 	checked int // the frozen map that was looked at last
 
+	tls     *tlsProbes // nil where TLS is not read
 	missing []string
 	progs   map[string]*bpf.Program
 	counts  *bpf.Map
@@ -73,6 +74,10 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	}
 	r.dec.own.add(own...)
 	r.living = l.living
+	if l.tls {
+		s.tls = newTLSProbes(l, func(o kernelObject) { r.dec.own.add(o) }, s.logf)
+		r.tls = s.tls
+	}
 	s.l, s.reader, s.missing, s.counts = l, r, l.missing, l.coll.Maps["counts"]
 	s.progs = l.coll.Programs
 	go r.run()
@@ -131,6 +136,9 @@ func (s *Sensor) Close() error {
 		return nil
 	}
 	missed, of := s.misses()
+	if s.tls != nil {
+		s.tls.close()
+	}
 	s.l.detach()
 	close(s.reader.stop)
 	s.reader.wake()

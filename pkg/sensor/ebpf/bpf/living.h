@@ -126,6 +126,7 @@ int on_living(u64 *ctx)
 		r.h.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	}
 	r.h.flags |= F_LIVING;
+	tls_totals(&r, false);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
 	return 0;
 }

@@ -40,6 +40,8 @@ enum record_type {
 	R_NAMESPACE,
 	R_URING,
 	R_CGROUP,
+	R_PLAIN, /* what a library of TLS was given; sock_record as in tls.h */
+	R_SESSION, /* which socket that of a session goes over */
 };
 
 /* head.flags */

@@ -14,6 +14,7 @@
 #include "cgroup.h"
 #include "process.h"
 #include "socket.h"
+#include "tls.h"
 #include "file.h"
 #include "living.h"
 #include "power.h"

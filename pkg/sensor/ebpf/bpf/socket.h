@@ -35,11 +35,16 @@ struct {
 	__type(value, struct owner);
 } acceptors SEC(".maps");
 
+/* See tls.h, whose maps hold it. */
+struct tls_key;
+static __always_inline void tls_sent(struct sock *sk, s32 sent);
+static __always_inline bool tls_totals(struct sock_record *r, bool end);
+
 enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_VSOCK = 40, AF_XDP = 44 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58 };
 
 /* include/net/tcp_states.h */
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_LISTEN };
 
 #define SOCK_DONE 1 /* include/net/sock.h: a FIN has come */
 
@@ -112,6 +117,27 @@ int on_state(u64 *ctx)
 	u32 failed;
 	u64 key;
 
+	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) {
+		/*
+		 * Nothing more is written, though the other side has not answered yet and
+		 * may not before the recording ends: what was read inside TLS is told.
+		 */
+		if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+			return 0;
+		r.cookie = bpf_get_socket_cookie(sk);
+		if (!tls_totals(&r, false))
+			return 0;
+		o = bpf_sk_storage_get(&owners, sk, 0, 0);
+		if (!o)
+			return 0;
+		r.proto = IPPROTO_TCP;
+		addresses(&r, sk);
+		payload(&r, sk);
+		owned(&r.h, R_FLOW, o);
+		r.h.flags = F_LIVING;
+		EMIT(priority, PRIORITY, &r, sizeof(r));
+		return 0;
+	}
 	if (new != TCP_SYN_SENT && new != TCP_LISTEN && new != TCP_CLOSE &&
 	    !(new == TCP_ESTABLISHED && old == TCP_SYN_RECV))
 		return 0;
@@ -158,6 +184,7 @@ int on_state(u64 *ctx)
 	}
 	r.err = failed;
 	payload(&r, sk);
+	tls_totals(&r, true);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
 	return 0;
 }
@@ -534,6 +561,7 @@ static __always_inline void count_send(struct __sk_buff *skb, struct packet *p, 
  * socket sends passes no cgroup hook, and with PACKET_QDISC_BYPASS no other
  * tracepoint either.
  */
+/* TCP is looked at too: what a library of TLS wrote goes over that socket. */
 SEC("tp_btf/sock_send_length")
 int on_send_length(u64 *ctx)
 {
@@ -542,8 +570,13 @@ int on_send_length(u64 *ctx)
 	struct send_key key = {};
 	struct send *known, first = {};
 	struct owner o = {};
+	u16 family = sk->__sk_common.skc_family;
 
-	if (sk->__sk_common.skc_family != AF_PACKET || ret < 0)
+	if (ret < 0)
+		return 0;
+	if ((family == AF_INET || family == AF_INET6) && sk->sk_protocol == IPPROTO_TCP)
+		tls_sent(sk, ret);
+	if (family != AF_PACKET)
 		return 0;
 	own(&o);
 	key.pid = o.pid;

@@ -37,12 +37,13 @@ enum {
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
-enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_CLONE = 1 << 9, BPF_F_MMAPABLE = 1 << 10 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
-enum { BPF_SK_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 
 struct bpf_sock {
 	__u32 bound_dev_if;
@@ -383,7 +384,7 @@ struct unix_sock {
 
 struct pt_regs {
 	/* x86-64 */
-	unsigned long r8, r9, r10, bx, cx, bp, dx, si, di, orig_ax;
+	unsigned long r8, r9, r10, ax, bx, cx, bp, dx, si, di, orig_ax;
 };
 
 #pragma clang attribute pop
