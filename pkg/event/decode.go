@@ -371,6 +371,14 @@ func (d *decoder) member(m member) (err error) {
 		err = d.text(&e.StepID)
 	case mStepName:
 		err = d.text(&e.StepName)
+	case mToolAgent:
+		err = d.text(&e.ToolAgent)
+	case mToolCall:
+		err = d.text(&e.ToolCall)
+	case mToolSession:
+		err = d.text(&e.ToolSession)
+	case mToolText:
+		err = d.text(&e.ToolText)
 	}
 	return err
 }

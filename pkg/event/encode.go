@@ -173,6 +173,10 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = textMember(b, mStepAction, e.StepAction)
 	b = textMember(b, mStepID, e.StepID)
 	b = textMember(b, mStepName, e.StepName)
+	b = textMember(b, mToolAgent, e.ToolAgent)
+	b = textMember(b, mToolCall, e.ToolCall)
+	b = textMember(b, mToolSession, e.ToolSession)
+	b = textMember(b, mToolText, e.ToolText)
 	for _, m := range e.Extra {
 		b = appendString(append(b, ','), m.Name)
 		b = append(append(b, ':'), m.Value...)

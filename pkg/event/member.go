@@ -70,6 +70,10 @@ const (
 	mStepAction
 	mStepID
 	mStepName
+	mToolAgent
+	mToolCall
+	mToolSession
+	mToolText
 
 	memberCount
 )
@@ -84,7 +88,7 @@ var memberNames = [memberCount]string{
 	"version", "boot", "wall", "step", "host", "job", "tool", "sensor", "detail", "from", "to", "lost",
 	"counts", "survivors", "secrets",
 	// In the order of unknown members, which these are to an earlier reader.
-	"ctime", "sha256", "size", "step_action", "step_id", "step_name",
+	"ctime", "sha256", "size", "step_action", "step_id", "step_name", "tool_agent", "tool_call", "tool_session", "tool_text",
 }
 
 var memberByName = func() map[string]member {
