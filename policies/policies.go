@@ -20,7 +20,7 @@ import (
 
 // Version names the state of the data, for the verdict's inputs. It changes
 // with every change of a rule or preset.
-const Version = "5"
+const Version = "6"
 
 //go:embed presets/*.yml signatures/*.yml actions.yml commands.yml indicators.yml brands.yml suffixes.txt
 var data embed.FS

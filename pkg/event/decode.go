@@ -373,6 +373,14 @@ func (d *decoder) member(m member) (err error) {
 		err = d.text(&e.StepName)
 	case mTLS:
 		e.TLS, err = d.bool()
+	case mToolAgent:
+		err = d.text(&e.ToolAgent)
+	case mToolCall:
+		err = d.text(&e.ToolCall)
+	case mToolSession:
+		err = d.text(&e.ToolSession)
+	case mToolText:
+		err = d.text(&e.ToolText)
 	}
 	return err
 }

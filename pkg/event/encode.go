@@ -174,6 +174,10 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = textMember(b, mStepID, e.StepID)
 	b = textMember(b, mStepName, e.StepName)
 	b = boolMember(b, mTLS, e.TLS)
+	b = textMember(b, mToolAgent, e.ToolAgent)
+	b = textMember(b, mToolCall, e.ToolCall)
+	b = textMember(b, mToolSession, e.ToolSession)
+	b = textMember(b, mToolText, e.ToolText)
 	for _, m := range e.Extra {
 		b = appendString(append(b, ','), m.Name)
 		b = append(append(b, ':'), m.Value...)

@@ -301,6 +301,11 @@ type Event struct {
 	// the runner shows, which is a label only.
 	StepID, StepAction, StepName redact.Text
 
+	// What a coding agent declares: which agent, its session, the id of the tool
+	// call, and what it said: a call's command, of a prompt a hash under the
+	// recording's key. The agent's word, but for the actor that it is bound to.
+	ToolAgent, ToolCall, ToolSession, ToolText redact.Text
+
 	// Extra holds the members that this version does not know, as read,
 	// sorted by name; writing the event writes them again.
 	Extra []Member

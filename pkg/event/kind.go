@@ -76,8 +76,9 @@ const (
 	Posture // Detail: when; Count: files looked at, SHA256: of what they were, Lost: what was not read; or Name: a weakness, Path and Detail: where and what
 	Drift   // Class: what for, Path, File, Detail: what changed between start and end, SHA256: of the content at the end
 
-	// Reserved: declared events of agents.
-	Agent
+	// What a coding agent said of itself. Actor is the agent's own process, by the
+	// kernel's word for who spoke, or of a refused declaration who spoke.
+	Agent // ToolAgent, ToolSession, ToolCall, Detail: see AgentSession; Name: the tool, or what began or ended it; Argv: the effects that are to be expected; ArgvCut: there are more; ToolText; Size: bytes of a prompt; Code; OK; Count: how often
 
 	kindCount
 )

@@ -292,6 +292,7 @@ func (f *Folder) chain(class int, c *conn, to *Fact) *Fact {
 		Host:   to.Host, How: to.How, Addr: to.Addr, Proto: to.Proto,
 		Via: c.lin.via, First: c.last, Last: c.last, Count: 1, Leaf: c.leaf,
 		Job: c.lin.job, Step: c.lin.step, Action: c.lin.action, Agent: c.lin.agent, ContainerName: c.lin.container,
+		Session: c.lin.session, Call: c.lin.call, Late: c.lin.late,
 	}
 }
 

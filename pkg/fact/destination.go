@@ -111,6 +111,7 @@ func (d *destination) fact(n *process.Node, l *lineage, at int64, leaf uint64) *
 		Object: d.object(), Host: d.host, How: d.how, Addr: netip.AddrPortFrom(d.addr, d.port), Proto: d.proto,
 		First: at, Last: at, Leaf: leaf,
 		Job: l.job, Step: l.step, Action: l.action, Agent: l.agent, ContainerName: l.container,
+		Session: l.session, Call: l.call, Late: l.late,
 	}
 }
 

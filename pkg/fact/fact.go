@@ -110,6 +110,10 @@ type Fact struct {
 	Leaf                 uint64 // Seq of the first event
 	Job, Step, Action    redact.Text
 	Agent, ContainerName redact.Text
+	// Session and Call are those of a coding agent, as [process.Node] has them;
+	// Late: the call had ended.
+	Session, Call redact.Text
+	Late          bool
 
 	images []*image // Exec: what ran, each once
 	unseen bool     // Exec: something ran that is not among images

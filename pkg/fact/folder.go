@@ -307,6 +307,7 @@ func made(v Verb, ev *event.Event, n *process.Node, l *lineage) *Fact {
 		Verb: v, Node: n, Who: l.who, Via: l.via,
 		First: ev.Time, Last: ev.Time, Count: times(ev), Leaf: ev.Seq,
 		Job: l.job, Step: l.step, Action: l.action, Agent: l.agent, ContainerName: l.container,
+		Session: l.session, Call: l.call, Late: l.late,
 	}
 }
 
@@ -532,6 +533,7 @@ func compare(a, b *Fact) int {
 		slices.CompareFunc(a.Who, b.Who, redact.Compare),
 		redact.Compare(a.Job, b.Job), redact.Compare(a.Step, b.Step), redact.Compare(a.Action, b.Action),
 		redact.Compare(a.Agent, b.Agent), redact.Compare(a.ContainerName, b.ContainerName),
+		redact.Compare(a.Session, b.Session), redact.Compare(a.Call, b.Call),
 		cmp.Compare(a.Via, b.Via),
 		cmp.Compare(a.First, b.First), cmp.Compare(a.Leaf, b.Leaf),
 		strings.Compare(a.key, b.key),

@@ -26,7 +26,8 @@ type lineage struct {
 	id                       uint32
 	who                      []redact.Text
 	job, step, action, agent redact.Text
-	container                redact.Text
+	container, session, call redact.Text
+	late                     bool
 	via                      event.Via
 }
 
@@ -50,7 +51,7 @@ func (f *Folder) lineageOf(n *process.Node, via event.Via) *lineage {
 	if n != f.doer {
 		f.doer, f.doing = n, f.nodes[n]
 	}
-	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via {
+	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via && e.lin.session == n.AgentSession && e.lin.call == n.Call && e.lin.late == n.Late {
 		return e.lin
 	}
 	l := f.makeLineage(n, via)
@@ -90,6 +91,17 @@ func (f *Folder) makeLineage(n *process.Node, via event.Via) *lineage {
 		b = binary.AppendUvarint(b, uint64(t.Len()))
 		b = append(b, t.String()...)
 	}
+	if !n.AgentSession.IsZero() {
+		late := byte(0)
+		if n.Late {
+			late = 1
+		}
+		b = append(b, late)
+		for _, t := range []redact.Text{n.AgentSession, n.Call} {
+			b = binary.AppendUvarint(b, uint64(t.Len()))
+			b = append(b, t.String()...)
+		}
+	}
 	f.lkey = b
 	if l, ok := f.lineages[string(b)]; ok {
 		return l
@@ -97,6 +109,7 @@ func (f *Folder) makeLineage(n *process.Node, via event.Via) *lineage {
 	l := &lineage{
 		id: f.nextLineage, who: append([]redact.Text(nil), who[:k]...), via: via,
 		job: n.Job, step: n.Step, action: n.Action, agent: n.Agent, container: n.Container,
+		session: n.AgentSession, call: n.Call, late: n.Late,
 	}
 	f.nextLineage++
 	if len(f.lineages) >= maxLineages {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/org/edamame-posture/pkg/agent"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
 )
@@ -19,7 +20,7 @@ const maxAncestors = 1024
 // entry is a grant as it was written: what Canonical stores and what the
 // grants are compiled from, so that the two cannot differ.
 type entry struct {
-	Verb  string   `json:"verb"` // connect, credential, chain, exec, write, listen, power
+	Verb  string   `json:"verb"` // connect, credential, chain, exec, write, listen, power, agent
 	Deny  bool     `json:"deny,omitempty"`
 	Class string   `json:"class,omitempty"` // chain: the class that may be sent on
 	To    string   `json:"to"`
@@ -30,6 +31,11 @@ type entry struct {
 	// SHA256 are the digests of which the file that is executed has one; none for
 	// any file.
 	SHA256 []string `json:"sha256,omitempty"`
+	// Agent is the coding agent in whose sessions alone the entry holds; Own: only
+	// for what its program does outside of tool calls. Of the verb agent, To is a
+	// tool that it may use, or * for any.
+	Agent string `json:"agent,omitempty"`
+	Own   bool   `json:"own,omitempty"`
 	// HTTP are the requests that may be made, as parseRequest reads them; none for
 	// any.
 	HTTP []string `json:"http,omitempty"`
@@ -62,7 +68,11 @@ const maxDigests = 1024
 var verbs = map[string]fact.Verb{
 	"connect": fact.Connect, "credential": fact.Credential, "exec": fact.Exec,
 	"write": fact.Write, "listen": fact.Listen, "power": fact.Power, "chain": fact.Chain,
+	"agent": noVerb,
 }
+
+// noVerb is the verb of an entry that covers no fact.
+const noVerb fact.Verb = 0
 
 // compile checks an entry and makes it a grant.
 func compile(e entry) (grant, error) {
@@ -93,6 +103,12 @@ func compile(e entry) (grant, error) {
 	}
 	if len(e.HTTP) > 0 && (g.Verb != fact.Connect || e.Deny) {
 		return g, badAt(0, "only egress has requests")
+	}
+	if e.Agent != "" && !contains(agent.Names, e.Agent) {
+		return g, badAt(0, "there are the agents %s", strings.Join(agent.Names, ", "))
+	}
+	if e.Agent != "" && e.Deny {
+		return g, badAt(0, "what an agent may not reach stands under deny, for all")
 	}
 	if len(e.HTTP) > maxRequests {
 		return g, badAt(0, "more than %d requests; use several entries, or wider patterns", maxRequests)
@@ -177,7 +193,12 @@ func compile(e entry) (grant, error) {
 		}
 		g.Specificity = exactHost
 	default:
-		return g, badAt(0, "verb not known")
+		if e.Verb != "agent" || e.Agent == "" {
+			return g, badAt(0, "verb not known")
+		}
+		if e.To == "" || len(e.To) > 255 {
+			return g, badAt(0, `want the name of a tool, such as Bash, or "*" for any`)
+		}
 	}
 	for _, by := range e.By {
 		if err := validProgram(by); err != nil {
@@ -258,13 +279,22 @@ func (r *Resolved) add(e entry) error {
 		r.budgets = r.budgets || g.Upload > 0
 		r.digests = r.digests || len(g.digests) > 0
 		r.requests = r.requests || g.limits()
+		if e.Agent != "" {
+			if r.agents == nil {
+				r.agents = make(map[string]*agentIntent)
+			}
+			if r.agents[e.Agent] == nil {
+				r.agents[e.Agent] = &agentIntent{}
+			}
+			r.agents[e.Agent].add(&e)
+		}
 	}
 	return nil
 }
 
 // covers reports whether the grant covers a fact, whose verb was looked at.
 func (g *grant) covers(f *fact.Fact) bool {
-	if !g.inStep(f) {
+	if !g.inStep(f) || g.entry.Agent != "" && !g.inAgent(f) {
 		return false
 	}
 	switch g.Verb {
@@ -305,6 +335,14 @@ func (g *grant) covers(f *fact.Fact) bool {
 		return false
 	}
 	return g.isBy(f)
+}
+
+// inAgent reports whether a fact is of a session of the grant's agent.
+func (g *grant) inAgent(f *fact.Fact) bool {
+	if f.Node == nil || f.Late || g.entry.Own && !f.Call.IsZero() {
+		return false
+	}
+	return f.Node.AgentSession.HasPrefix(g.entry.Agent + ":")
 }
 
 // inStep reports whether the grant holds in the step of a fact, and isBy whether

@@ -166,6 +166,7 @@ type Resolved struct {
 	digests bool // a grant has one
 	// requests: a grant says what may be requested.
 	requests bool
+	agents   map[string]*agentIntent
 
 	suppress []Suppression
 }

@@ -19,13 +19,9 @@ type Error = document.Error
 type Errors = document.Errors
 
 var (
-	jobKeys  = []string{"use", "egress", "exec", "write", "listen", "credentials", "root", "deny"}
+	jobKeys  = []string{"use", "egress", "exec", "write", "listen", "credentials", "root", "agents", "deny"}
 	topKeys  = append([]string{"version", "jobs", "fail-on", "suppress"}, jobKeys...)
 	severity = []string{"low", "medium", "high", "critical"}
-
-	// laterKeys are keys of the language that this version does not enforce. To
-	// take and ignore one would promise what nobody checks.
-	laterKeys = []string{"agents"}
 )
 
 // Parse reads a policy file; name is used in errors and as the origin of
@@ -92,7 +88,7 @@ func (p *parser) file(n *yaml.Node) {
 	}
 }
 
-// keys is Mapping that knows the keys of later versions and of other places.
+// keys is Mapping that knows the keys of other places.
 func (p *parser) keys(n *yaml.Node, known []string) []document.Pair {
 	pairs := p.Any(n)
 	kept := pairs[:0]
@@ -100,12 +96,10 @@ func (p *parser) keys(n *yaml.Node, known []string) []document.Pair {
 		switch {
 		case contains(known, e.Key):
 			kept = append(kept, e)
-		case contains(laterKeys, e.Key):
-			p.Fail(e.At, "not supported by this version, and nothing would check it; take it out")
 		case contains(topKeys, e.Key):
 			p.Fail(e.At, "stands at the top of the file, not in a job")
 		default:
-			p.FailNear(e.At, document.Nearest(e.Key, append(known[:len(known):len(known)], laterKeys...)), "unknown key")
+			p.FailNear(e.At, document.Nearest(e.Key, known), "unknown key")
 		}
 	}
 	return kept
@@ -142,6 +136,8 @@ func (p *parser) section(s *section, pairs []document.Pair) {
 					p.entry(s, n, entry{Verb: "power", To: to})
 				}
 			}
+		case "agents":
+			p.agents(s, e.Value, false)
 		case "deny":
 			for _, d := range p.Mapping(e.Value, "egress") {
 				for _, n := range p.List(d.Value) {
@@ -387,7 +383,7 @@ func presetEntries(name string) ([]entry, error) {
 }
 
 // readPreset reads a preset file: name, description, source, egress,
-// credentials, exec. That it lists programs limits a job to none.
+// credentials, exec, agents. That it lists programs limits a job to none.
 func readPreset(name string, data []byte) ([]entry, error) {
 	file := "policies/presets/" + name + ".yml"
 	src, docs := document.Parse(file, data)
@@ -397,10 +393,12 @@ func readPreset(name string, data []byte) ([]entry, error) {
 		return nil, Errors{{File: file, Line: 1, Column: 1, Message: "want one document"}}
 	}
 	if len(docs) == 1 {
-		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress", "credentials", "exec") {
+		for _, e := range p.Mapping(docs[0], "name", "description", "source", "egress", "credentials", "exec", "agents") {
 			switch e.Key {
 			case "egress", "credentials", "exec":
 				p.section(&s, []document.Pair{e})
+			case "agents":
+				p.agents(&s, e.Value, true)
 			case "name":
 				if e.Value.Value != name {
 					p.Fail(e.Value, "the file is named %s.yml", name)

@@ -99,7 +99,7 @@ func TestWhatTheReaderRefusesTheSchemaRefuses(t *testing.T) {
 		"{version: 1, egress: [{to: 'a:1', http: []}]}", "{version: 1, egress: [{to: 'a:1', http: [/v1]}]}", "{version: 1, egress: [{to: 'a:1', http: ['GET /v1?x']}]}", "{version: 1, egress: [{to: 'a:1', http: get}]}", "{version: 1, write: [{to: x, http: GET}]}", "{version: 1, egress: [{to: 'a:1', key: [T]}]}",
 		"{version: 1, credentials: [{class: npm, to: []}]}", "{version: 1, credentials: [{class: npm, to: [a.example]}]}", "{version: 1, exec: [{to: npm, class: npm}]}",
 		"{version: 1, exec: [{to: x, sha256: abc}]}", "{version: 1, exec: [{to: x, sha256: []}]}", "{version: 1, write: [{to: x, sha256: " + digests(1)[0] + "}]}", "{version: 1, exec: [{to: x, sha256: [" + strings.ToUpper(digests(10)[0]) + "]}]}",
-		"{version: 1, agents: {}}", "{version: 1, suppress: [{rule: x}]}", "{version: 1, suppress: [{rule: x, reason: y, owner: z, until: tomorrow}]}", "{version: 1, jobs: {a: {suppress: []}}}", "{version: 1, jobs: {a: {fail-on: never}}}", "{version: 1, fail-on: {score: 0}}", "{version: 1, fail-on: {severity: hi}}",
+		"{version: 1, agents: {claude: {}}}", "{version: 1, agents: {codex: {root: [sudo]}}}", "{version: 1, suppress: [{rule: x}]}", "{version: 1, suppress: [{rule: x, reason: y, owner: z, until: tomorrow}]}", "{version: 1, jobs: {a: {suppress: []}}}", "{version: 1, jobs: {a: {fail-on: never}}}", "{version: 1, fail-on: {score: 0}}", "{version: 1, fail-on: {severity: hi}}",
 	} {
 		if _, err := Parse("p", []byte(policy)); err == nil {
 			t.Errorf("the reader takes %s", policy)

@@ -35,12 +35,16 @@ func (j *Judge) Verdict() *Verdict {
 func (j *Judge) weigh() (*Verdict, []item) {
 	v := &Verdict{
 		Version: 1, Run: j.run.describe(), Inputs: j.inputs(),
-		Coverage: j.coverage.verdict(j.run.last, j.forgotten()), Findings: j.list(),
+		Coverage:   j.coverage.verdict(j.run.last, j.forgotten()),
 		Undeclared: []Fact{}, Forbidden: []Fact{},
 	}
 	var items []item
 	var tight [4]tightness
 	facts := j.folder.Facts()
+	v.Findings = j.list(facts)
+	if j.weights.agents {
+		v.Agents = j.agentSessions(facts)
+	}
 	v.Facts.Total = uint64(len(facts))
 	worst := -1
 	spent := map[string]string{} // groups of uploads, by destination and doer
@@ -122,9 +126,9 @@ func (j *Judge) weigh() (*Verdict, []item) {
 		})
 	}
 	for i := range v.Findings {
-		if f := v.Findings[i]; f.Severity == Critical && f.Suppressed == nil {
+		if f := v.Findings[i]; (f.Severity == Critical || f.counts) && f.Suppressed == nil {
 			items = append(items, item{
-				severity: Critical, points: j.weights.points[order[Critical]],
+				severity: f.Severity, points: j.weights.points[order[f.Severity]],
 				what: withDoer("finding "+f.Rule+" "+f.Object, f.Actor.Exe), group: "finding\x00" + f.ID,
 				finding: &f,
 			})
@@ -347,6 +351,7 @@ func (j *Judge) fact(f *fact.Fact, g judgement) Fact {
 		Scope: Scope{
 			Job: f.Job.String(), Step: f.Step.String(), Action: f.Action.String(),
 			Container: f.ContainerName.String(), Agent: f.Agent.String(), Via: viaOf(f.Via),
+			Session: f.Session.String(), Call: f.Call.String(),
 		},
 		First: f.First, Last: f.Last, Count: f.Count, Sent: f.Sent, Received: f.Received, Leaf: f.Leaf,
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 	"github.com/org/edamame-posture/pkg/signature"
@@ -149,6 +150,7 @@ func scopeOf(n *process.Node) Scope {
 	return Scope{
 		Job: n.Job.String(), Step: n.Step.String(), Action: n.Action.String(),
 		Container: n.Container.String(), Agent: n.Agent.String(), Via: viaOf(n.Via),
+		Session: n.AgentSession.String(), Call: n.Call.String(),
 	}
 }
 
@@ -290,8 +292,9 @@ func (c *coverage) coverageFindings() []Finding {
 }
 
 // list returns all findings, gravest first, then by first time and id.
-func (j *Judge) list() []Finding {
+func (j *Judge) list(facts []*fact.Fact) []Finding {
 	out := append([]Finding{}, j.coverage.coverageFindings()...)
+	out = append(out, j.agentFindings(facts)...)
 	for _, f := range j.hits.byID {
 		c := *f
 		c.Leaves = append([]uint64{}, f.Leaves...)

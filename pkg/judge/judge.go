@@ -48,6 +48,7 @@ type Judge struct {
 	run      run
 	coverage coverage
 	barriers barriers
+	agents   agents
 	hits     findings
 	hosts    map[netip.Addr]struct{}
 	known    map[netip.Addr]bool // resolvers
@@ -83,6 +84,7 @@ func New(in *intent.Resolved, pack *signature.Pack) *Judge {
 		}
 	}
 	j.hits.init()
+	j.agents.init(j.tree)
 	return j
 }
 
@@ -112,7 +114,17 @@ func (j *Judge) Apply(ev *event.Event) {
 		j.run.moved = false
 		j.folder.SetFolders(j.run.workspace)
 	}
+	if j.weights.agents && n != nil {
+		if ev.Kind == event.Agent && ev.Via == event.ViaMonitor {
+			j.declare(ev, n)
+		} else if ev.Via == event.ViaLineage {
+			j.saw(ev, n)
+		}
+	}
 	f := j.folder.Apply(ev, n)
+	if j.weights.agents && f != nil {
+		j.touched(ev, n, f)
+	}
 	if ev.Via == event.ViaMonitor {
 		if ev.Kind == event.SensorUp && j.monitor.IsZero() {
 			j.monitor = ev.Actor
@@ -259,6 +271,12 @@ func (j *Judge) judge(f *fact.Fact) judgement {
 	// What packages and DHCP change at any time would have to stand in every policy.
 	if f.Scratch() || f.Verb == fact.Drift && DriftOf(f.Class.String()).Severity == Low {
 		return judgement{status: explained, free: true}
+	}
+	if s := j.expected(f); s != nil {
+		if j.explains(s, f) {
+			return judgement{status: explained, free: true}
+		}
+		return judgement{status: undeclared, severity: j.weights.severityOf(f, listed && f.Verb != fact.Exec)}
 	}
 	if !listed && !always(f) {
 		return judgement{status: explained}

@@ -5,7 +5,7 @@ import "github.com/org/edamame-posture/pkg/fact"
 // Version names this judge: the tables of severities, weights and folding
 // rules that a verdict is computed by. A change to any of them that can change
 // a verdict takes a new version, and the old one stays: see [NewVersion].
-const Version = "judge/3"
+const Version = "judge/4"
 
 // rule is a row of the severity table.
 type rule struct {

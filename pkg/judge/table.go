@@ -27,6 +27,8 @@ type weights struct {
 	everyRule bool
 	// drift: what changed of the machine's own state is judged.
 	drift bool
+	// agents: what coding agents declared is held against what was seen.
+	agents bool
 }
 
 // versions are all that there ever were, the current one last. None is changed
@@ -35,8 +37,11 @@ var versions = []*weights{&first, {
 	version: "judge/2", severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
 	power: true, everyRule: true,
 }, {
-	version: Version, severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
+	version: "judge/3", severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
 	power: true, everyRule: true, drift: true,
+}, {
+	version: Version, severities: first.severities, points: first.points, denied: first.denied, caps: first.caps,
+	power: true, everyRule: true, drift: true, agents: true,
 }}
 
 var first = weights{

@@ -42,20 +42,22 @@ const (
 // pure function of log, intent and signatures, and its bytes are the same on
 // every machine.
 type Verdict struct {
-	Version    int       `json:"version"`
-	Verdict    Outcome   `json:"verdict"`
-	Reasons    []Reason  `json:"reasons"`
-	Score      int       `json:"score"` // 0 to 100, DESIGN §7
-	Tightness  Tightness `json:"tightness"`
-	Run        Run       `json:"run"`
-	Inputs     Inputs    `json:"inputs"`
-	Coverage   Coverage  `json:"coverage"`
-	Power      *Power    `json:"power,omitempty"` // from judge/2 on
-	Findings   []Finding `json:"findings"`
-	Undeclared []Fact    `json:"undeclared"`
-	Forbidden  []Fact    `json:"forbidden"`
-	Facts      Totals    `json:"facts"`
-	Ledger     []Entry   `json:"ledger"`
+	Version   int       `json:"version"`
+	Verdict   Outcome   `json:"verdict"`
+	Reasons   []Reason  `json:"reasons"`
+	Score     int       `json:"score"` // 0 to 100, DESIGN §7
+	Tightness Tightness `json:"tightness"`
+	Run       Run       `json:"run"`
+	Inputs    Inputs    `json:"inputs"`
+	Coverage  Coverage  `json:"coverage"`
+	Power     *Power    `json:"power,omitempty"` // from judge/2 on
+	Findings  []Finding `json:"findings"`
+	// Agents are the sessions of coding agents, from judge/4 on.
+	Agents     []AgentSession `json:"agents,omitempty"`
+	Undeclared []Fact         `json:"undeclared"`
+	Forbidden  []Fact         `json:"forbidden"`
+	Facts      Totals         `json:"facts"`
+	Ledger     []Entry        `json:"ledger"`
 }
 
 // Tightness says per verb how specific the grants were that explained what
@@ -131,7 +133,10 @@ type Scope struct {
 	Action    string `json:"action,omitempty"`
 	Container string `json:"container,omitempty"`
 	Agent     string `json:"agent,omitempty"`
-	Via       string `json:"via,omitempty"` // request, host or outside
+	// Session and Call are a coding agent's, as it declared them: from judge/4 on.
+	Session string `json:"session,omitempty"`
+	Call    string `json:"call,omitempty"`
+	Via     string `json:"via,omitempty"` // request, host or outside
 }
 
 // Actor is the process image that did it.
@@ -163,6 +168,7 @@ type Finding struct {
 	// none does.
 	Suppressed *Suppressed `json:"suppressed,omitempty"`
 
+	counts  bool     // it costs what an undeclared fact of its severity does
 	byRule  bool     // a signature found it; only such can be suppressed
 	lineage []string // names, the doer first
 }

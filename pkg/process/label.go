@@ -42,6 +42,9 @@ var agentPrograms = map[string]agents{
 	"claude": 1 << 0, "codex": 1 << 1, "gemini": 1 << 2, "copilot": 1 << 3, "cursor-agent": 1 << 4, "openclaw": 1 << 5, "opencode": 1 << 6,
 }
 
+// agentFiles are further names of their programs, which are no labels.
+var agentFiles = map[string]agents{"claude.exe": 1 << 0, "openclaw-agent": 1 << 5, "openclaw-gateway": 1 << 5}
+
 // label reads where in a workflow, and in which agent's session, an image
 // stands. What the environment does not say stays as the parent had it. Where
 // steps are told, no environment says which one it is.

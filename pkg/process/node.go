@@ -51,6 +51,12 @@ type Node struct {
 	// worker gave the process that the lineage leads to, and empty elsewhere.
 	Job, Step, Action, Agent redact.Text
 
+	// AgentSession is the session of the coding agent that the lineage leads to,
+	// and Call the tool call of it whose shell does: see [Tree.Bind]. Late: the
+	// call had ended, and it was still at work.
+	AgentSession, Call redact.Text
+	Late               bool
+
 	// Leaf is the Seq of the event that told of this image.
 	Leaf uint64
 
@@ -113,6 +119,25 @@ func (n *Node) runs() *Node {
 func (n *Node) owns() bool {
 	return n.Execed || n.Actor.Image > 0 || !n.Exe.IsZero() || n.Image&event.Script != 0 && !n.Filename.IsZero()
 }
+
+// SameProcess reports whether both are images of one process.
+func (n *Node) SameProcess(m *Node) bool { return n != nil && m != nil && n.sameProcess(m) }
+
+// AgentProgram returns which coding agent the program is, by its name; empty
+// for any other.
+func (n *Node) AgentProgram() redact.Text {
+	own := agentPrograms[n.Name()] | agentFiles[n.Name()]
+	for i, name := range agentNames {
+		if own == 1<<i {
+			return name
+		}
+	}
+	return redact.Text{}
+}
+
+// LifecycleScript returns the script of a package, such as postinstall, that
+// led to the image; it is what an environment says.
+func (n *Node) LifecycleScript() redact.Text { return n.script }
 
 // sameProcess reports whether both are images of one process.
 func (n *Node) sameProcess(m *Node) bool {

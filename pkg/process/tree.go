@@ -97,6 +97,21 @@ func (t *Tree) step(n *Node, ev *event.Event) {
 	}
 }
 
+// Bind makes n the process of an agent's session: all that comes from it is of
+// that session, but for what is of another one already. Where a call of another
+// agent started it, it is no part of that one any more.
+func (t *Tree) Bind(n *Node, session redact.Text) {
+	before, call := n.AgentSession, n.Call
+	for m := range t.from(n) {
+		if m.AgentSession == before {
+			m.AgentSession = session
+			if m.Call == call {
+				m.Call, m.Late = redact.Text{}, false
+			}
+		}
+	}
+}
+
 // from returns n and all that the tree holds of what came from it.
 func (t *Tree) from(n *Node) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
@@ -229,6 +244,7 @@ func (n *Node) inherit() {
 	}
 	n.UID, n.GID, n.Session, n.Container, n.Cwd = p.UID, p.GID, p.Session, p.Container, p.Cwd
 	n.Job, n.Step, n.Action, n.Agent = p.Job, p.Step, p.Action, p.Agent
+	n.AgentSession, n.Call, n.Late = p.AgentSession, p.Call, p.Late
 	n.flags |= p.flags & inStep
 	n.script, n.scrPkg, n.agents = p.script, p.scrPkg, p.agents
 	n.runner = p
@@ -272,6 +288,7 @@ func (t *Tree) handDown(n *Node) {
 		for _, l := range [...]struct{ have, give *redact.Text }{
 			{&c.Job, &c.Parent.Job}, {&c.Step, &c.Parent.Step}, {&c.Action, &c.Parent.Action},
 			{&c.Agent, &c.Parent.Agent}, {&c.Container, &c.Parent.Container},
+			{&c.AgentSession, &c.Parent.AgentSession}, {&c.Call, &c.Parent.Call},
 		} {
 			if l.have.IsZero() {
 				*l.have = *l.give

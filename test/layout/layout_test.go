@@ -19,10 +19,10 @@ const module = "github.com/org/edamame-posture/"
 // order is the way of an event. A package imports only packages above it.
 var order = []string{
 	"policies",
-	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/runner", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
+	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/runner", "pkg/agent", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
 	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness",
-	"pkg/monitor", "pkg/agent", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/service",
+	"pkg/monitor", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/service",
 	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden",
 }
 
