@@ -229,7 +229,7 @@ func TestNobodyHoldsTheAgentUp(t *testing.T) {
 				payload, stdin = "", c.stdin(t)
 			}
 			done := make(chan struct{})
-			go func() { defer close(done); tell(dir, "codex", payload, stdin) }(, unhurried)
+			go func() { defer close(done); tell(dir, "codex", payload, stdin, Patience) }()
 			select {
 			case <-done:
 			case <-time.After(30 * time.Second):
