@@ -70,6 +70,9 @@ func Known(agent string) bool {
 	return ok
 }
 
+// Answers reports whether an agent must read something of its hook.
+func Answers(agent string) bool { return agents[agent] != "" }
+
 // Main is the whole of the hook: args are the arguments after the program's (or
 // the subcommand's) name. It returns when all is done, and there is no error to
 // return: an agent would take one for a word on its tool call.
