@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/org/edamame-posture/pkg/agent/client"
 	"github.com/org/edamame-posture/pkg/agent/settings"
 	"github.com/org/edamame-posture/test/rig"
 )
@@ -45,6 +44,9 @@ func begin(t *testing.T, p *program, s *Session) *world {
 	w := newWorld(t, s, hook)
 	if p.install != nil {
 		w.put(w.home, p.install(w))
+	}
+	if s.Hooks == "none" {
+		return w
 	}
 	in := &settings.Installation{Agent: p.name, Scope: settings.User, Home: w.home, Workspace: w.work, Program: w.hook, Getenv: func(string) string { return "" }}
 	if _, err := in.Install(); err != nil {
@@ -97,42 +99,126 @@ func (r *ran) did(t *testing.T, s *Session) {
 	}
 }
 
-// only are the agents to run, all where it is empty: POSTURE_AGENTS=codex,copilot
-func only(name string) bool {
-	list := os.Getenv("POSTURE_AGENTS")
-	return list == "" || slices.Contains(strings.Split(list, ","), name)
-}
-
-// Real agents, their own hooks, our client: each tool call of the script is
-// declared, by a process that the agent itself started.
-func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
+// runs calls f for each session with the agents that it is for. By itself each
+// session is run with one agent, in turn Claude Code and Codex, and the first of
+// all with each; POSTURE_AGENTS=copilot,gemini runs all sessions with these.
+func runs(t *testing.T, wanted func(*Session) bool, f func(t *testing.T, p *program, s *Session)) {
 	all, err := Sessions()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range programs {
-		p := &programs[i]
-		for _, s := range all {
-			if s.Name != "build-c" || !only(p.name) {
+	asked := os.Getenv("POSTURE_AGENTS")
+	n := 0
+	for _, s := range all {
+		if !wanted(s) {
+			continue
+		}
+		n++
+		for i := range programs {
+			p := &programs[i]
+			switch {
+			case !s.For(p.name):
+				continue
+			case asked != "":
+				if !slices.Contains(strings.Split(asked, ","), p.name) {
+					continue
+				}
+			case s.Name != everybodys && len(s.Agents) == 0 && i != n%2:
 				continue
 			}
-			t.Run(p.name, func(t *testing.T) {
-				heard := listen(t)
-				w := begin(t, p, s)
-				r := run(t, w, p.argv(t, w, s))
-				r.did(t, s)
-				declared := heard.said()
-				if len(heard.bad) > 0 {
-					t.Errorf("not in the protocol: %q", heard.bad)
-				}
-				for _, d := range declared {
-					t.Logf("%s %s %q", d.agent, d.event, d.callers)
-					if d.agent != p.name {
-						t.Errorf("it calls itself %q", d.agent)
-					}
-				}
-				_ = client.Folder
-			})
+			t.Run(s.Name+"/"+p.name, func(t *testing.T) { f(t, p, s) })
 		}
 	}
+}
+
+// everybodys is the session that each agent does.
+const everybodys = "build-c"
+
+// before are the events by which agents tell of a call that is to come. In
+// Copilot's payload no name stands, so it is known by what it has.
+func before(d *declaration) bool {
+	_, result := d.payload["toolResult"]
+	_, arguments := d.payload["toolArgs"]
+	return d.event == "PreToolUse" || d.event == "BeforeTool" || d.event == "" && arguments && !result
+}
+
+// declares reports whether a declaration is the one of a call.
+func declares(d *declaration, c *Call) bool {
+	if !before(d) {
+		return false
+	}
+	input, _ := d.payload["tool_input"].(map[string]any)
+	if input == nil {
+		input, _ = d.payload["toolArgs"].(map[string]any)
+	}
+	want := c.Shell + c.Read
+	if c.Write != nil {
+		want = c.Write.Path
+	}
+	if c.Edit != nil {
+		want = c.Edit.Path
+	}
+	for _, v := range input {
+		if text, ok := v.(string); ok && strings.Contains(text, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// Real agents, their own hooks, our client: each call of the script is declared,
+// by a process that the agent itself started.
+func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
+	runs(t, func(*Session) bool { return true }, func(t *testing.T, p *program, s *Session) {
+		heard := listen(t)
+		w := begin(t, p, s)
+		binary, err := filepath.EvalSymlinks(p.path(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, w, p.argv(t, w, s))
+		r.did(t, s)
+		if len(heard.bad) > 0 {
+			t.Errorf("not in the protocol: %q", heard.bad)
+		}
+		declared := heard.said()
+		fromOthers, gone := 0, 0
+		for _, d := range declared {
+			if d.agent != p.name {
+				t.Errorf("it calls itself %q", d.agent)
+			}
+			if len(d.callers) == 0 { // a busy machine: it had waited enough
+				gone++
+			} else if len(d.callers) < 2 || filepath.Base(d.callers[0]) != "edamame-hook" {
+				t.Errorf("%s: called by %q", d.event, d.callers)
+			} else if by := d.callers[1]; by != binary && filepath.Base(by) != "node" {
+				fromOthers++
+			}
+		}
+		if forged := slices.Contains(s.Expect.Findings, "forged-declaration"); forged != (fromOthers > 0) {
+			t.Errorf("%d declarations come from a process that the agent did not start itself", fromOthers)
+		}
+		if gone > len(declared)/2 {
+			t.Errorf("of %d hooks %d had ended before they were looked at", len(declared), gone)
+		}
+		missing := 0
+		for _, turn := range w.model.turns {
+			for i := range turn {
+				if !slices.ContainsFunc(declared, func(d declaration) bool { return declares(&d, &turn[i]) }) {
+					missing++
+					if !s.Expect.Silent {
+						t.Errorf("nothing was said of %+v", turn[i])
+					}
+				}
+			}
+		}
+		if s.Expect.Silent && missing == 0 {
+			t.Error("all calls were declared, and hooks were to be silent")
+		}
+		if t.Failed() {
+			for _, d := range declared {
+				t.Logf("%s %.500s", d.event, d.raw)
+			}
+		}
+	})
 }

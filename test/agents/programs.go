@@ -64,7 +64,7 @@ trust_level = "trusted"
 	{
 		name: "copilot", pkg: "@github/copilot@1.0.102", folder: "copilot-1.0.102", binary: "node_modules/@github/copilot-linux-x64/copilot",
 		command: func(_ *world, s *Session) []string {
-			return []string{"-p", s.Prompt, "--output-format", "json", "--allow-all-tools", "--trust-folder", "--disable-builtin-mcps"}
+			return []string{"-p", s.Prompt, "--output-format", "json", "--allow-tool", "shell", "--allow-tool", "write", "--trust-folder", "--disable-builtin-mcps"}
 		},
 		env: func(w *world) []string {
 			return []string{"COPILOT_PROVIDER_BASE_URL=" + w.api + "/v1", "COPILOT_PROVIDER_API_KEY=" + modelKey, "COPILOT_MODEL=gpt-4.1", "COPILOT_OFFLINE=true", "COPILOT_AUTO_UPDATE=false"}
@@ -77,7 +77,7 @@ trust_level = "trusted"
  "telemetry": {"enabled": false}, "general": {"enableAutoUpdate": false}}`}
 		},
 		command: func(_ *world, s *Session) []string {
-			return []string{"-p", s.Prompt, "-o", "json", "--yolo", "--skip-trust", "-m", "gemini-2.5-pro"}
+			return []string{"-p", s.Prompt, "-o", "json", "--approval-mode", "auto_edit", "--allowed-tools", "run_shell_command", "--skip-trust", "-m", "gemini-2.5-pro"}
 		},
 		env: func(w *world) []string {
 			return []string{"GEMINI_API_KEY=" + modelKey, "GOOGLE_GEMINI_BASE_URL=" + w.api, "GEMINI_TELEMETRY_ENABLED=false"}
@@ -120,7 +120,7 @@ func (p *program) path(t *testing.T) string {
 func (p *program) argv(t *testing.T, w *world, s *Session) []string {
 	t.Helper()
 	binary := p.path(t)
-	w.put(w.home, map[string]string{"bin/" + filepath.Base(p.binary): fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", binary)})
+	w.put(w.home, map[string]string{"../bin/" + filepath.Base(p.binary): fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", binary)})
 	argv := []string{"ip", "netns", "exec", w.ns, "sh", "-c", `mount --bind "$1" /tmp && cd "$2" && shift 2 && exec env -i "$@"`, "sh",
 		filepath.Join(w.root, "tmp"), w.work, "HOME=" + w.home, "PATH=" + filepath.Dir(w.hook) + ":" + os.Getenv("PATH"), "LANG=C.UTF-8", "TERM=dumb", "DO_NOT_TRACK=1", "USER=root",
 		"GOFLAGS=-mod=mod", "GOPROXY=off", "GOCACHE=" + filepath.Join(w.home, ".cache/go-build")}

@@ -32,6 +32,7 @@ type Session struct {
 	// Turns are what the model answers, one after the other: the tools that it
 	// calls. When there are no more it says that all is done.
 	Turns  [][]Call `yaml:"turns"`
+	Hooks  string   `yaml:"hooks"` // "none": our hooks are not installed
 	Expect Expect   `yaml:"expect"`
 }
 

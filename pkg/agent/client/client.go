@@ -165,7 +165,8 @@ func sockets(folder string) []string {
 }
 
 // deliver sends a message to the monitors behind names, and waits for each one's
-// answer, no longer than patience in all.
+// answer, no longer than patience in all. The patience is for others: what can be
+// sent without waiting is sent, however late a busy machine lets us run.
 func deliver(folder string, names []string, message []byte, patience time.Duration) {
 	deadline := time.Now().Add(patience)
 	var waits []chan struct{}
@@ -173,10 +174,19 @@ func deliver(folder string, names []string, message []byte, patience time.Durati
 		if len(waits) == maxMonitors {
 			break
 		}
-		f := connect(folder+"/"+name, deadline)
-		if f == nil {
+		fd := connect(folder+"/"+name, deadline)
+		if fd < 0 {
 			continue
 		}
+		sent := 0
+		for sent < len(message) {
+			n, err := syscall.Write(fd, message[sent:])
+			if n <= 0 || err != nil {
+				break // it takes no more for now
+			}
+			sent += n
+		}
+		f := os.NewFile(uintptr(fd), name)
 		done := make(chan struct{})
 		waits = append(waits, done)
 		go func() {
@@ -185,8 +195,10 @@ func deliver(folder string, names []string, message []byte, patience time.Durati
 			if f.SetDeadline(deadline) != nil {
 				return
 			}
-			if _, err := f.Write(message); err != nil {
-				return
+			if sent < len(message) {
+				if _, err := f.Write(message[sent:]); err != nil {
+					return
+				}
 			}
 			// The answer changes nothing here. It says that the declaration has its place in
 			// the log, before the agent begins what it declared.
@@ -204,20 +216,20 @@ func deliver(folder string, names []string, message []byte, patience time.Durati
 	}
 }
 
-// connect returns a connection to a socket, nil where nobody listens. The
-// kernel says EAGAIN at once where the monitor's queue is full.
-func connect(path string, deadline time.Time) *os.File {
+// connect returns a connection to a socket, -1 where nobody listens. The kernel
+// says EAGAIN at once where the monitor's queue is full.
+func connect(path string, deadline time.Time) int {
 	for {
 		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 		if err != nil {
-			return nil
+			return -1
 		}
 		if err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err == nil {
-			return os.NewFile(uintptr(fd), path)
+			return fd
 		}
 		syscall.Close(fd)
 		if err != syscall.EAGAIN || time.Until(deadline) < time.Millisecond {
-			return nil
+			return -1
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -239,6 +239,27 @@ func TestNobodyHoldsTheAgentUp(t *testing.T) {
 	}
 }
 
+// Where the client had no time left to wait, what it said is said all the same.
+func TestAMonitorThatComesLateStillHearsIt(t *testing.T) {
+	dir := folder(t)
+	l, err := net.Listen("unix", filepath.Join(dir, "1.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	payload := strings.Repeat("x", 64<<10)
+	tell(dir, "codex", payload, nil, 0)
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	got, err := io.ReadAll(c)
+	if want := fmt.Sprintf("edamame-hook/1 codex %d\n%s", len(payload), payload); err != nil || string(got) != want {
+		t.Errorf("%d bytes came, want %d, %v", len(got), len(want), err)
+	}
+}
+
 // full is a listener whose queue has no place left.
 func full(t *testing.T, dir string) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -254,11 +275,11 @@ func full(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	for range 64 {
-		f := connect(path, time.Now())
-		if f == nil {
+		fd := connect(path, time.Now())
+		if fd < 0 {
 			return
 		}
-		t.Cleanup(func() { f.Close() })
+		t.Cleanup(func() { syscall.Close(fd) })
 	}
 	t.Fatal("the queue takes anything")
 }
@@ -392,7 +413,7 @@ func BenchmarkHook(b *testing.B) {
 		b.Fatal(err)
 	}
 	hook := program(b)
-	for _, beside := range []string{"no monitor", "a monitor"} {
+	for _, beside := range []string{"another program", "no monitor", "a monitor"} {
 		b.Run(strings.ReplaceAll(beside, " ", "-"), func(b *testing.B) {
 			if beside == "a monitor" {
 				if os.Geteuid() != 0 {
@@ -406,6 +427,9 @@ func BenchmarkHook(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
 				cmd := exec.Command(hook, "claude-code")
+				if beside == "another program" { // what a start costs on this machine
+					cmd = exec.Command("/bin/true")
+				}
 				cmd.Stdin = bytes.NewReader(payload)
 				begin := time.Now()
 				if err := cmd.Run(); err != nil {
