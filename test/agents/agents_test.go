@@ -198,8 +198,8 @@ func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
 		if forged := slices.Contains(s.Expect.Findings, "forged-declaration"); forged != (fromOthers > 0) {
 			t.Errorf("%d declarations come from a process that the agent did not start itself", fromOthers)
 		}
-		if gone > len(declared)/2 {
-			t.Errorf("of %d hooks %d had ended before they were looked at", len(declared), gone)
+		if gone > 0 && gone == len(declared) {
+			t.Errorf("all %d hooks had ended before they were looked at", gone)
 		}
 		missing := 0
 		for _, turn := range w.model.turns {
