@@ -170,13 +170,14 @@ func declares(d *declaration, c *Call) bool {
 // by a process that the agent itself started.
 func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
 	runs(t, func(*Session) bool { return true }, func(t *testing.T, p *program, s *Session) {
-		heard := listen(t)
 		w := begin(t, p, s)
+		monitors := filepath.Join(w.root, "monitors")
+		heard := listen(t, monitors)
 		binary, err := filepath.EvalSymlinks(p.path(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := run(t, w, p.argv(t, w, s))
+		r := run(t, w, p.argv(t, w, s, monitors))
 		r.did(t, s)
 		if len(heard.bad) > 0 {
 			t.Errorf("not in the protocol: %q", heard.bad)

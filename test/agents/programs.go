@@ -115,13 +115,23 @@ func (p *program) path(t *testing.T) string {
 	return binary
 }
 
+// enter is a script for a mount namespace of one's own: it puts $1 in the place
+// where monitors listen, unless that is "", $2 in that of /tmp, and runs the rest in $3.
+const enter = `set -e
+[ -z "$1" ] || { mkdir -p /run/edamame-posture; mount --bind "$1" /run/edamame-posture; }
+mount --bind "$2" /tmp
+cd "$3"
+shift 3
+exec env -i "$@"`
+
 // argv returns the command of a session in a world: in its namespace, with its
-// /tmp, and an environment of its own.
-func (p *program) argv(t *testing.T, w *world, s *Session) []string {
+// /tmp, and an environment of its own. Its hooks are heard in the folder monitors,
+// and where that is "" by the monitors of the machine.
+func (p *program) argv(t *testing.T, w *world, s *Session, monitors string) []string {
 	t.Helper()
 	binary := p.path(t)
 	w.put(w.home, map[string]string{"../bin/" + filepath.Base(p.binary): fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", binary)})
-	argv := []string{"ip", "netns", "exec", w.ns, "sh", "-c", `mount --bind "$1" /tmp && cd "$2" && shift 2 && exec env -i "$@"`, "sh",
+	argv := []string{"ip", "netns", "exec", w.ns, "sh", "-c", enter, "sh", monitors,
 		filepath.Join(w.root, "tmp"), w.work, "HOME=" + w.home, "PATH=" + filepath.Dir(w.hook) + ":" + os.Getenv("PATH"), "LANG=C.UTF-8", "TERM=dumb", "DO_NOT_TRACK=1", "USER=root",
 		"GOFLAGS=-mod=mod", "GOPROXY=off", "GOCACHE=" + filepath.Join(w.home, ".cache/go-build")}
 	argv = append(argv, p.env(w)...)

@@ -37,13 +37,14 @@ type standIn struct {
 	bad []string // what does not keep to the protocol
 }
 
-func listen(t *testing.T) *standIn {
+// listen begins to listen in a folder that is the parent of client.Folder for
+// the agent alone, so that nobody else's hooks are heard.
+func listen(t *testing.T, folder string) *standIn {
 	t.Helper()
-	if err := os.MkdirAll(client.Folder, 0o755); err != nil {
+	path := filepath.Join(folder, filepath.Base(client.Folder), strconv.Itoa(os.Getpid())+".sock")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(client.Folder, strconv.Itoa(os.Getpid())+".sock")
-	_ = os.Remove(path)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

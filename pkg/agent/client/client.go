@@ -76,12 +76,14 @@ func Answers(agent string) bool { return agents[agent] != "" }
 // Main is the whole of the hook: args are the arguments after the program's (or
 // the subcommand's) name. It returns when all is done, and there is no error to
 // return: an agent would take one for a word on its tool call.
-func Main(args []string, stdin, stdout *os.File) {
+func Main(args []string, stdin, stdout *os.File) { hook(Folder, args, stdin, stdout) }
+
+func hook(folder string, args []string, stdin, stdout *os.File) {
 	agent, payload, ok := arguments(args)
 	if !ok {
 		return
 	}
-	tell(Folder, agent, payload, stdin, Patience)
+	tell(folder, agent, payload, stdin, Patience)
 	if answer := agents[agent]; answer != "" {
 		// Not by stdout.Write, which ends the process where nobody reads.
 		_, _ = syscall.Write(int(stdout.Fd()), []byte(answer))

@@ -323,7 +323,7 @@ func TestOnlyAgentsThatNeedAnAnswerGetOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		Main([]string{agent, "{}"}, nil, out)
+		hook(t.TempDir(), []string{agent, "{}"}, nil, out)
 		text, err := os.ReadFile(out.Name())
 		out.Close()
 		if err != nil {
@@ -333,7 +333,7 @@ func TestOnlyAgentsThatNeedAnAnswerGetOne(t *testing.T) {
 			t.Errorf("%s: it says %q", agent, text)
 		}
 	}
-	Main(nil, nil, os.Stdout)
+	hook(t.TempDir(), nil, nil, os.Stdout)
 }
 
 func TestAnAnswerThatNobodyReadsIsNoReasonToFail(t *testing.T) {
@@ -342,7 +342,7 @@ func TestAnAnswerThatNobodyReadsIsNoReasonToFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Close()
-	cmd := exec.Command(program(t), "gemini")
+	cmd := exec.Command(program(t), "gemini", "{}")
 	cmd.Stdout = w
 	err = cmd.Run()
 	w.Close()
@@ -412,7 +412,7 @@ func BenchmarkHook(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	hook := program(b)
+	path := program(b)
 	for _, beside := range []string{"another program", "no monitor", "a monitor"} {
 		b.Run(strings.ReplaceAll(beside, " ", "-"), func(b *testing.B) {
 			if beside == "a monitor" {
@@ -426,7 +426,7 @@ func BenchmarkHook(b *testing.B) {
 			}
 			var took []time.Duration
 			for b.Loop() {
-				cmd := exec.Command(hook, "claude-code")
+				cmd := exec.Command(path, "claude-code")
 				if beside == "another program" { // what a start costs on this machine
 					cmd = exec.Command("/bin/true")
 				}

@@ -33,7 +33,7 @@ func TestTheExamplesAreWhatInstallWrites(t *testing.T) {
 				name = "/hooks/hooks.json"
 			}
 			path := examples + "/" + agent + name
-			text = strings.Replace(text, "} \n}", "}\n}", 1) // the mark of a file that is ours
+			text = strings.NewReplacer("{ \n", "{\n", "} \n}", "}\n}").Replace(text) // without the mark of a file that is ours
 			if *update {
 				if err := Replace(path, []byte(text), 0o644, nil); err != nil {
 					t.Fatal(err)
