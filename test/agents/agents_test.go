@@ -16,10 +16,10 @@ import (
 	"github.com/org/edamame-posture/test/rig"
 )
 
-var hook string
+var hook, posture string
 
 func TestMain(m *testing.M) {
-	os.Exit(rig.Main(m, map[*string]string{&hook: "../../cmd/edamame-hook"}))
+	os.Exit(rig.Main(m, map[*string]string{&hook: "../../cmd/edamame-hook", &posture: "../../cmd/edamame-posture"}))
 }
 
 // sessionWithin is how long an agent may take on a busy machine.
