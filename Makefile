@@ -17,7 +17,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion corpus machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden clean
+.PHONY: all build test evasion agents corpus machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean
 
 all: build
 
@@ -43,18 +43,19 @@ race: ## what runs at the same time, under the race detector
 	$(GO) test -timeout 30m -race -skip InNoMemoryOfOurs ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
 	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
 
-lint: ## formatting, vet, staticcheck, the BPF objects as the pinned clang makes them, the warden as the pinned Go does
+lint: ## formatting, vet, staticcheck, the BPF objects as the pinned clang makes them, the warden and the hook as the pinned Go does
 	@test -z "$$(gofmt -l cmd pkg policies test)" || { echo "gofmt: run gofmt -w on:"; gofmt -l cmd pkg policies test; exit 1; }
 	$(GO) vet ./...
 	$(TOOLS)/bin/staticcheck ./...
 	bash pkg/sensor/ebpf/bpf/rebuild.sh --check
 	bash cmd/edamame-warden/rebuild.sh --check
+	bash cmd/edamame-hook/rebuild.sh --check
 
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
 	$(MAKE) fuzz FUZZTIME=1500x
 
-check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+check: tools test evasion agents corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
 
 ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times; wants a quiet machine
 	POSTURE_KILLS=200 POSTURE_TAKEOVERS=200 $(GO) test -count=1 -timeout 60m -v -run 'KilledAtAnyMoment|WhoeverTakesRoot' ./test/e2e
@@ -123,6 +124,12 @@ bpf: ## rebuild the BPF objects
 
 warden: ## rebuild the small program that holds keys and stands before sudo
 	bash cmd/edamame-warden/rebuild.sh
+
+hook: ## rebuild the small program that agents' hooks call
+	bash cmd/edamame-hook/rebuild.sh
+
+agents: ## real coding agents from npm (1.1 GB), with a model on loopback; POSTURE_AGENTS=copilot,gemini for all sessions of these
+	$(GO) test -timeout 60m ./test/agents/...
 
 clean:
 	rm -rf edamame-posture $(TOOLS)

@@ -39,6 +39,9 @@ func (e *exitError) Unwrap() error { return e.err }
 func exit(code int, err error) error { return &exitError{code, err} }
 
 func main() {
+	if hookOf(os.Args[1:]) {
+		return
+	}
 	sealMonitor()
 	os.Exit(Main(os.Args[1:]))
 }
@@ -85,7 +88,7 @@ its machine, and whether that is what it said it would do.`,
 		Args:          cobra.NoArgs,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), postureCommand(), gateCommand(), versionCommand(), witnessCommand(), actionCommand(),
+	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), postureCommand(), gateCommand(), versionCommand(), witnessCommand(), hookCommand(), actionCommand(),
 		monitorCommand(), beginCommand(), commitCommand(), deliverCommand(), recoverCommand())
 	root.SetFlagErrorFunc(flagError)
 	return root

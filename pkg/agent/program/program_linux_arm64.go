@@ -1,0 +1,6 @@
+package program
+
+import _ "embed"
+
+//go:embed hook_arm64.zst
+var compressed []byte

@@ -1,0 +1,225 @@
+package agents
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/org/edamame-posture/pkg/agent/settings"
+	"github.com/org/edamame-posture/test/rig"
+)
+
+var hook, posture string
+
+func TestMain(m *testing.M) {
+	os.Exit(rig.Main(m, map[*string]string{&hook: "../../cmd/edamame-hook", &posture: "../../cmd/edamame-posture"}))
+}
+
+// sessionWithin is how long an agent may take on a busy machine.
+const sessionWithin = 5 * time.Minute
+
+// ran is a session that was run.
+type ran struct {
+	*world
+	out, errs string
+	code      int
+	took      time.Duration
+}
+
+// begin makes the world of a session with the agent set up in it.
+func begin(t *testing.T, p *program, s *Session) *world {
+	t.Helper()
+	for _, name := range s.Needs {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("SKIP: %s is not installed", name)
+		}
+	}
+	w := newWorld(t, s, hook)
+	if p.install != nil {
+		w.put(w.home, p.install(w))
+	}
+	if s.Hooks == "none" {
+		return w
+	}
+	in := &settings.Installation{Agent: p.name, Scope: settings.User, Home: w.home, Workspace: w.work, Program: w.hook, Getenv: func(string) string { return "" }}
+	if _, err := in.Install(); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// run runs argv to its end.
+func run(t *testing.T, w *world, argv []string) *ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), sessionWithin)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Dir = w.root
+	cmd.WaitDelay = 5 * time.Second
+	begun := time.Now()
+	err := cmd.Run()
+	r := &ran{world: w, out: out.String(), errs: errs.String(), code: cmd.ProcessState.ExitCode(), took: time.Since(begun)}
+	if ctx.Err() != nil {
+		t.Fatalf("after %v the session has not ended: %v\n%s\n%s", r.took, err, r.out, r.errs)
+	}
+	return r
+}
+
+// did checks that what the session's script wanted was done.
+func (r *ran) did(t *testing.T, s *Session) {
+	t.Helper()
+	fail := func(format string, args ...any) {
+		t.Helper()
+		t.Errorf("%s\nstdout: %.3000s\nstderr: %.3000s\nreceived: %q", fmt.Sprintf(format, args...), r.out, r.errs, r.received)
+	}
+	if r.code != 0 || !strings.Contains(r.out, lastWord) {
+		fail("the agent ended with %d", r.code)
+	}
+	for _, name := range s.Expect.Files {
+		if _, err := os.Stat(filepath.Join(r.work, name)); err != nil {
+			fail("%v", err)
+		}
+	}
+	for _, what := range s.Expect.Received {
+		if !r.got(what) {
+			fail("nobody asked for %q", what)
+		}
+	}
+	for _, odd := range r.model.odd {
+		t.Logf("the model was asked for something unknown: %s", odd)
+	}
+}
+
+// runs calls f for each session with the agents that it is for. By itself each
+// session is run with one agent, in turn Claude Code and Codex, and the first of
+// all with each; POSTURE_AGENTS=copilot,gemini runs all sessions with these.
+func runs(t *testing.T, wanted func(*Session) bool, f func(t *testing.T, p *program, s *Session)) {
+	all, err := Sessions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := os.Getenv("POSTURE_AGENTS")
+	n := 0
+	for _, s := range all {
+		if !wanted(s) {
+			continue
+		}
+		n++
+		for i := range programs {
+			p := &programs[i]
+			switch {
+			case !s.For(p.name):
+				continue
+			case asked != "":
+				if !slices.Contains(strings.Split(asked, ","), p.name) {
+					continue
+				}
+			case s.Name != everybodys && len(s.Agents) == 0 && i != n%2:
+				continue
+			}
+			t.Run(s.Name+"/"+p.name, func(t *testing.T) { f(t, p, s) })
+		}
+	}
+}
+
+// everybodys is the session that each agent does.
+const everybodys = "build-c"
+
+// before are the events by which agents tell of a call that is to come. In
+// Copilot's payload no name stands, so it is known by what it has.
+func before(d *declaration) bool {
+	_, result := d.payload["toolResult"]
+	_, arguments := d.payload["toolArgs"]
+	return d.event == "PreToolUse" || d.event == "BeforeTool" || d.event == "" && arguments && !result
+}
+
+// declares reports whether a declaration is the one of a call.
+func declares(d *declaration, c *Call) bool {
+	if !before(d) {
+		return false
+	}
+	input, _ := d.payload["tool_input"].(map[string]any)
+	if input == nil {
+		input, _ = d.payload["toolArgs"].(map[string]any)
+	}
+	want := c.Shell + c.Read
+	if c.Write != nil {
+		want = c.Write.Path
+	}
+	if c.Edit != nil {
+		want = c.Edit.Path
+	}
+	for _, v := range input {
+		if text, ok := v.(string); ok && strings.Contains(text, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// Real agents, their own hooks, our client: each call of the script is declared,
+// by a process that the agent itself started.
+func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
+	runs(t, func(*Session) bool { return true }, func(t *testing.T, p *program, s *Session) {
+		w := begin(t, p, s)
+		monitors := filepath.Join(w.root, "monitors")
+		heard := listen(t, monitors)
+		binary, err := filepath.EvalSymlinks(p.path(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, w, p.argv(t, w, s, monitors))
+		r.did(t, s)
+		if len(heard.bad) > 0 {
+			t.Errorf("not in the protocol: %q", heard.bad)
+		}
+		declared := heard.said()
+		fromOthers, gone := 0, 0
+		for _, d := range declared {
+			if d.agent != p.name {
+				t.Errorf("it calls itself %q", d.agent)
+			}
+			if len(d.callers) == 0 { // a busy machine: it had waited enough
+				gone++
+			} else if len(d.callers) < 2 || filepath.Base(d.callers[0]) != "edamame-hook" {
+				t.Errorf("%s: called by %q", d.event, d.callers)
+			} else if by := d.callers[1]; by != binary && filepath.Base(by) != "node" {
+				fromOthers++
+			}
+		}
+		if forged := slices.Contains(s.Expect.Findings, "forged-declaration"); forged != (fromOthers > 0) {
+			t.Errorf("%d declarations come from a process that the agent did not start itself", fromOthers)
+		}
+		if gone > 0 && gone == len(declared) {
+			t.Errorf("all %d hooks had ended before they were looked at", gone)
+		}
+		missing := 0
+		for _, turn := range w.model.turns {
+			for i := range turn {
+				if !slices.ContainsFunc(declared, func(d declaration) bool { return declares(&d, &turn[i]) }) {
+					missing++
+					if !s.Expect.Silent {
+						t.Errorf("nothing was said of %+v", turn[i])
+					}
+				}
+			}
+		}
+		if s.Expect.Silent && missing == 0 {
+			t.Error("all calls were declared, and hooks were to be silent")
+		}
+		if t.Failed() {
+			for _, d := range declared {
+				t.Logf("%s %.500s", d.event, d.raw)
+			}
+		}
+	})
+}
