@@ -54,6 +54,7 @@ type examined struct {
 	log      *evidence.Evidence // while it is examined
 	noted    []noted            // the log's checkpoints
 	opening  opening
+	dated    []sighting // by timestamp authorities, in the order of the log
 	listed   *Job // at GitHub; nil where it is not known
 }
 
@@ -106,6 +107,7 @@ func (x *examined) examine(ctx context.Context) {
 		x.statement()
 	}
 	if whole {
+		x.timestamps()
 		x.start(ctx)
 		x.rules()
 		x.writtenBy()

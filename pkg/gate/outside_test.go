@@ -313,6 +313,7 @@ func TestWhatOthersHeardOfARecordingIsHeldAgainstIt(t *testing.T) {
 		{"a second start is refused whoever made it", aSecondStartIsRefusedWhoeverMadeIt},
 		{"a log that the witness did not see to its end is not E4", aLogThatTheWitnessDidNotSeeToItsEndIsNotE4},
 		{"a forged level in a statement is nothing", aForgedLevelInAStatementIsNothing},
+		{"what a timestamp authority said is held against the log", whatATimestampAuthoritySaidIsHeldAgainstTheLog},
 		{"a first record is looked up in a transparency log", aFirstRecordIsLookedUpInATransparencyLog},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, w) })

@@ -73,6 +73,9 @@ type Require struct {
 	MaxStart time.Duration
 	// MaxUnwitnessed is how long the witness may have heard nothing of the log.
 	MaxUnwitnessed time.Duration
+	// MaxUndated is how long, by the log's clock, no timestamp authority may have
+	// dated it; 0: any time.
+	MaxUndated time.Duration
 	// WrittenBy are the programs, by name or path, one of which must have
 	// written what is released, or have led to who did.
 	WrittenBy []string
@@ -317,6 +320,8 @@ func (p *parser) file(n *yaml.Node) {
 		p.Fail(n, "level %s is out of reach of keys alone: name a workflow in identities, or write level: E1", pol.Require.Level)
 	case keys < len(pol.Identities) && pol.Trust.Root == "":
 		p.Fail(n, `"trust" is missing: an identity is checked against a root, "trust: {root: public}" or a file`)
+	case pol.Require.MaxUndated > 0 && pol.Trust.Root == "":
+		p.Fail(n, `max-undated needs "trust: {root: …}": it says whose timestamp authorities are believed`)
 	}
 	issuers := map[string]bool{}
 	for _, id := range pol.Identities {
@@ -336,12 +341,14 @@ func (p *parser) file(n *yaml.Node) {
 
 func (p *parser) require(n *yaml.Node) {
 	r := &p.policy.Require
-	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "subjects") {
+	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "max-undated", "subjects") {
 		switch e.Key {
 		case "max-start":
 			r.MaxStart = p.duration(e.Value)
 		case "max-unwitnessed":
 			r.MaxUnwitnessed = p.duration(e.Value)
+		case "max-undated":
+			r.MaxUndated = p.duration(e.Value)
 		case "subjects":
 			for _, s := range p.Mapping(e.Value, "written-by") {
 				if r.WrittenBy = p.names(s.Value); len(r.WrittenBy) == 0 {
