@@ -113,6 +113,7 @@ type verified struct {
 	Signature *verifiedSignature `json:"signature,omitempty"`
 
 	committed, start []byte // the commitment, and the statement about it
+	dates            []evidence.Date
 }
 
 type verifiedEvidence struct {
@@ -129,6 +130,8 @@ type verifiedEvidence struct {
 	Slot        string       `json:"slot,omitempty"`
 	// Start says what is known of the start statement: good, or why not.
 	Start string `json:"start,omitempty"`
+	// Dated says what timestamp authorities said of the log, where any did.
+	Dated string `json:"dated,omitempty"`
 }
 
 type verifiedSignature struct {
@@ -241,7 +244,7 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 	if err := res.About(manifest); err != nil {
 		return exit(exitNo, err)
 	}
-	if err := v.verifyStart(p); err != nil {
+	if err := errors.Join(v.verifyStart(p), v.verifyDates(p)); err != nil {
 		return exit(exitNo, err)
 	}
 	if p.Key != nil {
@@ -273,6 +276,31 @@ func (v *verified) verifyStart(p *attest.Policy) error {
 	if len(res.Times) > 0 {
 		v.Evidence.Start += ", " + res.Times[0].Timestamp.UTC().Format(time.RFC3339)
 	}
+	return nil
+}
+
+// verifyDates checks what timestamp authorities said of checkpoints, where it is
+// known whose word counts. Whether their clocks go with the log's is for a gate
+// to say.
+func (v *verified) verifyDates(p *attest.Policy) error {
+	if len(v.dates) == 0 || p.Root == nil {
+		return nil
+	}
+	var first, last time.Time
+	for i := range v.dates {
+		d := &v.dates[i]
+		if d.Answer == nil {
+			continue
+		}
+		at, err := attest.DatedAt(d.Answer, d.Checkpoint.Text(), p.Root)
+		if err != nil {
+			return fmt.Errorf("%s: about the checkpoint of %d events: %w", d.Name, d.Checkpoint.Size, err)
+		}
+		if last = at; first.IsZero() {
+			first = at
+		}
+	}
+	v.Evidence.Dated = fmt.Sprintf("%d times by a timestamp authority of the root, from %s to %s", len(v.dates), first.UTC().Format(time.RFC3339), last.UTC().Format(time.RFC3339))
 	return nil
 }
 
@@ -318,6 +346,12 @@ func (v *verified) verifyEvidence(dir string) error {
 	if v.start, err = e.Attached(evidence.StartBundleFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return exit(exitNo, err)
 	}
+	if v.dates, err = e.Dates(); err != nil {
+		return exit(exitNo, err)
+	}
+	if n := len(v.dates); n > 0 {
+		v.Evidence.Dated = fmt.Sprintf("%d times; by whom was not checked: say whose word counts, by --trusted-root", n)
+	}
 	return nil
 }
 
@@ -334,6 +368,9 @@ func (v *verified) print(out io.Writer) {
 		}
 		if e.Commitment != "" {
 			fmt.Fprintf(out, "start:     commitment %s\n", strings.TrimSuffix(e.Commitment+", "+e.Start, ", "))
+		}
+		if e.Dated != "" {
+			fmt.Fprintf(out, "dated:     %s\n", e.Dated)
 		}
 		fmt.Fprintf(out, "verdict:   %s, score %d, computed again from the log\n", e.Verdict, e.Score)
 		if p := e.Power; p != nil {
