@@ -17,7 +17,7 @@ func datedLog(t *testing.T, change func(*event.Event)) (string, *Manifest) {
 	l, dir := newLog(t, Options{NoSync: true})
 	for i, answer := range []string{"the first answer", "the second answer"} {
 		appendMany(t, l, 5, 2)
-		if err := l.Checkpoint(int64(20_000_000_000 * (i + 1))); err != nil {
+		if err := l.Checkpoint(int64(90_000_000_000 + i*1_000_000_000)); err != nil {
 			t.Fatal(err)
 		}
 		c, err := ParseCheckpoint(l.Note())
@@ -53,7 +53,7 @@ func TestAnAnswerOfATimestampAuthorityIsOfTheCheckpointThatTheLogNames(t *testin
 		t.Fatal(err)
 	}
 	if len(dates) != 2 || string(dates[1].Answer) != "the second answer" || dates[1].Name != "000001.tsr" ||
-		dates[1].Checkpoint.Boottime != 40_000_000_000 || !strings.HasPrefix(string(dates[1].Checkpoint.Text()), "edamame-posture/test@1\n") {
+		dates[1].Checkpoint.Boottime != 91_000_000_000 || !strings.HasPrefix(string(dates[1].Checkpoint.Text()), "edamame-posture/test@1\n") {
 		t.Errorf("%+v", dates)
 	}
 	for what, c := range map[string]struct {
