@@ -188,3 +188,7 @@ func ParseCommitment(b []byte) (*Commitment, error) {
 	}
 	return c, nil
 }
+
+// StatusContext returns the context of the commit status that records a job's
+// commitment at GitHub. Its description is what [Audience] returns.
+func StatusContext(c *Claims) string { return "posture/" + c.CheckRunID }

@@ -78,7 +78,7 @@ type Log struct {
 	manifest  *room
 	whole     []string // files that were written at once
 	wholeSize int64
-	dates     int // of them, answers of timestamp authorities
+	dates     int   // of them, answers of timestamp authorities
 	inFrame   int64 // bytes of lines in the open frame
 	raw       int64 // bytes of lines in all
 

@@ -54,8 +54,8 @@ type examined struct {
 	log      *evidence.Evidence // while it is examined
 	noted    []noted            // the log's checkpoints
 	opening  opening
-	dated    []sighting // by timestamp authorities, in the order of the log
-	listed   *Job // at GitHub; nil where it is not known
+	dated    []sighting // by timestamp authorities, and by GitHub
+	listed   *Job       // at GitHub; nil where it is not known
 }
 
 func (x *examined) add(c Check) {

@@ -84,6 +84,7 @@ type choices struct {
 	lateRecord                  bool          // the log names the record when the job runs
 	kept                        func(name string, data []byte) []byte
 	conflict                    bool // the witness knows another commitment: that is no error
+	status                      func(committed []byte) []byte // what GitHub answered, in place of a witness
 	change                      func(*evidence.Commitment)
 	job                         func(*job)
 }
@@ -147,7 +148,13 @@ func (w *world) heard(run string, c choices) *outside {
 			}
 			put(evidence.StartBundleFile, "start statement", bundle, add)
 		}
-		if c.noRecord {
+		if c.status != nil {
+			answer := c.status(committed)
+			if late = func(add func(string)) { put(evidence.RecordFile, "first record", answer, add) }; !c.lateRecord {
+				late(add)
+			}
+		}
+		if c.noRecord || c.status != nil {
 			return
 		}
 		first := witness.FirstRecord{Commitment: committed, Checkpoint: string(note), Token: token}
@@ -183,11 +190,11 @@ func (w *world) heard(run string, c choices) *outside {
 	if !c.noDuring {
 		o.during = func(t testing.TB, g *evidence.Growth, add func(string)) {
 			t.Helper()
+			if c.lateRecord && late != nil {
+				late(add)
+			}
 			if !known {
 				return
-			}
-			if c.lateRecord {
-				late(add)
 			}
 			if c.silence > 0 {
 				time.Sleep(c.silence) // the witness's clock has seconds
@@ -314,6 +321,7 @@ func TestWhatOthersHeardOfARecordingIsHeldAgainstIt(t *testing.T) {
 		{"a log that the witness did not see to its end is not E4", aLogThatTheWitnessDidNotSeeToItsEndIsNotE4},
 		{"a forged level in a statement is nothing", aForgedLevelInAStatementIsNothing},
 		{"what a timestamp authority said is held against the log", whatATimestampAuthoritySaidIsHeldAgainstTheLog},
+		{"a first record is looked up on the commit", aFirstRecordIsLookedUpOnTheCommit},
 		{"a first record is looked up in a transparency log", aFirstRecordIsLookedUpInATransparencyLog},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, w) })

@@ -133,6 +133,9 @@ type Trust struct {
 	// Rekor is the URL of a transparency log, Rekor v1, where first records are
 	// looked up if no witness is named.
 	Rekor string
+	// Statuses says that first records are looked up among the statuses of the
+	// commit at GitHub, if neither is named.
+	Statuses bool
 
 	root    root.TrustedMaterial
 	keys    *jose.JSONWebKeySet
@@ -550,7 +553,7 @@ func (p *parser) pattern(n *yaml.Node, s string) bool {
 func (p *parser) trust(n *yaml.Node) {
 	t := &p.policy.Trust
 	at := map[string]*yaml.Node{}
-	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys", "rekor") {
+	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys", "rekor", "commit-status") {
 		at[e.Key] = e.Value
 		switch e.Key {
 		case "jwks":
@@ -559,6 +562,9 @@ func (p *parser) trust(n *yaml.Node) {
 			t.Witness = p.url(e.Value)
 		case "rekor":
 			t.Rekor = p.url(e.Value)
+		case "commit-status":
+			w, _ := p.word(e.Value, "true", "false")
+			t.Statuses = w == "true"
 		case "witness-keys":
 			for _, m := range p.Strings(e.Value) {
 				if err := witness.CheckKey(m.Value); err != nil {

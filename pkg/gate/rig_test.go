@@ -81,9 +81,9 @@ type job struct {
 	// outside tells others of the start; nil: nobody hears of it.
 	outside *outside
 	// date has the log dated, after each line of it; nil: nobody does.
-	date func(t testing.TB, l *evidence.Log, line, lines int, add func(string))
-	pace int64 // of the log's clock from one checkpoint to the next; 0: half a second
-	growth  *evidence.Growth
+	date   func(t testing.TB, l *evidence.Log, line, lines int, add func(string))
+	pace   int64 // of the log's clock from one checkpoint to the next; 0: half a second
+	growth *evidence.Growth
 }
 
 // recorded makes a folder of results, as a monitor does.

@@ -30,10 +30,13 @@ func (x *examined) firstRecord(ctx context.Context, issued time.Time) *witness.R
 	const name = "first record"
 	trust := &x.in.Policy.Trust
 	if len(trust.WitnessKeys) == 0 {
-		if trust.Rekor != "" {
+		switch {
+		case trust.Rekor != "":
 			x.firstLogged(ctx, issued)
-		} else {
-			x.skip(E3, name, "the policy names no place of first records under trust: witness-keys, or rekor")
+		case trust.Statuses:
+			x.firstStatus(ctx, issued)
+		default:
+			x.skip(E3, name, "the policy names no place of first records under trust: witness-keys, rekor or commit-status")
 		}
 		x.skip(E4, "witness", "the policy names no witness under trust")
 		return nil

@@ -117,7 +117,7 @@ type Response struct {
 	Status  *Status `json:"status,omitempty"`
 	Shown   *Shown  `json:"shown,omitempty"`
 	Newest  []byte  `json:"newest,omitempty"` // text of a checkpoint
-	Found   *Found  `json:"found,omitempty"` // to who follows, without being asked each time
+	Found   *Found  `json:"found,omitempty"`  // to who follows, without being asked each time
 }
 
 // Found is a finding, told when it is made.
