@@ -83,7 +83,7 @@ type choices struct {
 	silence                     time.Duration // before the witness hears of the log again
 	lateRecord                  bool          // the log names the record when the job runs
 	kept                        func(name string, data []byte) []byte
-	conflict                    bool // the witness knows another commitment: that is no error
+	conflict                    bool                          // the witness knows another commitment: that is no error
 	status                      func(committed []byte) []byte // what GitHub answered, in place of a witness
 	change                      func(*evidence.Commitment)
 	job                         func(*job)
