@@ -34,7 +34,11 @@ func (x *examined) clocks(issued time.Time, begun *attest.Result, r *witness.Rec
 		x.skip(E3, name, "without a start token there is no time to begin with")
 		return
 	}
-	list := []sighting{{"the issuer", issued, o.time, o.told[evidence.StartTokenFile]}}
+	who, told := "the issuer", o.told[evidence.StartTokenFile]
+	if x.byService() {
+		who, told = "the service", o.time
+	}
+	list := []sighting{{who, issued, o.time, told}}
 	if begun != nil {
 		for _, t := range begun.Times {
 			list = append(list, sighting{"the start statement", t.Timestamp, o.time, o.told[evidence.StartBundleFile]})
@@ -57,7 +61,7 @@ func (x *examined) clocks(issued time.Time, begun *attest.Result, r *witness.Rec
 	for _, t := range x.res.Times {
 		list = append(list, sighting{"the statement", t.Timestamp, x.noted[len(x.noted)-1].boottime, math.MaxInt64})
 	}
-	if ends == len(list) {
+	if ends == len(list) && (!x.byService() || ends == 1) {
 		x.skip(E3, name, "nobody says when the statement was signed")
 		return
 	}

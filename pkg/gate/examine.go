@@ -108,6 +108,11 @@ func (x *examined) examine(ctx context.Context) {
 	}
 	if whole {
 		x.timestamps()
+	}
+	if x.byService() {
+		x.service()
+	}
+	if whole {
 		x.start(ctx)
 		x.rules()
 		x.writtenBy()
@@ -284,6 +289,11 @@ func (x *examined) signature() {
 		if x.s.SignedAt == nil || at.Before(*x.s.SignedAt) {
 			x.s.SignedAt = &at
 		}
+	}
+	if x.byService() {
+		x.s.Signer = "service " + x.id.Service + ", key " + x.res.KeyID
+		x.pass(E1, "signature", x.s.Signer)
+		return
 	}
 	if x.res.Certificate == nil {
 		x.s.Signer = "key " + x.res.KeyID
@@ -542,7 +552,7 @@ func (x *examined) keptFrom(ctx context.Context, run string) bool {
 // ofJob reports whether it is the recording of a job. The check run's number
 // is the issuer's word; a name is the recording's.
 func (x *examined) ofJob(j *Job) bool {
-	if x.claims != nil {
+	if x.claims != nil && !x.byService() {
 		return x.claims.CheckRunID == strconv.FormatInt(j.ID, 10)
 	}
 	return x.verdict != nil && x.verdict.Run.Job == j.Name
