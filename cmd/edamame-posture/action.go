@@ -297,6 +297,16 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 			a.unheard([]string{"no witness has it: " + err.Error()})
 		}
 	}
+	if in.Status && others.Kept == 0 && len(said.Token) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, startBudget)
+		record, err := jobStatuses(in.Token).Record(ctx, w.Commitment)
+		cancel()
+		if err == nil {
+			others.Files[evidence.RecordFile] = record
+		} else {
+			a.unheard([]string{"it is not on the commit: " + err.Error()})
+		}
+	}
 	if err := root.tell(ctx, others); err != nil {
 		a.runner.Say(github.Warning, "what others say of the start is not in the evidence: "+err.Error())
 	}

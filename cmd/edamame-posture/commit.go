@@ -29,6 +29,7 @@ type startAsked struct {
 // startSaid is what it answers.
 type startSaid struct {
 	Claims *evidence.Claims `json:"claims,omitempty"`
+	TSA    string           `json:"tsa,omitempty"` // timestamp authority of the signing servers
 	Token  []byte           `json:"token,omitempty"`
 	Bundle []byte           `json:"bundle,omitempty"`
 	Errors []string         `json:"errors,omitempty"`
@@ -67,6 +68,7 @@ func (s *signing) start(ctx context.Context, asked startAsked) (said startSaid) 
 			jwt, err := token(ctx, attest.Audience)
 			if err == nil {
 				said.Claims, err = attest.SlotClaims(jwt)
+				said.TSA = s.authority(jwt)
 			}
 			if err != nil {
 				failed("who the job is", err)
@@ -115,14 +117,31 @@ func (s *signing) asking(c monitor.Caller, asked startAsked) (said startSaid, er
 	return said, json.Unmarshal(out, &said)
 }
 
-// identify returns which job it is, for the commitment. nil where nobody says.
-func (s *signing) identify(c monitor.Caller) *evidence.Claims {
+// authority is the timestamp authority of the servers that sign for the holder
+// of an identity token; empty where they have none.
+func (s *signing) authority(jwt string) string {
+	servers, err := loadServices(s.config)
+	if err == nil && servers == nil {
+		var claims *attest.Claims
+		if claims, err = attest.ReadClaims(jwt); err == nil {
+			servers, err = claims.ServicesFor()
+		}
+	}
+	if err != nil || len(servers.Timestamps) == 0 {
+		return "" // what is wrong with them the signature tells
+	}
+	return servers.Timestamps[0]
+}
+
+// identify returns which job it is, for the commitment, and who can date it:
+// nothing where nobody says.
+func (s *signing) identify(c monitor.Caller) (said startSaid) {
 	if !s.keyless || s.token != "" {
-		return nil
+		return said
 	}
 	said, err := s.asking(c, startAsked{})
 	s.complain(said.Errors, err)
-	return said.Claims
+	return said
 }
 
 // commit lets others hear of the recording before anything of it runs. It

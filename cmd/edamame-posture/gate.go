@@ -181,7 +181,7 @@ func (g *gating) find(ctx context.Context, in *gate.Input, args []string) error 
 		if err != nil {
 			return fmt.Errorf("--github: %w", err)
 		}
-		in.Jobs, in.File = hub.Jobs, hub.File
+		in.Jobs, in.File, in.Statuses = hub.Jobs, hub.File, hub.Statuses
 	}
 	if g.fetchKeys {
 		in.Keys = witness.FetchJWKS

@@ -31,6 +31,7 @@ const policyFile = ".github/posture.yml"
 type runFlags struct {
 	signing
 	witnessing
+	dating
 	intent, out, job, sensor string
 	indicators               []string
 	indicatorsKey            string
@@ -75,7 +76,8 @@ not start, and then the command was not started either.`,
 	fl.StringVar(&f.sensor, "sensor", "auto", "auto, ebpf or netlink")
 	f.signing.flags(fl)
 	f.witnessing.flags(fl)
-	fl.BoolVar(&f.seal, "seal", false, "sign the log each second, and before sudo and container runtimes, with keys that are gone then; --key, --keyless and --witness do it too")
+	f.dating.flags(fl)
+	fl.BoolVar(&f.seal, "seal", false, "sign the log each second, and before sudo and container runtimes, with keys that are gone then; --key, --keyless, --witness and --tsa do it too")
 	fl.BoolVar(&f.host, "host", false, "watch everything on the machine, not the command alone")
 	fl.StringArrayVar(&f.indicators, "indicators", nil, "list of hosts, addresses, packages and files of known attacks, besides ours: `FILE`, as often as needed")
 	fl.StringVar(&f.indicatorsKey, "indicators-key", "", "public key in `FILE` (PEM) that must have signed each list: its bundle is LIST.sigstore.json")
@@ -94,7 +96,7 @@ func run(f *runFlags, argv []string) error {
 	default:
 		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
 	}
-	if err := errors.Join(f.signing.check(), f.witnessing.check(&f.signing)); err != nil {
+	if err := errors.Join(f.signing.check(), f.witnessing.check(&f.signing), f.dating.check()); err != nil {
 		return fmt.Errorf("%w (%s was not started)", err, argv[0])
 	}
 	surviveBrokenPipe()
@@ -137,7 +139,7 @@ func run(f *runFlags, argv []string) error {
 	}
 	program := sealedProgram()
 	client, err := monitor.Launch(monitor.LaunchOptions{
-		Sensor: f.sensor, NoTLS: f.noTLS, Sealed: f.seal || f.signing.wanted() || f.witnessing.wanted(), Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
+		Sensor: f.sensor, NoTLS: f.noTLS, Sealed: f.seal || f.signing.wanted() || f.witnessing.wanted() || f.tsa != "", Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
 	})
 	program.Close() // nil too
 	if err != nil {
@@ -154,15 +156,17 @@ func run(f *runFlags, argv []string) error {
 	if err != nil {
 		cwd, _ = os.Readlink("/proc/self/cwd") // it was removed
 	}
+	who := f.identify(caller)
 	opened, err := client.Open(monitor.Opening{
 		Command: argv, Cwd: cwd, Home: caller.Home, Job: f.job, Intent: canonical(in.Resolved), Host: f.host, Scanned: f.scan, Indicators: own, Signatures: rules,
-		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: f.identify(caller), Witnessed: f.witnessing.wanted(), Keys: keyValues(in.Resolved),
+		PolicyFile: in.file, PolicySHA256: in.sha256, Claims: who.Claims, Witnessed: f.witnessing.wanted(), Keys: keyValues(in.Resolved),
 	})
 	if err != nil {
 		client.Close()
 		return fmt.Errorf("the monitor could not start: %w (%s was not started)", err, argv[0])
 	}
 	f.witnessing.begin(client, opened, f.commit(caller, client, opened))
+	f.dating.begin(client, who.TSA, &f.witnessing)
 	output, err := scanOutput(f.scan, caller, client, command)
 	if err != nil {
 		return errors.Join(fmt.Errorf("--scan-output: %w (%s was not started)", err, argv[0]), client.Close())
@@ -233,6 +237,7 @@ func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened
 	if f.witnessing.stop != nil {
 		f.witnessing.stop()
 	}
+	f.dating.end(client)
 	closed, err := client.Finish(end)
 	if err == nil {
 		f.witnessing.end(client)

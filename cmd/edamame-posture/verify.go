@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -32,12 +33,14 @@ type verifying struct {
 	artifacts []string
 	log, sct  bool
 	json      bool
+
+	trusted root.TrustedMaterial
 }
 
 func (v *verifying) flags(fl *pflag.FlagSet) {
 	id := &v.identity
 	fl.StringVar(&v.key, "key", "", "public key in `PUB` (PEM) that must have signed it")
-	fl.StringVar(&v.root, "trusted-root", "", "whose certificates are believed: public, tuf or a `FILE`")
+	fl.StringVar(&v.root, "trusted-root", "", "whose certificates are believed: public, tuf or a `FILE`; with --key, whose dates of the log")
 	fl.StringVar(&id.Issuer, "issuer", "", "`URL` of the identity provider, to the letter: https://token.actions.githubusercontent.com")
 	fl.StringVar(&id.SAN, "identity", "", "who must have signed, to the letter: https://github.com/OWNER/REPO/.github/workflows/`FILE`@refs/heads/main")
 	fl.StringVar(&id.Workflow, "workflow", "", "the same without @ and the ref")
@@ -61,7 +64,7 @@ func (v *verifying) flags(fl *pflag.FlagSet) {
 // policy returns what is wanted of the signature; nil where it is not to be
 // checked.
 func (v *verifying) policy() (*attest.Policy, error) {
-	byIdentity := v.root != "" || v.identity.Issuer != "" || v.identity.SAN != "" || v.identity.Workflow != ""
+	byIdentity := v.key == "" && v.root != "" || v.identity.Issuer != "" || v.identity.SAN != "" || v.identity.Workflow != ""
 	if v.key == "" && !byIdentity {
 		if len(v.artifacts) > 0 {
 			return nil, errors.New("--artifact asks whether a signed statement is about a file: say who must have signed it, by --key PUB or by --trusted-root, --issuer and --identity")
@@ -83,9 +86,12 @@ func (v *verifying) policy() (*attest.Policy, error) {
 	} else if v.root == "" {
 		return nil, errors.New("--trusted-root says whose certificates are believed: public, tuf or a FILE")
 	}
-	var err error
-	if p.Root, err = loadRoot(v.root); err != nil {
+	trusted, err := loadRoot(v.root)
+	if err != nil {
 		return nil, err
+	}
+	if v.trusted = trusted; v.key == "" {
+		p.Root = trusted
 	}
 	for _, a := range v.artifacts {
 		f, err := os.Open(a)
@@ -113,6 +119,8 @@ type verified struct {
 	Signature *verifiedSignature `json:"signature,omitempty"`
 
 	committed, start []byte // the commitment, and the statement about it
+	dates            []evidence.Date
+	trusted          root.TrustedMaterial // whose dates count
 }
 
 type verifiedEvidence struct {
@@ -129,6 +137,8 @@ type verifiedEvidence struct {
 	Slot        string       `json:"slot,omitempty"`
 	// Start says what is known of the start statement: good, or why not.
 	Start string `json:"start,omitempty"`
+	// Dated says what timestamp authorities said of the log, where any did.
+	Dated string `json:"dated,omitempty"`
 }
 
 type verifiedSignature struct {
@@ -166,7 +176,7 @@ Exit code: 0 good, 1 refused, 2 unreadable, 5 there is no evidence.`,
 			if err != nil {
 				return err
 			}
-			got := verified{Level: "none"}
+			got := verified{Level: "none", trusted: v.trusted}
 			err = got.verify(args[0], p)
 			if got.OK = err == nil; !got.OK {
 				got.Error = err.Error()
@@ -241,7 +251,7 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 	if err := res.About(manifest); err != nil {
 		return exit(exitNo, err)
 	}
-	if err := v.verifyStart(p); err != nil {
+	if err := errors.Join(v.verifyStart(p), v.verifyDates()); err != nil {
 		return exit(exitNo, err)
 	}
 	if p.Key != nil {
@@ -273,6 +283,31 @@ func (v *verified) verifyStart(p *attest.Policy) error {
 	if len(res.Times) > 0 {
 		v.Evidence.Start += ", " + res.Times[0].Timestamp.UTC().Format(time.RFC3339)
 	}
+	return nil
+}
+
+// verifyDates checks what timestamp authorities said of checkpoints, where it is
+// known whose word counts. Whether their clocks go with the log's is for a gate
+// to say.
+func (v *verified) verifyDates() error {
+	if len(v.dates) == 0 || v.trusted == nil {
+		return nil
+	}
+	var first, last time.Time
+	for i := range v.dates {
+		d := &v.dates[i]
+		if d.Answer == nil {
+			continue
+		}
+		at, err := attest.DatedAt(d.Answer, d.Checkpoint.Text(), v.trusted)
+		if err != nil {
+			return fmt.Errorf("%s: about the checkpoint of %d events: %w", d.Name, d.Checkpoint.Size, err)
+		}
+		if last = at; first.IsZero() {
+			first = at
+		}
+	}
+	v.Evidence.Dated = fmt.Sprintf("%d times by a timestamp authority of the root, from %s to %s", len(v.dates), first.UTC().Format(time.RFC3339), last.UTC().Format(time.RFC3339))
 	return nil
 }
 
@@ -318,6 +353,12 @@ func (v *verified) verifyEvidence(dir string) error {
 	if v.start, err = e.Attached(evidence.StartBundleFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return exit(exitNo, err)
 	}
+	if v.dates, err = e.Dates(); err != nil {
+		return exit(exitNo, err)
+	}
+	if n := len(v.dates); n > 0 {
+		v.Evidence.Dated = fmt.Sprintf("%d times; by whom was not checked: say whose word counts, by --trusted-root", n)
+	}
 	return nil
 }
 
@@ -334,6 +375,9 @@ func (v *verified) print(out io.Writer) {
 		}
 		if e.Commitment != "" {
 			fmt.Fprintf(out, "start:     commitment %s\n", strings.TrimSuffix(e.Commitment+", "+e.Start, ", "))
+		}
+		if e.Dated != "" {
+			fmt.Fprintf(out, "dated:     %s\n", e.Dated)
 		}
 		fmt.Fprintf(out, "verdict:   %s, score %d, computed again from the log\n", e.Verdict, e.Score)
 		if p := e.Power; p != nil {

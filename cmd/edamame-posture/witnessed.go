@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/org/edamame-posture/pkg/evidence"
+	"github.com/org/edamame-posture/pkg/github"
 	"github.com/org/edamame-posture/pkg/monitor"
 	"github.com/org/edamame-posture/pkg/witness"
 )
@@ -25,8 +26,9 @@ const showWithin = 10 * time.Second
 
 // witnessing says which witness is shown the log.
 type witnessing struct {
-	url  string
-	keys []string
+	url    string
+	keys   []string
+	status bool // the start is put on the commit at GitHub, where no witness has it
 
 	client *witness.Client
 	stop   func()
@@ -34,6 +36,7 @@ type witnessing struct {
 
 func (w *witnessing) flags(fl *pflag.FlagSet) {
 	fl.StringVar(&w.url, "witness", "", "`URL` of a witness that is shown the log as it grows; its key with --witness-key")
+	fl.BoolVar(&w.status, "commit-status", false, "put the start on the commit at GitHub as a status, with GITHUB_TOKEN (statuses: write), where no witness has it")
 	fl.StringArrayVar(&w.keys, "witness-key", nil, "key of the witness, as 'witness keygen' prints it, or a `FILE` that holds it")
 }
 
@@ -41,6 +44,9 @@ func (w *witnessing) wanted() bool { return w.url != "" }
 
 // check finds mistakes before anything is started.
 func (w *witnessing) check(s *signing) error {
+	if w.status && !s.keyless {
+		return errors.New("--commit-status: the status is found by the job's identity: add --keyless")
+	}
 	if !w.wanted() {
 		if len(w.keys) > 0 {
 			return errors.New("--witness-key says what a witness signs with, and --witness URL which it is: the URL is missing")
@@ -72,9 +78,13 @@ func (w *witnessing) check(s *signing) error {
 func (w *witnessing) begin(client *monitor.Client, opened *monitor.Opened, token []byte) {
 	w.stop = func() {}
 	if !w.wanted() {
+		w.onCommit(client, opened)
 		return
 	}
-	fail := func(err error) { fmt.Fprintf(os.Stderr, "edamame-posture: no witness has the start: %v\n", err) }
+	fail := func(err error) {
+		fmt.Fprintf(os.Stderr, "edamame-posture: no witness has the start: %v\n", err)
+		w.onCommit(client, opened)
+	}
 	if len(token) == 0 {
 		fail(errors.New("there is no start token"))
 		return
@@ -113,6 +123,28 @@ func (w *witnessing) begin(client *monitor.Client, opened *monitor.Opened, token
 			}
 		}
 	}()
+}
+
+// onCommit puts the start of a recording on the commit at GitHub, if that was
+// asked for.
+func (w *witnessing) onCommit(client *monitor.Client, opened *monitor.Opened) {
+	if !w.status {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startBudget)
+	defer cancel()
+	answer, err := jobStatuses(os.Getenv("GITHUB_TOKEN")).Record(ctx, opened.Commitment)
+	if err == nil {
+		err = client.Attach(evidence.RecordFile, answer)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "edamame-posture: the start is not on the commit: %v\n", err)
+	}
+}
+
+// jobStatuses are those of the commit that this job's run was started for.
+func jobStatuses(token string) *github.Statuses {
+	return &github.Statuses{API: os.Getenv("GITHUB_API_URL"), Repository: os.Getenv("GITHUB_REPOSITORY"), Commit: os.Getenv("GITHUB_SHA"), Token: token}
 }
 
 // first makes the recording known to the witness, and returns what that holds of

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 )
 
 // Commitment is what a monitor says of a recording before anything of it
@@ -92,6 +93,10 @@ func Audience(commitment []byte) string {
 	return audiencePrefix + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// servicePrefix begins the issuer of claims that an enrolled machine makes of
+// its own jobs. A name follows. No issuer of tokens is called so.
+const servicePrefix = "service\n"
+
 // check refuses claims in which something is missing, or could be read as two.
 func (c *Claims) check() error {
 	for _, f := range []struct {
@@ -101,6 +106,9 @@ func (c *Claims) check() error {
 		{"issuer", c.Issuer, false}, {"repository_id", c.RepositoryID, true}, {"run_id", c.RunID, true},
 		{"run_attempt", c.RunAttempt, true}, {"check_run_id", c.CheckRunID, true},
 	} {
+		if f.name == "issuer" {
+			f.value = strings.TrimPrefix(f.value, servicePrefix)
+		}
 		if f.value == "" || len(f.value) > 256 || bytes.ContainsAny([]byte(f.value), "\n\r\x00") {
 			return fmt.Errorf("claim %s is %.80q: want one line", f.name, f.value)
 		}
@@ -188,3 +196,7 @@ func ParseCommitment(b []byte) (*Commitment, error) {
 	}
 	return c, nil
 }
+
+// StatusContext returns the context of the commit status that records a job's
+// commitment at GitHub. Its description is what [Audience] returns.
+func StatusContext(c *Claims) string { return "posture/" + c.CheckRunID }

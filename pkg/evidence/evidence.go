@@ -174,7 +174,7 @@ func fileName(s string) bool {
 	if in, ok := strings.CutPrefix(s, inputsDir+"/"); ok {
 		return plainName(in)
 	}
-	return s == checkpointsName || isSegment(s) || slices.Contains(attachments, s)
+	return s == checkpointsName || isSegment(s) || isDate(s) || slices.Contains(attachments, s)
 }
 
 func isSegment(s string) bool {

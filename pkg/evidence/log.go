@@ -78,6 +78,7 @@ type Log struct {
 	manifest  *room
 	whole     []string // files that were written at once
 	wholeSize int64
+	dates     int   // of them, answers of timestamp authorities
 	inFrame   int64 // bytes of lines in the open frame
 	raw       int64 // bytes of lines in all
 
@@ -607,34 +608,44 @@ func (l *Log) Attach(name string, data []byte) error {
 	return l.putFile(name, data)
 }
 
-// putFile writes a whole file of the folder.
+// putFile writes a whole file of the folder, and brings it to the disk.
 func (l *Log) putFile(path string, data []byte) error {
-	switch {
-	case l.closed:
-		return ErrClosed
-	case len(data) > MaxInput:
-		return fmt.Errorf("%s: %d bytes, and the format allows %d", path, len(data), MaxInput)
-	case len(l.whole) >= maxFiles/4:
-		return fmt.Errorf("%s: there are %d files already", path, len(l.whole))
-	}
-	size := int64(len(data))
-	if l.Bytes()+size+endRoom+worst(min(l.inFrame, blockLines)) > l.opt.MaxBytes-manifestRoom {
-		return fmt.Errorf("%s: %w: %w", path, ErrFull, errBound)
-	}
-	r, err := l.create(path)
+	r, err := l.putOpen(path, data)
 	if err != nil {
 		return err
 	}
-	_, err = r.Write(data)
-	if err == nil {
-		err = l.sync(r)
-	}
-	if err = errors.Join(err, r.f.Close()); err != nil {
+	if err := errors.Join(l.sync(r), r.f.Close()); err != nil {
+		l.whole = l.whole[:len(l.whole)-1]
+		l.wholeSize -= r.size
 		return fmt.Errorf("%s: %w", path, errors.Join(err, l.root.Remove(path)))
+	}
+	return nil
+}
+
+// putOpen writes a whole file of the folder. The caller syncs and closes it.
+func (l *Log) putOpen(path string, data []byte) (*room, error) {
+	switch {
+	case l.closed:
+		return nil, ErrClosed
+	case len(data) > MaxInput:
+		return nil, fmt.Errorf("%s: %d bytes, and the format allows %d", path, len(data), MaxInput)
+	case len(l.whole) >= maxFiles/4:
+		return nil, fmt.Errorf("%s: there are %d files already", path, len(l.whole))
+	}
+	size := int64(len(data))
+	if l.Bytes()+size+endRoom+worst(min(l.inFrame, blockLines)) > l.opt.MaxBytes-manifestRoom {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrFull, errBound)
+	}
+	r, err := l.create(path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = r.Write(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, errors.Join(err, r.f.Close(), l.root.Remove(path)))
 	}
 	l.whole = append(l.whole, path)
 	l.wholeSize += size
-	return nil
+	return r, nil
 }
 
 // Closing is what the manifest says beside what the log knows.

@@ -27,6 +27,7 @@ type Evidence struct {
 	chain    Chain
 	// commitment is nil before Verify, and where there is none.
 	commitment *Commitment
+	dates      []Date
 }
 
 // Open opens a closed folder. It checks the manifest, and that every file in

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,6 +58,9 @@ func (e *Evidence) Verify() error {
 	if err := e.checkAttached(&v); err != nil {
 		return err
 	}
+	if err := e.findDated(v.dates); err != nil {
+		return err
+	}
 	return e.checkCommitment(&v)
 }
 
@@ -79,6 +84,7 @@ type verifier struct {
 	commitment event.SHA256
 	// attached are the hashes that the log names of the files beside it.
 	attached map[string]event.SHA256
+	dates    []Date
 }
 
 // attachedAs is what a note says of a file that was put beside the log.
@@ -157,6 +163,11 @@ func (v *verifier) line(line []byte, ev *event.Event) error {
 			}
 			v.attached[name] = ev.SHA256
 		}
+		if ev.Detail.String() == DatedNote {
+			if err := v.date(ev); err != nil {
+				return err
+			}
+		}
 	}
 	v.kind = ev.Kind
 	v.leaf = append(append(v.leaf[:0], leafPrefix), line...)
@@ -200,19 +211,36 @@ func (v *verifier) end(e *Evidence) error {
 // checkAttached holds the files that stand beside the log against what it says
 // of them. A log that refused events may lack what it would have said.
 func (e *Evidence) checkAttached(v *verifier) error {
-	for _, name := range attachments {
+	want := maps.Clone(v.attached)
+	names := slices.Clone(attachments)
+	for _, f := range e.manifest.Files {
+		if isDate(f.Name) {
+			names = append(names, f.Name)
+		}
+	}
+	for i := range v.dates {
+		d := &v.dates[i]
+		if want == nil {
+			want = make(map[string]event.SHA256)
+		}
+		want[d.Name] = d.sum
+		if e.partial {
+			names = append(names, d.Name)
+		}
+	}
+	for _, name := range names {
 		if name == CommitmentFile {
 			continue
 		}
-		b, err := e.Attached(name)
+		b, err := e.file(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		switch want, named := v.attached[name]; {
-		case named && sha256.Sum256(b) != want:
+		switch sum, named := want[name]; {
+		case named && sha256.Sum256(b) != sum:
 			return fault(name, "is not the one that the log names")
 		case !named && !e.partial && e.manifest.Lost == 0:
 			return fault(name, "is not named by the log: it was put there later")

@@ -34,12 +34,17 @@ func (x *examined) clocks(issued time.Time, begun *attest.Result, r *witness.Rec
 		x.skip(E3, name, "without a start token there is no time to begin with")
 		return
 	}
-	list := []sighting{{"the issuer", issued, o.time, o.told[evidence.StartTokenFile]}}
+	who, told := "the issuer", o.told[evidence.StartTokenFile]
+	if x.byService() {
+		who, told = "the service", o.time
+	}
+	list := []sighting{{who, issued, o.time, told}}
 	if begun != nil {
 		for _, t := range begun.Times {
 			list = append(list, sighting{"the start statement", t.Timestamp, o.time, o.told[evidence.StartBundleFile]})
 		}
 	}
+	list = append(list, x.dated...)
 	if r != nil {
 		for _, c := range r.Cosigned {
 			if c.Seq >= uint64(len(x.noted)) {
@@ -56,21 +61,30 @@ func (x *examined) clocks(issued time.Time, begun *attest.Result, r *witness.Rec
 	for _, t := range x.res.Times {
 		list = append(list, sighting{"the statement", t.Timestamp, x.noted[len(x.noted)-1].boottime, math.MaxInt64})
 	}
-	if ends == len(list) {
+	if ends == len(list) && (!x.byService() || ends == 1) {
 		x.skip(E3, name, "nobody says when the statement was signed")
 		return
 	}
 	slices.SortStableFunc(list, func(a, b sighting) int { return int(min(max(a.from-b.from, -1), 1)) })
+	if !x.drift(E3, name, list) {
+		return
+	}
+	x.pass(E3, name, fmt.Sprintf("%d, over %v of the log's clock, within %v and a hundredth", len(list), time.Duration(list[len(list)-1].from-list[0].from).Round(time.Second), driftLeeway))
+}
+
+// drift reports whether sightings in the order of the log go with its clock,
+// and refuses the check where they do not.
+func (x *examined) drift(level Level, name string, list []sighting) bool {
 	for i, s := range list[1:] {
 		for _, before := range []sighting{list[0], list[i]} {
 			if by := apart(before, s); by > 0 {
-				x.refuse(E3, name, ClockDiffers, fmt.Sprintf("the time from %s (%s) to %s (%s), by the log's clock, within %v and a hundredth", before.who, clock(before.at), s.who, clock(s.at), driftLeeway),
+				x.refuse(level, name, ClockDiffers, fmt.Sprintf("the time from %s (%s) to %s (%s), by the log's clock, within %v and a hundredth", before.who, clock(before.at), s.who, clock(s.at), driftLeeway),
 					fmt.Sprintf("%v off", by.Round(time.Millisecond)), "the machine stood still, or the log was not written while it says: build anew")
-				return
+				return false
 			}
 		}
 	}
-	x.pass(E3, name, fmt.Sprintf("%d, over %v of the log's clock, within %v and a hundredth", len(list), time.Duration(list[len(list)-1].from-list[0].from).Round(time.Second), driftLeeway))
+	return true
 }
 
 // apart is by how much the boot times of two sightings cannot be brought

@@ -30,6 +30,9 @@ type Input struct {
 	// File returns a file of a repository, OWNER/REPO, at a commit; nil where
 	// nobody can be asked.
 	File func(ctx context.Context, repository, path, commit string) ([]byte, error)
+	// Statuses lists the statuses of a commit of a repository, OWNER/REPO; nil
+	// where nobody can be asked.
+	Statuses func(ctx context.Context, repository, commit string) ([]CommitStatus, error)
 	// Keys returns the keys that an OIDC issuer has now; nil where it may not
 	// be asked.
 	Keys func(ctx context.Context, issuer string) (*jose.JSONWebKeySet, error)

@@ -54,7 +54,8 @@ type examined struct {
 	log      *evidence.Evidence // while it is examined
 	noted    []noted            // the log's checkpoints
 	opening  opening
-	listed   *Job // at GitHub; nil where it is not known
+	dated    []sighting // by timestamp authorities, and by GitHub
+	listed   *Job       // at GitHub; nil where it is not known
 }
 
 func (x *examined) add(c Check) {
@@ -104,6 +105,12 @@ func (x *examined) examine(ctx context.Context) {
 	x.signature()
 	if x.res != nil {
 		x.statement()
+	}
+	if whole {
+		x.timestamps()
+	}
+	if x.byService() {
+		x.service()
 	}
 	if whole {
 		x.start(ctx)
@@ -282,6 +289,11 @@ func (x *examined) signature() {
 		if x.s.SignedAt == nil || at.Before(*x.s.SignedAt) {
 			x.s.SignedAt = &at
 		}
+	}
+	if x.byService() {
+		x.s.Signer = "service " + x.id.Service + ", key " + x.res.KeyID
+		x.pass(E1, "signature", x.s.Signer)
+		return
 	}
 	if x.res.Certificate == nil {
 		x.s.Signer = "key " + x.res.KeyID
@@ -540,7 +552,7 @@ func (x *examined) keptFrom(ctx context.Context, run string) bool {
 // ofJob reports whether it is the recording of a job. The check run's number
 // is the issuer's word; a name is the recording's.
 func (x *examined) ofJob(j *Job) bool {
-	if x.claims != nil {
+	if x.claims != nil && !x.byService() {
 		return x.claims.CheckRunID == strconv.FormatInt(j.ID, 10)
 	}
 	return x.verdict != nil && x.verdict.Run.Job == j.Name

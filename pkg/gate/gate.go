@@ -119,6 +119,8 @@ const (
 	Withheld         Reason = "withheld"
 	Unwitnessed      Reason = "unwitnessed"
 	EndUnwitnessed   Reason = "end-unwitnessed"
+	WrongTimestamp   Reason = "timestamp"
+	Undated          Reason = "undated"
 	WriterUnknown    Reason = "writer-unknown"
 	OtherWriter      Reason = "other-writer"
 	LowLevel         Reason = "level"

@@ -83,7 +83,10 @@ type choices struct {
 	silence                     time.Duration // before the witness hears of the log again
 	lateRecord                  bool          // the log names the record when the job runs
 	kept                        func(name string, data []byte) []byte
-	conflict                    bool // the witness knows another commitment: that is no error
+	conflict                    bool                          // the witness knows another commitment: that is no error
+	by                          attest.Signer                 // of the start; nil: the job's identity
+	endorse                     func(committed []byte) string // an enrolled service's word, in place of a token
+	status                      func(committed []byte) []byte // what GitHub answered, in place of a witness
 	change                      func(*evidence.Commitment)
 	job                         func(*job)
 }
@@ -126,12 +129,17 @@ func (w *world) heard(run string, c choices) *outside {
 		if c.audience != nil {
 			audience = c.audience(committed)
 		}
-		w.rig.Issuer.Set(c.claims)
-		token, err := w.rig.Issuer.Token(audience)
-		if err != nil {
-			t.Fatal(err)
+		var token, endorsement string
+		if c.endorse == nil {
+			w.rig.Issuer.Set(c.claims)
+			var err error
+			if token, err = w.rig.Issuer.Token(audience); err != nil {
+				t.Fatal(err)
+			}
+			w.runs(run)
+		} else {
+			endorsement = c.endorse(committed)
 		}
-		w.runs(run)
 		note := l.Note()
 		if !c.noToken {
 			put(evidence.StartTokenFile, "start token", []byte(token), add)
@@ -141,16 +149,26 @@ func (w *world) heard(run string, c choices) *outside {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bundle, err := attest.SignPayload(t.Context(), payload, w.by)
+			by := attest.Signer(w.by)
+			if c.by != nil {
+				by = c.by
+			}
+			bundle, err := attest.SignPayload(t.Context(), payload, by)
 			if err != nil {
 				t.Fatal(err)
 			}
 			put(evidence.StartBundleFile, "start statement", bundle, add)
 		}
-		if c.noRecord {
+		if c.status != nil {
+			answer := c.status(committed)
+			if late = func(add func(string)) { put(evidence.RecordFile, "first record", answer, add) }; !c.lateRecord {
+				late(add)
+			}
+		}
+		if c.noRecord || c.status != nil {
 			return
 		}
-		first := witness.FirstRecord{Commitment: committed, Checkpoint: string(note), Token: token}
+		first := witness.FirstRecord{Commitment: committed, Checkpoint: string(note), Token: token, Endorsement: endorsement}
 		if _, _, _, _, err := g.Show(); err != nil {
 			t.Fatal(err)
 		}
@@ -183,11 +201,11 @@ func (w *world) heard(run string, c choices) *outside {
 	if !c.noDuring {
 		o.during = func(t testing.TB, g *evidence.Growth, add func(string)) {
 			t.Helper()
+			if c.lateRecord && late != nil {
+				late(add)
+			}
 			if !known {
 				return
-			}
-			if c.lateRecord {
-				late(add)
 			}
 			if c.silence > 0 {
 				time.Sleep(c.silence) // the witness's clock has seconds
@@ -313,6 +331,9 @@ func TestWhatOthersHeardOfARecordingIsHeldAgainstIt(t *testing.T) {
 		{"a second start is refused whoever made it", aSecondStartIsRefusedWhoeverMadeIt},
 		{"a log that the witness did not see to its end is not E4", aLogThatTheWitnessDidNotSeeToItsEndIsNotE4},
 		{"a forged level in a statement is nothing", aForgedLevelInAStatementIsNothing},
+		{"what a timestamp authority said is held against the log", whatATimestampAuthoritySaidIsHeldAgainstTheLog},
+		{"an enrolled machine stands for an identity", anEnrolledMachineStandsForAnIdentity},
+		{"a first record is looked up on the commit", aFirstRecordIsLookedUpOnTheCommit},
 		{"a first record is looked up in a transparency log", aFirstRecordIsLookedUpInATransparencyLog},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, w) })

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +75,9 @@ type Require struct {
 	MaxStart time.Duration
 	// MaxUnwitnessed is how long the witness may have heard nothing of the log.
 	MaxUnwitnessed time.Duration
+	// MaxUndated is how long, by the log's clock, no timestamp authority may have
+	// dated it; 0: any time.
+	MaxUndated time.Duration
 	// WrittenBy are the programs, by name or path, one of which must have
 	// written what is released, or have led to who did.
 	WrittenBy []string
@@ -95,6 +100,11 @@ type Signatures struct {
 // Identity is one signer that is believed: a key, or a workflow.
 type Identity struct {
 	KeyFile string
+
+	// Service is the name of an enrolled machine, whose key KeyFile holds then.
+	Service string
+	Runs    []string  // what the ids of its runs begin with
+	Until   time.Time // when its enrolment ends; zero: never
 
 	Issuer       string
 	Server       string // https://github.com
@@ -130,6 +140,9 @@ type Trust struct {
 	// Rekor is the URL of a transparency log, Rekor v1, where first records are
 	// looked up if no witness is named.
 	Rekor string
+	// Statuses says that first records are looked up among the statuses of the
+	// commit at GitHub, if neither is named.
+	Statuses bool
 
 	root    root.TrustedMaterial
 	keys    *jose.JSONWebKeySet
@@ -263,6 +276,8 @@ func readFile(name string, max int64) ([]byte, error) {
 
 var pinnedAction = regexp.MustCompile(`^[^@/\s]+/[^@\s]+@[0-9a-f]{40}$`)
 
+var plainService = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,99}$`)
+
 type parser struct {
 	*document.Source
 	policy *Policy
@@ -303,8 +318,12 @@ func (p *parser) file(n *yaml.Node) {
 	}
 	pol := p.policy
 	keys := 0
+	services := 0
 	for _, id := range pol.Identities {
-		if id.KeyFile != "" {
+		switch {
+		case id.Service != "":
+			services++
+		case id.KeyFile != "":
 			keys++
 		}
 	}
@@ -315,8 +334,10 @@ func (p *parser) file(n *yaml.Node) {
 		p.Fail(n, `"identities" is missing: whose word counts?`)
 	case keys == len(pol.Identities) && pol.Require.Level > E1:
 		p.Fail(n, "level %s is out of reach of keys alone: name a workflow in identities, or write level: E1", pol.Require.Level)
-	case keys < len(pol.Identities) && pol.Trust.Root == "":
+	case keys+services < len(pol.Identities) && pol.Trust.Root == "":
 		p.Fail(n, `"trust" is missing: an identity is checked against a root, "trust: {root: public}" or a file`)
+	case pol.Require.MaxUndated > 0 && pol.Trust.Root == "":
+		p.Fail(n, `max-undated needs "trust: {root: …}": it says whose timestamp authorities are believed`)
 	}
 	issuers := map[string]bool{}
 	for _, id := range pol.Identities {
@@ -336,12 +357,14 @@ func (p *parser) file(n *yaml.Node) {
 
 func (p *parser) require(n *yaml.Node) {
 	r := &p.policy.Require
-	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "subjects") {
+	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "max-undated", "subjects") {
 		switch e.Key {
 		case "max-start":
 			r.MaxStart = p.duration(e.Value)
 		case "max-unwitnessed":
 			r.MaxUnwitnessed = p.duration(e.Value)
+		case "max-undated":
+			r.MaxUndated = p.duration(e.Value)
 		case "subjects":
 			for _, s := range p.Mapping(e.Value, "written-by") {
 				if r.WrittenBy = p.names(s.Value); len(r.WrittenBy) == 0 {
@@ -434,11 +457,24 @@ func (p *parser) intent(n *yaml.Node) {
 func (p *parser) identity(n *yaml.Node) {
 	id := Identity{Issuer: GitHubIssuer, Server: "https://github.com", Triggers: DefaultTriggers, Runner: ""}
 	seen := map[string]*yaml.Node{}
-	for _, e := range p.Mapping(n, "key", "issuer", "server", "repository", "repository-id", "owner-id", "workflow", "signer", "ref", "triggers", "runner") {
+	for _, e := range p.Mapping(n, "key", "service", "runs", "until", "issuer", "server", "repository", "repository-id", "owner-id", "workflow", "signer", "ref", "triggers", "runner") {
 		seen[e.Key] = e.Value
 		switch e.Key {
 		case "key":
 			id.KeyFile, _ = p.String(e.Value)
+		case "service":
+			if id.Service, _ = p.String(e.Value); !plainService.MatchString(id.Service) {
+				p.Fail(e.Value, "want the machine's name, as the witness has it: letters, digits, dots and -")
+			}
+		case "runs":
+			id.Runs = p.names(e.Value)
+		case "until":
+			day, _ := p.String(e.Value)
+			at, err := time.Parse(time.DateOnly, day)
+			if err != nil {
+				p.Fail(e.Value, "want a day, such as 2027-03-31, at whose end the enrolment ends")
+			}
+			id.Until = at.AddDate(0, 0, 1)
 		case "issuer", "server":
 			s := p.url(e.Value)
 			if e.Key == "issuer" {
@@ -473,6 +509,15 @@ func (p *parser) identity(n *yaml.Node) {
 	if n.Kind != yaml.MappingNode {
 		return
 	}
+	if seen["service"] != nil {
+		p.service(n, &id, seen)
+		return
+	}
+	for _, only := range []string{"runs", "until"} {
+		if seen[only] != nil {
+			p.Fail(seen[only], "goes with service: NAME")
+		}
+	}
 	if seen["key"] != nil {
 		if len(seen) > 1 {
 			p.Fail(n, "a key stands alone: it says nothing of repository or workflow")
@@ -494,6 +539,28 @@ func (p *parser) identity(n *yaml.Node) {
 		p.Fail(n, "triggers names none: leave it out for %s", strings.Join(DefaultTriggers, ", "))
 	}
 	p.policy.Identities = append(p.policy.Identities, id)
+}
+
+// service takes an enrolled machine.
+func (p *parser) service(n *yaml.Node, id *Identity, seen map[string]*yaml.Node) {
+	may := []string{"service", "key", "runs", "until", "server", "repository", "repository-id"}
+	for _, key := range slices.Sorted(maps.Keys(seen)) {
+		at := seen[key]
+		if !slices.Contains(may, key) {
+			p.Fail(at, "%q says nothing of an enrolled machine: its key signs, and no certificate", key)
+		}
+	}
+	for _, need := range []struct{ key, why string }{
+		{"key", "the public key that its statements are signed with"},
+		{"runs", "what the ids of its runs begin with, so that its key is good for no other machine's"},
+		{"repository", "OWNER/REPO"},
+		{"repository-id", "a new repository of the same name has another one: gh api repos/OWNER/REPO --jq .id"},
+	} {
+		if seen[need.key] == nil {
+			p.Fail(n, "%q is missing: %s", need.key, need.why)
+		}
+	}
+	p.policy.Identities = append(p.policy.Identities, *id)
 }
 
 // workflow splits FILE@REF; only the ref may be a pattern.
@@ -543,7 +610,7 @@ func (p *parser) pattern(n *yaml.Node, s string) bool {
 func (p *parser) trust(n *yaml.Node) {
 	t := &p.policy.Trust
 	at := map[string]*yaml.Node{}
-	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys", "rekor") {
+	for _, e := range p.Mapping(n, "root", "log", "certificate-log", "actions", "jwks", "witness", "witness-keys", "rekor", "commit-status") {
 		at[e.Key] = e.Value
 		switch e.Key {
 		case "jwks":
@@ -552,6 +619,9 @@ func (p *parser) trust(n *yaml.Node) {
 			t.Witness = p.url(e.Value)
 		case "rekor":
 			t.Rekor = p.url(e.Value)
+		case "commit-status":
+			w, _ := p.word(e.Value, "true", "false")
+			t.Statuses = w == "true"
 		case "witness-keys":
 			for _, m := range p.Strings(e.Value) {
 				if err := witness.CheckKey(m.Value); err != nil {

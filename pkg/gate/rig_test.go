@@ -80,8 +80,10 @@ type job struct {
 	commit func(*evidence.Commitment)
 	// outside tells others of the start; nil: nobody hears of it.
 	outside *outside
-	pace    int64 // of the log's clock from one checkpoint to the next; 0: half a second
-	growth  *evidence.Growth
+	// date has the log dated, after each line of it; nil: nobody does.
+	date   func(t testing.TB, l *evidence.Log, line, lines int, add func(string))
+	pace   int64 // of the log's clock from one checkpoint to the next; 0: half a second
+	growth *evidence.Growth
 }
 
 // recorded makes a folder of results, as a monitor does.
@@ -156,6 +158,9 @@ func recorded(t testing.TB, change func(*job)) string {
 	}
 	for n, line := range lines {
 		add(line)
+		if j.date != nil {
+			j.date(t, l, n, len(lines), add)
+		}
 		if j.outside == nil {
 			continue
 		}

@@ -40,6 +40,9 @@ func (x *examined) start(ctx context.Context) {
 		x.outside(ctx)
 		x.workflow(ctx)
 	}
+	if x.byService() {
+		x.serviceOutside(ctx)
+	}
 	if x.ours != nil {
 		v := x.ours.Coverage
 		x.hold(v.State == "complete" && v.Lost == 0 && v.Witness == "agree" && x.power.Missed == 0, E3, "nothing lost", PartialCoverage, "complete, 0 lost, witnesses agree, no barrier missed",

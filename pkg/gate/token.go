@@ -183,7 +183,8 @@ func (x *examined) startStatement() *attest.Result {
 		x.refuse(E3, name, WrongEvidence, "a statement about this commitment", err.Error(), "it is that of another recording")
 		return nil
 	}
-	if got := res.Certificate.RunInvocationURI; got != x.run {
+	if c := res.Certificate; c != nil && c.RunInvocationURI != x.run {
+		got := c.RunInvocationURI
 		x.refuse(E3, name, OtherRun, x.run, got, "another run signed it")
 		return nil
 	}

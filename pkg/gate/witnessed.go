@@ -30,10 +30,13 @@ func (x *examined) firstRecord(ctx context.Context, issued time.Time) *witness.R
 	const name = "first record"
 	trust := &x.in.Policy.Trust
 	if len(trust.WitnessKeys) == 0 {
-		if trust.Rekor != "" {
+		switch {
+		case trust.Rekor != "":
 			x.firstLogged(ctx, issued)
-		} else {
-			x.skip(E3, name, "the policy names no place of first records under trust: witness-keys, or rekor")
+		case trust.Statuses:
+			x.firstStatus(ctx, issued)
+		default:
+			x.skip(E3, name, "the policy names no place of first records under trust: witness-keys, rekor or commit-status")
 		}
 		x.skip(E4, "witness", "the policy names no witness under trust")
 		return nil
@@ -90,10 +93,14 @@ func (x *examined) firstRecord(ctx context.Context, issued time.Time) *witness.R
 func (x *examined) holdFirst(name string, r *witness.Record, issued time.Time, where string) {
 	f, o := &r.First, &x.opening
 	at := time.Unix(f.Time, 0)
+	who := f.Issuer
+	if f.Service != "" {
+		who = witness.ServiceIssuer(f.Service)
+	}
 	second := slices.IndexFunc(r.Conflicts, func(c witness.Conflict) bool { return c.Kind == witness.SecondFirst })
 	switch {
-	case r.Slot.String() != x.commit.Slot || f.Issuer != x.commit.Claims.Issuer:
-		x.refuse(E3, name, OtherJob, "slot "+x.commit.Slot+", by a token of "+x.commit.Claims.Issuer, fmt.Sprintf("slot %s, %.200s%.200s", r.Slot, f.Issuer, f.Service), "the record is that of another job")
+	case r.Slot.String() != x.commit.Slot || who != x.commit.Claims.Issuer:
+		x.refuse(E3, name, OtherJob, fmt.Sprintf("slot %s, by %q", x.commit.Slot, x.commit.Claims.Issuer), fmt.Sprintf("slot %s, %.200s%.200s", r.Slot, f.Issuer, f.Service), "the record is that of another job")
 	case f.Commitment != o.sum():
 		x.refuse(E3, name, SecondCommitment, o.sum().String(), fmt.Sprintf("%s, at %s", f.Commitment, clock(at)),
 			"another commitment of the job was first, and this one was made later: some step made evidence of its own. Look for who asked for an identity token, and build anew")

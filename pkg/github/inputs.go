@@ -26,6 +26,7 @@ type Inputs struct {
 	Root     string
 	Store    bool
 	Witness  string // URL
+	Status   bool   // the start is put on the commit, where no witness has it
 
 	WitnessKeys []string
 
@@ -91,7 +92,7 @@ func (r *Runner) Inputs() (*Inputs, error) {
 		Policy: action.GetInput("policy"), Job: action.GetInput("job"), Index: action.GetInput("matrix-index"),
 		Sensor: word("sensor", "auto", sensors), Sign: word("sign", "auto", signs), FailOn: word("fail-on", "", failOns),
 		Config: action.GetInput("signing-config"), Root: action.GetInput("trusted-root"), Witness: action.GetInput("witness"),
-		Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false),
+		Status: flag("commit-status", false), Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false),
 		FailOpen: flag("fail-open", true), Token: action.GetInput("token"),
 	}
 	in.Subjects, in.WitnessKeys = lines(action.GetInput("subject-path")), lines(action.GetInput("witness-key"))

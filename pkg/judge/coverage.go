@@ -9,6 +9,9 @@ import (
 // maxGaps bounds the gaps that a verdict lists. The rest are summed up in one.
 const maxGaps = 100
 
+// Undated is the note of a log which others were to date, where they did not.
+const Undated = "a timestamp authority did not answer"
+
 // coverage is what was seen of what happened. It is complete only where the
 // log itself says so: it begins with a start and ends with an end, a sensor
 // that sees files, sockets and names was up, every canary was seen, nothing
@@ -24,6 +27,7 @@ type coverage struct {
 	canaries int
 	missed   int // canaries
 	unseen   []string
+	undated  bool
 	outside  []Gap
 	gaps     []Gap
 	more     Gap // what gaps does not list
@@ -132,6 +136,8 @@ func (c *coverage) apply(ev *event.Event) {
 		if !ev.OK || apart(ev.Counts) {
 			c.disagree.add(ev)
 		}
+	case event.Note:
+		c.undated = c.undated || ev.Via == event.ViaMonitor && ev.Detail.String() == Undated
 	case event.Unknown:
 		c.gap(fmt.Sprintf("a kind of event that this version does not know: %s", ev.KindName), ev, 0)
 	case event.End:
@@ -198,6 +204,9 @@ func (c *coverage) verdict(last int64, forgotten uint64) Coverage {
 		State: "complete", Sensor: "none", Witness: "none", Events: c.events, Lost: c.lost,
 		Gaps: append([]Gap{}, c.gaps...), Unseen: append([]string{}, c.unseen...),
 		Outside: append([]Gap{}, c.outside...),
+	}
+	if c.undated {
+		v.Unseen = append(v.Unseen, "when the log was written, by a clock that is not the machine's: "+Undated)
 	}
 	if c.moreN > 0 {
 		g := c.more

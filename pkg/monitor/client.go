@@ -352,6 +352,21 @@ func (c *Client) Kept(k Kept) error {
 	return err
 }
 
+// Newest returns the text of the newest checkpoint, for a timestamp authority.
+func (c *Client) Newest() ([]byte, error) {
+	a, err := c.ask(Request{Op: "newest"}, 5*time.Second)
+	if err == nil && len(a.Newest) == 0 {
+		err = errors.New("the monitor's answer to newest is empty")
+	}
+	return a.Newest, err
+}
+
+// Dated says what a timestamp authority answered about it.
+func (c *Client) Dated(d Dated) error {
+	_, err := c.ask(Request{Op: "dated", Dated: &d}, 5*time.Second)
+	return err
+}
+
 // Attach puts a file beside the log.
 func (c *Client) Attach(name string, data []byte) error {
 	_, err := c.ask(Request{Op: "attach", Attach: &Attached{Name: name, Data: data}}, 5*time.Second)

@@ -25,7 +25,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, disclosed, ring, close, discard
+	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, newest, dated, disclosed, ring, close, discard
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -34,6 +34,7 @@ type Request struct {
 	Disclosed *Disclosed `json:"disclosed,omitempty"`
 	Attach    *Attached  `json:"attach,omitempty"`
 	Kept      *Kept      `json:"kept,omitempty"`
+	Dated     *Dated     `json:"dated,omitempty"`
 
 	Parent uint32 `json:"parent,omitempty"` // of watched
 	Ring   string `json:"ring,omitempty"`   // what [Opened.Ring] was
@@ -119,7 +120,8 @@ type Response struct {
 	Closed  *Closed `json:"closed,omitempty"`
 	Status  *Status `json:"status,omitempty"`
 	Shown   *Shown  `json:"shown,omitempty"`
-	Found   *Found  `json:"found,omitempty"` // to who follows, without being asked each time
+	Newest  []byte  `json:"newest,omitempty"` // text of a checkpoint
+	Found   *Found  `json:"found,omitempty"`  // to who follows, without being asked each time
 }
 
 // Found is a finding, told when it is made.

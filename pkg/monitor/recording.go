@@ -99,6 +99,7 @@ type recording struct {
 	// none. sealing guards shown.
 	growth *evidence.Growth
 	shown  *Shown
+	dating dating // guarded by sealing
 
 	// sealing is held while a checkpoint is made, and by who ends the log; it is
 	// taken before the monitor's lock. unsigned is guarded by it.

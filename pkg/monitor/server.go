@@ -348,6 +348,17 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		}
 		shown, err := s.m.show(r)
 		return Response{Shown: shown}, err
+	case "newest":
+		if s.rec == nil {
+			return Response{}, errors.New("newest: no recording is open")
+		}
+		text, err := s.m.newest(s.rec)
+		return Response{Newest: text}, err
+	case "dated":
+		if s.rec == nil || q.Dated == nil {
+			return Response{}, errors.New("dated: no recording is open")
+		}
+		return Response{}, s.m.date(s.rec, *q.Dated)
 	case "disclosed":
 		if s.rec == nil || q.Disclosed == nil {
 			return Response{}, errors.New("disclosed: no recording is open")

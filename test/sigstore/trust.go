@@ -46,7 +46,7 @@ func (r *Rig) write(dir string, ctKey crypto.PublicKey, log ed25519.PublicKey) e
 	if err != nil {
 		return fmt.Errorf("reading Fulcio's trust bundle: %w", err)
 	}
-	if text, err = get(r.TSA + "/api/v1/timestamp/certchain"); err != nil {
+	if text, err = Certificates(r.TSA); err != nil {
 		return err
 	}
 	tsas, err := certificates(text)
@@ -120,6 +120,9 @@ func (r *Rig) write(dir string, ctKey crypto.PublicKey, log ed25519.PublicKey) e
 	r.ConfigNoLog, err = config("signing_config_no_log.json", nil)
 	return err
 }
+
+// Certificates returns the chain of a timestamp authority, in PEM.
+func Certificates(tsa string) ([]byte, error) { return get(tsa + "/api/v1/timestamp/certchain") }
 
 // certificates reads a chain in PEM, the leaf first.
 func certificates(text []byte) ([]*x509.Certificate, error) {
