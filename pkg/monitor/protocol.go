@@ -25,7 +25,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, disclosed, ring, close, discard
+	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, disclosed, ring, close, discard; of a service: job, jobs
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -116,6 +116,9 @@ type Response struct {
 	Status  *Status `json:"status,omitempty"`
 	Shown   *Shown  `json:"shown,omitempty"`
 	Found   *Found  `json:"found,omitempty"` // to who follows, without being asked each time
+
+	Job  *JobStatus  `json:"job,omitempty"`
+	Jobs []JobStatus `json:"jobs,omitempty"`
 }
 
 // Found is a finding, told when it is made.
