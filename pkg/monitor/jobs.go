@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,11 +66,12 @@ type jobs struct {
 	// spare is a recording that can begin in the middle of the way of events:
 	// nothing that a worker starts may be before it.
 	spare *draft
-	// left are processes that outlived their job, which has the id; more counts
-	// those for which there was no room.
-	left map[event.Actor]string
-	more uint64
+	// last is what earlier jobs have left, which outlives this process; more counts
+	// the processes for which there was no room in it.
 	last states
+	more uint64
+	// unpinned says that it was told that nobody will know who kills this monitor.
+	unpinned bool
 
 	closed  bool
 	working sync.WaitGroup
@@ -97,7 +99,7 @@ func processOf(a event.Actor) event.Actor { return event.Actor{PID: a.PID, Start
 // WatchJobs records every job of GitHub's runners on this machine from now on,
 // and what is left of those that run already.
 func (m *Monitor) WatchJobs(o JobOptions) error {
-	js := &jobs{opt: o, open: map[event.Actor]*job{}, left: map[event.Actor]string{}}
+	js := &jobs{opt: o, open: map[event.Actor]*job{}}
 	var err error
 	if js.red, js.last, err = readStates(o.State); err != nil {
 		m.opt.Logf("what the machine was at the end of the last job is not known: %v", err)
@@ -206,9 +208,7 @@ func (js *jobs) settle(m *Monitor, j *job) {
 	cancel()
 	r.sealing.Unlock()
 	m.sync(r)
-	if err := m.pin(r); err != nil {
-		m.opt.Logf("should this monitor be killed, nobody will know by whom: %v", err)
-	}
+	unpinned := m.pin(r)
 	if r.adopter != nil {
 		select {
 		case known := <-r.places(r.home, r.cwd):
@@ -220,6 +220,10 @@ func (js *jobs) settle(m *Monitor, j *job) {
 	before := <-looked
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if unpinned != nil && !js.unpinned {
+		js.unpinned = true
+		m.opt.Logf("should this monitor be killed, nobody will know by whom: %v", unpinned)
+	}
 	now := boottime()
 	r.before = before
 	r.tellPosture(now, before, redact.Const("start"))
@@ -232,11 +236,10 @@ func (js *jobs) settle(m *Monitor, j *job) {
 // none of this job's.
 func (js *jobs) foreign(m *Monitor, r *recording) {
 	now := boottime()
-	for a, id := range js.left {
-		p := m.table.Find(a.PID, a.Start)
-		if p == nil || !p.Alive || processOf(p.Actor) != a {
-			delete(js.left, a)
-			continue
+	js.last.Left = slices.DeleteFunc(js.last.Left, func(l leftover) bool {
+		p := m.table.Find(l.PID, l.Start)
+		if !l.is(p) {
+			return true
 		}
 		for _, q := range append(m.table.Below(p), p) {
 			if !q.Tags.Has(r.bit) {
@@ -250,9 +253,10 @@ func (js *jobs) foreign(m *Monitor, r *recording) {
 			ev.Parent = p.Parent.Actor
 		}
 		r.describe(ev, p.Actor.PID)
-		ev.Detail = redact.Concat(redact.Const("an earlier job has left it running: "), r.red.String(id))
+		ev.Detail = redact.Concat(redact.Const("an earlier job has left it running: "), r.red.String(l.Job))
 		r.append(ev)
-	}
+		return false
+	})
 	if js.more > 0 {
 		r.note(redact.Const("processes that earlier jobs have left running, beyond those that are followed"), js.more)
 	}
@@ -264,8 +268,8 @@ func (js *jobs) outlived(m *Monitor, r *recording) {
 	for _, p := range m.table.Living(r.bit) {
 		switch {
 		case p.Via(r.bit) == event.ViaHost: // of an earlier job, and known
-		case len(js.left) < maxLeft:
-			js.left[processOf(p.Actor)] = r.id
+		case len(js.last.Left) < maxLeft:
+			js.last.Left = append(js.last.Left, leftover{processOf(p.Actor), r.id})
 		default:
 			js.more++
 		}
@@ -307,16 +311,36 @@ func (js *jobs) end(m *Monitor, j *job, c Closing, why string) {
 // lookAtJobs ends the recordings of workers that are gone without a record of
 // their exit.
 func (m *Monitor) lookAtJobs() {
+	if len(m.workerless()) == 0 {
+		return
+	}
+	// What has gone is told before it is gone, and may not be read yet.
+	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
+	defer cancel()
+	if m.primary.Drain(ctx) != nil {
+		return
+	}
+	gone := m.workerless()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, j := range gone {
+		m.jobs.end(m, j, Closing{Exit: -1}, "the end of the job's worker was not seen")
+	}
+}
+
+// workerless returns the jobs that go on while their worker has gone.
+func (m *Monitor) workerless() (gone []*job) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.jobs == nil {
-		return
+		return nil
 	}
 	for _, j := range m.jobs.open {
-		if errors.Is(unix.Kill(int(j.Worker.PID), 0), unix.ESRCH) {
-			m.jobs.end(m, j, Closing{Exit: -1}, "the end of the job's worker was not seen")
+		if !j.ended && errors.Is(unix.Kill(int(j.Worker.PID), 0), unix.ESRCH) {
+			gone = append(gone, j)
 		}
 	}
+	return gone
 }
 
 // closeJobs ends the recordings of all jobs, and returns when they are closed.

@@ -9,7 +9,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/posture"
+	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -27,6 +29,26 @@ type state struct {
 type states struct {
 	Key   [32]byte `json:"key"`
 	Users []*state `json:"users"`
+	// Boot is the boot id, and Left the processes that outlived their jobs in it.
+	Boot string     `json:"boot"`
+	Left []leftover `json:"left,omitempty"`
+}
+
+// leftover is a process that outlived its job.
+type leftover struct {
+	event.Actor        // without the image
+	Job         string `json:"job"` // the id of its recording
+}
+
+// is reports whether a process is the leftover: of one that is read from /proc
+// the start is known by the tick.
+func (l *leftover) is(p *process.Process) bool {
+	return p != nil && p.Alive && p.Actor.PID == l.PID && (p.Actor.Start == l.Start || p.Coarse && p.Actor.Start/10e6 == l.Start/10e6)
+}
+
+func bootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(trimNewline(id))
 }
 
 const (
@@ -85,6 +107,9 @@ func readStates(path string) (*redact.Redactor, states, error) {
 	if err != nil {
 		s = fresh
 	}
+	if boot := bootID(); s.Boot != boot {
+		s.Boot, s.Left = boot, nil
+	}
 	return redact.New(s.Key, redact.Options{}), s, err
 }
 
@@ -95,6 +120,9 @@ func (s *states) decode(data []byte) error {
 	}
 	if len(s.Users) > maxUsers {
 		return fmt.Errorf("%d users, and %d are kept", len(s.Users), maxUsers)
+	}
+	if len(s.Left) > maxLeft {
+		return fmt.Errorf("%d processes, and %d are kept", len(s.Left), maxLeft)
 	}
 	for _, u := range s.Users {
 		if u == nil || u.Snapshot == nil {
