@@ -27,7 +27,8 @@ var unsealed error
 // was set up is lost, and returns only where the program is sealed, is no
 // monitor, or cannot be sealed.
 func sealMonitor() {
-	if len(os.Args) < 2 || os.Args[1] != "monitor" || slices.Contains(os.Args, "--leave") {
+	service := len(os.Args) > 2 && os.Args[1] == "service" && os.Args[2] == "run"
+	if !service && (len(os.Args) < 2 || os.Args[1] != "monitor" || slices.Contains(os.Args, "--leave")) {
 		return
 	}
 	if err := execSealed(); err != nil {

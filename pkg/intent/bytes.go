@@ -16,8 +16,8 @@ var units = []struct {
 	{"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1},
 }
 
-// parseBytes reads an amount such as 50MB or 64 KiB. A number alone is bytes.
-func parseBytes(s string) (uint64, error) {
+// ParseBytes reads an amount such as 50MB or 64 KiB. A number alone is bytes.
+func ParseBytes(s string) (uint64, error) {
 	digits := strings.TrimRight(s, " ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 	unit := strings.TrimSpace(s[len(digits):])
 	size := uint64(1)
@@ -44,7 +44,7 @@ func parseBytes(s string) (uint64, error) {
 }
 
 // formatBytes writes an amount in the largest unit that it is whole in, as
-// parseBytes reads it.
+// ParseBytes reads it.
 func formatBytes(n uint64) string {
 	for _, u := range units {
 		if n%u.size == 0 {

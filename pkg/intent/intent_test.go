@@ -784,11 +784,11 @@ func FuzzReadResolved(f *testing.F) {
 
 func TestAmountsOfBytesReadAsTheyAreWritten(t *testing.T) {
 	for text, want := range map[string]uint64{"50MB": 50e6, "64 KiB": 64 << 10, "1gib": 1 << 30, "7": 7, "1000": 1000, "1536": 1536} {
-		n, err := parseBytes(text)
+		n, err := ParseBytes(text)
 		if err != nil || n != want {
 			t.Errorf("%s: %d, %v; want %d", text, n, err, want)
 		}
-		if back, err := parseBytes(formatBytes(n)); err != nil || back != n {
+		if back, err := ParseBytes(formatBytes(n)); err != nil || back != n {
 			t.Errorf("%s: written %s, read %d, %v", text, formatBytes(n), back, err)
 		}
 	}

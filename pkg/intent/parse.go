@@ -217,7 +217,7 @@ func (p *parser) mapping(s *section, n *yaml.Node, verb, object string, keys []s
 				return
 			}
 			var err error
-			if e.Upload, err = parseBytes(amount); err != nil {
+			if e.Upload, err = ParseBytes(amount); err != nil {
 				p.refuse(k.Value, err)
 				return
 			}

@@ -23,20 +23,21 @@ import (
 // commit writes the commitment: what this recording is of and what was there
 // before it, under the key of its first checkpoint. It returns its hash, which
 // the start event names.
-func (m *Monitor) commit(r *recording, o *Opening, key [32]byte, root, client *process.Process, intent, signatures []byte) (event.SHA256, error) {
+func (m *Monitor) commit(d *draft, o *Opening, root, client *process.Process) (event.SHA256, error) {
+	r := d.recording
 	c := evidence.Commitment{
 		Version: 1, Claims: o.Claims, Origin: evidence.Origin(r.id),
-		Key:    base64.StdEncoding.EncodeToString(key[:]),
+		Key:    base64.StdEncoding.EncodeToString(d.first[:]),
 		Tool:   evidence.Tool{Version: m.opt.Tool, SHA256: programDigest()},
-		Sensor: m.primary.Name(), Intent: "none", Signatures: digest(signatures),
+		Sensor: m.primary.Name(), Intent: "none", Signatures: d.rules,
 		Boottime: boottime(), Wall: time.Now().UnixNano(),
 		Namespaces: namespaces(), Modules: modules(), Before: m.before(root, client),
 	}
 	if o.Claims != nil {
 		c.Slot = o.Claims.Slot()
 	}
-	if intent != nil {
-		c.Intent = digest(intent)
+	if d.intent != nil {
+		c.Intent = digest(d.intent)
 	}
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		c.Boot = string(trimNewline(boot))

@@ -59,6 +59,8 @@ type Options struct {
 	// Unsealed says why the monitor's own program can be changed while it runs;
 	// nil where it cannot.
 	Unsealed error
+	// Beat is called after each round, once in an Interval; nil for nothing.
+	Beat func()
 	// Logf says what a person should know while it runs; nil for silence.
 	Logf func(format string, args ...any)
 }
@@ -86,6 +88,7 @@ type Monitor struct {
 	sockets *sockets
 	recs    [process.MaxTags]*recording
 	bells   int    // recordings that have a bell
+	jobs    *jobs  // nil where jobs of runners are not recorded by themselves
 	unowned uint64 // socket records without a process
 
 	lastTick int64 // CLOCK_BOOTTIME
@@ -271,6 +274,7 @@ func (m *Monitor) disarm() {
 // Close ends every recording that is still open and takes the sensors off the
 // kernel.
 func (m *Monitor) Close() {
+	m.closeJobs()
 	close(m.stop)
 	m.lower()
 	<-m.held
@@ -332,8 +336,13 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		if p != nil {
 			m.images.add(p.Actor, rec.Exe)
 		}
+		if m.jobs != nil && p.Worker() {
+			m.jobs.begins(m, p, string(rec.Exe))
+		}
 	case event.Exit:
-		p = m.table.Exit(rec)
+		if p = m.table.Exit(rec); m.jobs != nil {
+			m.jobs.exited(m, p, rec)
+		}
 	case event.SetID:
 		p = m.table.SetID(rec)
 	case event.Container:
@@ -397,7 +406,11 @@ func (m *Monitor) handle(rec *sensor.Record) {
 		}
 		switch {
 		case p.Tags.Has(bit):
-			r.record(rec, p, target, p.Via(bit))
+			via := p.Via(bit)
+			if via == event.ViaHost && (ours || target != nil && target.Tags.Has(bit) && target.Via(bit) != event.ViaHost) && outsideMatters(rec) {
+				via = event.ViaOutside // what an earlier job has left, upon this one
+			}
+			r.record(rec, p, target, via)
 		case r.host:
 			// The children of the monitor are the holders of keys and the guard.
 			if p.Parent == nil || p.Parent.Actor.PID != m.self {

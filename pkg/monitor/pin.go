@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,7 +39,7 @@ func (m *Monitor) pin(r *recording) error {
 func Remembered(spool string) Death {
 	const unknown = "who it was is not known: "
 	id := filepath.Base(filepath.Clean(spool))
-	if raw, err := hex.DecodeString(id); err != nil || len(raw) != 8 {
+	if !isID(id) {
 		return Death{Unknown: unknown + "its folder has another's name"}
 	}
 	path := pinOf(id)
@@ -69,8 +68,10 @@ func sweepPins() {
 		}
 		there := false
 		for _, root := range spoolRoots {
-			if _, err := os.Lstat(filepath.Join(root, id)); err == nil {
-				there = true
+			for _, dir := range []string{root, filepath.Join(root, jobsName)} {
+				if _, err := os.Lstat(filepath.Join(dir, id)); err == nil {
+					there = true
+				}
 			}
 		}
 		if !there {

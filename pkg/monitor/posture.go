@@ -29,6 +29,9 @@ func (r *recording) look(stateOnly bool) <-chan *posture.Snapshot {
 		ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
 		defer cancel()
 		opt := posture.Options{Workspace: r.cwd, Redactor: r.red, StateOnly: stateOnly}
+		if r.job != nil {
+			opt.Redactor, opt.Getenv = r.job.of.red, r.job.getenv
+		}
 		opt.User.Home, opt.User.UID = r.home, r.uid
 		seen <- posture.Take(ctx, opt)
 	}()
@@ -55,10 +58,19 @@ func (r *recording) tellPosture(now int64, s *posture.Snapshot, when redact.Text
 	}
 }
 
+// sinceLastJob is said of what changed between two jobs.
+var sinceLastJob = redact.Const(" since the job before this one ended")
+
 // tellDrift writes what changed from the start to the end.
 func (r *recording) tellDrift(now int64, after *posture.Snapshot) {
 	r.tellPosture(now, after, redact.Const("end"))
-	changes := posture.Compare(r.before, after)
+	r.tellChanges(now, r.before, after, redact.Text{})
+}
+
+// tellChanges writes what changed from one snapshot to a later one, and when
+// that was where it was not in the recording.
+func (r *recording) tellChanges(now int64, before, after *posture.Snapshot, when redact.Text) {
+	changes := posture.Compare(before, after)
 	for i := range changes {
 		if i == maxTold {
 			r.note(redact.Const("changes of the machine's own state beyond those that are told"), uint64(len(changes)-maxTold))
@@ -66,7 +78,7 @@ func (r *recording) tellDrift(now int64, after *posture.Snapshot) {
 		}
 		c := &changes[i]
 		ev := r.blank(event.Drift, now)
-		ev.Actor, ev.Class, ev.Path, ev.Detail = r.above(), c.Kind.Text(), c.Path, c.What
+		ev.Actor, ev.Class, ev.Path, ev.Detail = r.above(), c.Kind.Text(), c.Path, redact.Concat(c.What, when)
 		ev.File = c.File
 		if d, err := event.ParseSHA256(c.SHA256); err == nil {
 			ev.SHA256 = d

@@ -25,7 +25,7 @@ const maxMessage = 2 << 20
 // Request is what a client asks. Op says what; the member of the same name
 // holds its arguments.
 type Request struct {
-	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, newest, dated, disclosed, ring, close, discard
+	Op      string   `json:"op"`           // hello, open, watched, memory, status, follow, attach, shown, kept, newest, dated, disclosed, ring, close, discard; of a service: job, jobs
 	ID      uint64   `json:"id,omitempty"` // comes back in the answer
 	Version int      `json:"version,omitempty"`
 	Open    *Opening `json:"open,omitempty"`
@@ -122,6 +122,9 @@ type Response struct {
 	Shown   *Shown  `json:"shown,omitempty"`
 	Newest  []byte  `json:"newest,omitempty"` // text of a checkpoint
 	Found   *Found  `json:"found,omitempty"`  // to who follows, without being asked each time
+
+	Job  *JobStatus  `json:"job,omitempty"`
+	Jobs []JobStatus `json:"jobs,omitempty"`
 }
 
 // Found is a finding, told when it is made.

@@ -92,8 +92,10 @@ type recording struct {
 	workers     *workers             // the monitor's
 	unnamed     map[uint32]unnamed   // steps, by their process
 
-	// before is what the machine was when this was opened.
-	before *posture.Snapshot
+	// before is what the machine was when this was opened, after when it ended.
+	before, after *posture.Snapshot
+
+	job *job // of a runner's; nil for what a client opened
 
 	// growth and shown are what a witness is shown; growth is nil where there is
 	// none. sealing guards shown.
@@ -120,8 +122,32 @@ const (
 // maxDisk bounds a recording's compressed log in bytes.
 const maxDisk = 2 << 30
 
-// Open begins a recording of what the process peer starts from now on.
-func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
+// draft is a recording that is of nothing yet. What takes time is done, so that
+// it can begin at any record.
+type draft struct {
+	*recording
+	keys  evidence.Keys // nil for none; the log's own by now
+	first [32]byte      // public key of the first checkpoint
+	// intent is the canonical form, nil for none; rules is the digest of that of
+	// the signatures.
+	intent []byte
+	rules  string
+}
+
+// discard takes a draft back that nothing came of.
+func (d *draft) discard(m *Monitor) {
+	if d.log != nil {
+		d.log.Abort()
+	} else if d.keys != nil {
+		d.keys.Close()
+	}
+	m.own.leave(d.spool)
+	_ = os.RemoveAll(d.spool)
+}
+
+// draft makes all of a recording that does not depend on whose it is. Its folder
+// lies below dir; where that is empty, below the first of spoolRoots that works.
+func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 	in, err := readIntent(o.Intent)
 	if err != nil {
 		return nil, err
@@ -144,22 +170,17 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 			return nil, fmt.Errorf("indicators as the client read them: %w", err)
 		}
 	}
-	id, spool, err := newSpool()
+	var id, spool string
+	if dir == "" {
+		id, spool, err = newSpool()
+	} else {
+		id, spool, err = newFolder(dir)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = Discard(spool)
-		}
-	}()
-	var key [32]byte
-	if _, err := rand.Read(key[:]); err != nil {
-		return nil, err
-	}
-	r = &recording{
+	r := &recording{
 		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, uid: o.uid, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
-		red:     redact.New(key, redact.Options{Masked: slices.Concat(o.Masked, slices.Collect(maps.Values(o.Keys)))}),
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
@@ -171,7 +192,17 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
-	looked := r.look(false)
+	d = &draft{recording: r}
+	defer func() {
+		if err != nil {
+			d.discard(m)
+		}
+	}()
+	var key [32]byte
+	if _, err := rand.Read(key[:]); err != nil {
+		return nil, err
+	}
+	r.red = redact.New(key, redact.Options{Masked: slices.Concat(o.Masked, slices.Collect(maps.Values(o.Keys)))})
 	r.judge.OnFinding = func(f *judge.Finding) {
 		m.sealSoon()
 		if o.found != nil {
@@ -188,36 +219,43 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	}
 	r.adopter, _ = m.primary.(sensor.Adopter)
 	m.own.folder(spool)
-	defer func() {
-		if err != nil {
-			m.own.leave(spool)
-		}
-	}()
 	if o.Witnessed {
 		r.growth = evidence.NewGrowth()
 	}
-	keys, first := m.keys()
-	defer func() {
-		if err != nil && keys != nil {
-			keys.Close()
-		}
-	}()
-	r.log, err = evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
-		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: keys, Growth: r.growth,
+	d.keys, d.first = m.keys()
+	log, err := evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
+		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: d.keys, Growth: r.growth,
 		Made: func(path string) { m.own.file(r.adopter, path) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	var canonical []byte
+	r.log = log
+	rules := pack.Canonical()
+	d.rules = digest(rules)
 	if in.Present() {
-		canonical = in.Canonical()
-		err = r.log.Input(evidence.IntentInput, canonical)
+		d.intent = in.Canonical()
+		err = r.log.Input(evidence.IntentInput, d.intent)
 	}
-	if err = errors.Join(err, r.log.Input(evidence.SignaturesInput, pack.Canonical())); err != nil {
+	if err = errors.Join(err, r.log.Input(evidence.SignaturesInput, rules)); err != nil {
 		return nil, err
 	}
+	return d, nil
+}
 
+// Open begins a recording of what the process peer starts from now on.
+func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
+	d, err := m.draft(&o, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.discard(m)
+		}
+	}()
+	r = d.recording
+	looked := r.look(false)
 	r.adoptPlaces(o.Home, o.Cwd)
 	// What happened before is no part of it, also where it is not yet read.
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
@@ -230,17 +268,8 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	defer r.sealing.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r.bit = -1
-	for bit, other := range m.recs {
-		if other == nil {
-			r.bit = bit
-			break
-		}
-	}
-	if r.bit < 0 {
-		return nil, fmt.Errorf("%d recordings are open already: close one first", len(m.recs))
-	}
-	root := m.table.Find(peer, 0)
+	client := m.table.Find(peer, 0)
+	root := client
 	if o.Parent != 0 {
 		for root != nil && root.Actor.PID != o.Parent {
 			root = root.Parent
@@ -249,17 +278,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	if root == nil {
 		return nil, fmt.Errorf("process %d is not an ancestor of the client: only its own can be watched", o.Parent)
 	}
-	if r.bell != nil {
-		if err = r.bell.hang(root, m.table.Find(peer, 0)); err != nil {
-			return nil, err
-		}
-	}
-	if r.commitment, err = m.commit(r, &o, first, root, m.table.Find(peer, 0), canonical, pack.Canonical()); err != nil {
+	if err = m.begin(d, &o, root, client); err != nil {
 		return nil, err
 	}
-	r.parent = root.Actor
-	r.unownedBefore, r.unresolvedBefore = m.unowned, unresolved(m.table.Stats())
-	r.start(m, o, root)
 	// On the disk before anything runs: a monitor that is stopped or killed at
 	// once leaves a log that says what it was of.
 	_ = r.log.Checkpoint(boottime())
@@ -268,6 +289,34 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		// Where that checkpoint could not be written there is nothing to be shown.
 		_ = r.prove()
 	}
+	m.admit(r, root)
+	return r, nil
+}
+
+// begin writes the first lines of a recording of what root starts; client is
+// who asked for it. It is called with the monitor's lock held.
+func (m *Monitor) begin(d *draft, o *Opening, root, client *process.Process) (err error) {
+	r := d.recording
+	r.bit = slices.Index(m.recs[:], nil)
+	if r.bit < 0 {
+		return fmt.Errorf("%d recordings are open already: close one first", len(m.recs))
+	}
+	if r.bell != nil {
+		if err = r.bell.hang(root, client); err != nil {
+			return err
+		}
+	}
+	if r.commitment, err = m.commit(d, o, root, client); err != nil {
+		return err
+	}
+	r.parent = root.Actor
+	r.unownedBefore, r.unresolvedBefore = m.unowned, unresolved(m.table.Stats())
+	r.start(m, *o, root)
+	return nil
+}
+
+// admit gives a recording that has begun what is its own from now on.
+func (m *Monitor) admit(r *recording, root *process.Process) {
 	m.table.TagChildren(root.Actor.PID, root.Actor.Start, r.bit)
 	m.recs[r.bit] = r
 	if r.bell != nil {
@@ -276,7 +325,6 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	// Rules were compiled and the machine was looked at, once: what that left
 	// behind would stay for as long as the job runs. Not now: the job waits.
 	time.AfterFunc(time.Second, debug.FreeOSMemory)
-	return r, nil
 }
 
 // drainWithin is how long a sensor may take to hand over what it has.
@@ -292,6 +340,18 @@ func (r *recording) adoptPlaces(folders ...string) {
 	if r.adopter == nil {
 		return
 	}
+	select {
+	case r.known = <-r.places(folders...):
+	case <-time.After(adoptWithin):
+		r.late = true
+	}
+}
+
+// lateCredentials is noted where they were not found in time.
+var lateCredentials = redact.Const("credential files that are there already were not found in time: they are known by their names alone")
+
+// places begins to look for the credential files that are there already.
+func (r *recording) places(folders ...string) <-chan map[event.FileID]redact.Text {
 	found := make(chan map[event.FileID]redact.Text, 1)
 	go func() {
 		known := map[event.FileID]redact.Text{}
@@ -313,11 +373,7 @@ func (r *recording) adoptPlaces(folders ...string) {
 		}
 		found <- known
 	}()
-	select {
-	case r.known = <-found:
-	case <-time.After(adoptWithin):
-		r.late = true
-	}
+	return found
 }
 
 func readIntent(canonical []byte) (*intent.Resolved, error) {
@@ -381,7 +437,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	r.resolvers(now, client.Actor.PID)
 	r.keys(now, o.Keys)
 	if r.late {
-		r.note(redact.Const("credential files that are there already were not found in time: they are known by their names alone"), 0)
+		r.note(lateCredentials, 0)
 	}
 	if o.Scanned {
 		r.note(redact.Const("the command's output goes through a pipe or a terminal of its own, and is searched for secrets"), 0)
@@ -392,7 +448,9 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if o.Parent == 0 {
 		r.inherited(now, client)
 	}
-	r.tellPosture(now, r.before, redact.Const("start"))
+	if r.before != nil {
+		r.tellPosture(now, r.before, redact.Const("start"))
+	}
 }
 
 func (r *recording) sensorUp(now int64, s sensor.Sensor, role redact.Text, monitor event.Actor, without []string) {
@@ -413,17 +471,21 @@ func (r *recording) existing(now int64, client *process.Process) {
 		chain = append(chain, p)
 	}
 	for i := len(chain) - 1; i >= 0; i-- {
-		p := chain[i]
-		ev := r.blank(event.Existing, now)
-		ev.Actor = p.Actor
-		if p.Parent != nil {
-			ev.Parent = p.Parent.Actor
-		}
-		r.describe(ev, p.Actor.PID)
-		r.append(ev)
-		if p.StepRoot() {
-			r.existingStep(ev, p)
-		}
+		r.exists(now, chain[i])
+	}
+}
+
+// exists tells of a process that was there before.
+func (r *recording) exists(now int64, p *process.Process) {
+	ev := r.blank(event.Existing, now)
+	ev.Actor = p.Actor
+	if p.Parent != nil {
+		ev.Parent = p.Parent.Actor
+	}
+	r.describe(ev, p.Actor.PID)
+	r.append(ev)
+	if p.StepRoot() {
+		r.existingStep(ev, p)
 	}
 }
 
@@ -570,7 +632,7 @@ func (r *recording) witness(first, second sensor.Stats, base [3]int64, open *soc
 // finish ends the recording: everything that happened before is in the log,
 // then what is left running, the last checkpoint and the verdict. why is empty
 // where the command's own end was the reason.
-func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
+func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 	looked := r.look(true)
 	late := m.settle()
 	changed := r.policyChanged()
@@ -591,7 +653,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) (verdict string) {
 	if err != nil {
 		m.opt.Logf("the recording could not be closed: %v", err)
 	}
-	return string(v.Verdict)
+	return v
 }
 
 // end writes the last events of a recording and takes it out of the monitor.
@@ -618,6 +680,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		ev.Path = r.red.Path([]byte(r.policyFile))
 		r.append(ev)
 	}
+	r.after = after
 	r.tellDrift(now, after)
 	if r.bell != nil && r.bell.refused > maxRefused {
 		r.note(redact.Const("requests for the end that were refused, beyond those that are told"), uint64(r.bell.refused-maxRefused))
@@ -652,7 +715,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		if len(ev.Survivors) == maxSurvivors {
 			break
 		}
-		if asks[p.Actor] {
+		if asks[p.Actor] || p.Via(r.bit) == event.ViaHost {
 			continue
 		}
 		s := event.Survivor{Actor: p.Actor}
@@ -662,6 +725,9 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		ev.Survivors = append(ev.Survivors, s)
 	}
 	r.append(ev)
+	if r.job != nil {
+		m.jobs.outlived(m, r)
+	}
 	r.closing = true
 	m.recs[r.bit] = nil
 	if r.bell != nil {

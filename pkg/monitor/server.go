@@ -395,7 +395,7 @@ func (s *server) close(c Closing) (Response, error) {
 		return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
 	}
 	s.closed = r.spool
-	return Response{Closed: &Closed{Spool: r.spool, Verdict: verdict}}, nil
+	return Response{Closed: &Closed{Spool: r.spool, Verdict: string(verdict.Verdict)}}, nil
 }
 
 // awaitParent ends a detached recording when the process whose children it

@@ -37,28 +37,35 @@ func ownFolders() []string {
 // newSpool makes an empty folder for one recording. Others may pass through it
 // to the control socket but not list it.
 func newSpool() (id, dir string, err error) {
-	var raw [8]byte
-	if _, err := rand.Read(raw[:]); err != nil {
-		return "", "", err
-	}
-	id = hex.EncodeToString(raw[:])
 	var errs []error
 	for _, root := range spoolRoots {
 		if err := rootOwned(root); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		dir = filepath.Join(root, id)
-		if err := os.Mkdir(dir, 0o711); err != nil {
-			errs = append(errs, err)
-			continue
+		if id, dir, err = newFolder(root); err == nil {
+			return id, dir, nil
 		}
-		if err := os.Chmod(dir, 0o711); err != nil { // whatever the umask is
-			return "", "", errors.Join(err, os.Remove(dir))
-		}
-		return id, dir, nil
+		errs = append(errs, err)
 	}
 	return "", "", fmt.Errorf("no folder for the recording: %w", errors.Join(errs...))
+}
+
+// newFolder makes a folder with the id of a recording as its name.
+func newFolder(root string) (id, dir string, err error) {
+	var raw [8]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", "", err
+	}
+	id = hex.EncodeToString(raw[:])
+	dir = filepath.Join(root, id)
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return "", "", err
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { // whatever the umask is
+		return "", "", errors.Join(err, os.Remove(dir))
+	}
+	return id, dir, nil
 }
 
 // rootOwned makes dir if it is not there and refuses one that somebody else
@@ -115,7 +122,55 @@ func sweepControl() {
 	}
 }
 
+// isID reports whether a folder may be a recording's by its name.
+func isID(name string) bool {
+	raw, err := hex.DecodeString(name)
+	return err == nil && len(raw) == 8
+}
+
+// SweepSpools removes recordings that nobody has taken: their monitor or the
+// process that was to deliver them has died. Whoever still writes one does so
+// every second, so it is enough to look when that was last. An age below a day
+// is taken for one.
+// It returns what it has removed.
+func SweepSpools(age time.Duration) (removed []string) {
+	before := time.Now().Add(-max(age, 24*time.Hour))
+	for _, root := range spoolRoots {
+		if trusted(root) != nil {
+			continue
+		}
+		entries, err := os.ReadDir(root)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			dir := filepath.Join(root, e.Name())
+			if isID(e.Name()) && e.IsDir() && untouchedSince(dir, before) && Discard(dir) == nil {
+				removed = append(removed, dir)
+			}
+		}
+	}
+	return removed
+}
+
+// untouchedSince reports whether a recording's folder holds evidence, and
+// nothing of it was written since.
+func untouchedSince(dir string, t time.Time) bool {
+	files, err := os.ReadDir(filepath.Join(dir, evidenceDir))
+	if err != nil {
+		return false
+	}
+	for _, f := range files {
+		if st, err := f.Info(); err != nil || st.ModTime().After(t) {
+			return false
+		}
+	}
+	return true
+}
+
 const (
+	// jobsName is the folder of what a service has recorded, among the spools.
+	jobsName    = "jobs"
 	controlName = "control"
 	sweepAfter  = time.Minute
 )

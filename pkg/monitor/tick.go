@@ -106,6 +106,10 @@ func (m *Monitor) tick() {
 			return
 		case <-t.C:
 			m.round(true)
+			m.lookAtJobs()
+			if m.opt.Beat != nil {
+				m.opt.Beat()
+			}
 		case <-m.soon:
 			if due == nil {
 				due = time.After(afterFinding - time.Since(last))

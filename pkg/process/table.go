@@ -96,6 +96,12 @@ func (p *Process) StepRoot() bool { return p.step == stepRoot }
 // BeginsStep reports whether the image is the first program of a [Process.StepRoot].
 func (p *Process) BeginsStep() bool { return p.begins }
 
+// Worker reports whether the process is a worker of GitHub's runner, and none
+// that a step started itself.
+func (p *Process) Worker() bool {
+	return p.role == runnerWorker && p.step == noStep && (p.Parent == nil || p.Parent.role != runnerWorker)
+}
+
 // enterStep notes what an exec makes of a process that a worker may have
 // started.
 func (p *Process) enterStep() {
@@ -308,6 +314,17 @@ func (t *Table) all() iter.Seq[*Process] {
 			}
 		}
 	}
+}
+
+// Workers returns the living processes that are workers of GitHub's runner.
+func (t *Table) Workers() []*Process {
+	var ps []*Process
+	for p := range t.all() {
+		if p.Alive && p.Worker() {
+			ps = append(ps, p)
+		}
+	}
+	return ps
 }
 
 // Below returns the living processes that p started, and what these started.
