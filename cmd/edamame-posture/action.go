@@ -26,6 +26,7 @@ import (
 	"github.com/org/edamame-posture/pkg/github"
 	"github.com/org/edamame-posture/pkg/learn"
 	"github.com/org/edamame-posture/pkg/monitor"
+	"github.com/org/edamame-posture/pkg/posture"
 	"github.com/org/edamame-posture/pkg/report"
 )
 
@@ -66,6 +67,7 @@ type watch struct {
 	FailOpen bool     `json:"fail_open,omitempty"`
 	Origin   string   `json:"origin,omitempty"` // of the intent, in words
 	Not      bool     `json:"not,omitempty"`    // nothing is watched, which was told
+	Refused  bool     `json:"-"`                // the job does not go on
 }
 
 func actionCommand() *cobra.Command {
@@ -163,13 +165,17 @@ func (a *action) begin(ctx context.Context) error {
 	}
 	w, err := a.watch(ctx, in)
 	if err == nil {
+		refused := w.Refused
 		a.runner.Mask(w.Ring)
 		if w.Joined {
 			fmt.Fprintln(a.runner.Stdout, "edamame-posture watches this job already: this use of it joins that one, whose settings count")
 		} else {
 			fmt.Fprintf(a.runner.Stdout, "edamame-posture watches this job (sensor: %s; declared: %s)\n", w.Sensor, report.Visible(w.Origin))
 		}
-		return a.leave(w)
+		if err := a.leave(w); err != nil || !refused {
+			return err
+		}
+		return exit(exitNo, nil)
 	}
 	if in.FailOpen {
 		a.runner.Say(github.Warning, "this job is not watched: "+err.Error())
@@ -187,6 +193,16 @@ func (a *action) leave(w *watch) error {
 		return err
 	}
 	return a.runner.SaveState(stateName, string(b))
+}
+
+// kept reports whether the runner's machine serves other jobs after this one.
+// Nothing of the job ran yet, so its environment is the runner's word.
+func (a *action) kept() bool {
+	if os.Getenv("RUNNER_ENVIRONMENT") == "github-hosted" {
+		return false
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", a.parent))
+	return err != nil || !posture.Ephemeral(filepath.Dir(filepath.Dir(exe)))
 }
 
 // watch begins to watch what the runner starts from now on. The monitor arms
@@ -253,6 +269,9 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		declared = &github.Declared{}
 	}
 	b := beginning{Job: in.Job, Cwd: os.Getenv("GITHUB_WORKSPACE"), Home: os.Getenv("HOME"), File: declared.File}
+	if in.DropSudo {
+		b.Drop = &monitor.Drop{Restore: a.kept()}
+	}
 	if declared.Resolved != nil {
 		b.Intent, w.Origin = declared.Canonical(), declared.Origin
 		b.Job = declared.Job()
@@ -273,6 +292,13 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 	b.Claims = said.Claims
 	if err := root.ask(ctx, b, &w.began); err != nil {
 		return nil, err
+	}
+	if w.Joined && in.DropSudo {
+		w.NotDropped = "the first use of the action in a job decides that"
+	}
+	if w.NotDropped != "" {
+		a.runner.Say(github.Error, "sudo: drop did not take everything from the steps: "+w.NotDropped)
+		w.Refused = !in.FailOpen
 	}
 	if w.Joined {
 		return w, nil

@@ -92,6 +92,8 @@ type Opening struct {
 	Detach bool `json:"detach,omitempty"`
 	// Bell says who may end a detached recording; nil for root.
 	Bell *Bell `json:"bell,omitempty"`
+	// Drop takes the short ways to root from the caller's user; nil for nothing.
+	Drop *Drop `json:"drop,omitempty"`
 	// Masked are values that must not reach the log in any form.
 	Masked []string `json:"masked,omitempty"`
 }
@@ -141,6 +143,9 @@ type Opened struct {
 	Checkpoint string `json:"checkpoint"`
 	// Ring is what must be said to end a recording that has a [Bell].
 	Ring string `json:"ring,omitempty"`
+	// NotDropped says which of the ways to root that [Opening.Drop] names the
+	// caller's user has still; empty for none.
+	NotDropped string `json:"not_dropped,omitempty"`
 }
 
 // Closed says where the sealed recording lies. The folder then belongs to the

@@ -89,6 +89,14 @@ type recording struct {
 	workers     *workers             // the monitor's
 	unnamed     map[uint32]unnamed   // steps, by their process
 
+	// drop is what was asked to be taken from the job's user, dropped what was,
+	// and notDropped why not all of it; survivors counts what the job left
+	// running.
+	drop       *Drop
+	dropped    *posture.Dropped
+	notDropped error
+	survivors  int
+
 	// before is what the machine was when this was opened.
 	before *posture.Snapshot
 
@@ -147,6 +155,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 	defer func() {
 		if err != nil {
 			_ = Discard(spool)
+			if r != nil && r.dropped != nil {
+				_ = r.dropped.Restore()
+			}
 		}
 	}()
 	var key [32]byte
@@ -165,6 +176,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		requests:   in.Requests(),
 		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
+	}
+	if o.Drop != nil {
+		r.takePower(o.Drop)
 	}
 	looked := r.look(false)
 	r.judge.OnFinding = func(f *judge.Finding) {
@@ -386,6 +400,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if o.Parent == 0 {
 		r.inherited(now, client)
 	}
+	r.tellPower(now)
 	r.tellPosture(now, r.before, redact.Const("start"))
 }
 
@@ -654,6 +669,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		}
 		ev.Survivors = append(ev.Survivors, s)
 	}
+	r.survivors = len(ev.Survivors)
 	r.append(ev)
 	r.closing = true
 	m.recs[r.bit] = nil
