@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -71,9 +73,16 @@ func (d *Dropped) sudo(ctx context.Context, uid uint32) error {
 	}
 	// A name with a dot is not read by sudo, and ~ comes behind all other letters.
 	id := strconv.FormatUint(uint64(uid), 10)
+	who, err := user.LookupId(id)
+	if err != nil {
+		return err
+	}
 	rule := filepath.Join(sudoersDir, "~edamame-posture-"+id)
 	made := filepath.Join(sudoersDir, ".edamame-posture."+id)
-	text := "# Of edamame-posture, for a job with `sudo: drop`. Delete this file to give sudo back.\n#" + id + " ALL=(ALL:ALL) !ALL\n"
+	// A refusal would be mailed to the administrator, by programs that then stand
+	// among what the job did.
+	text := "# Of edamame-posture, for a job with `sudo: drop`. Delete this file to give sudo back.\n" +
+		"Defaults:#" + id + " !mail_badpass, !mail_no_perms, !mail_no_user\n#" + id + " ALL=(ALL:ALL) !ALL\n"
 	_ = os.Remove(made)
 	if err := os.WriteFile(made, []byte(text), 0o440); err != nil {
 		return err
@@ -83,12 +92,16 @@ func (d *Dropped) sudo(ctx context.Context, uid uint32) error {
 		return err
 	}
 	// What counts is what sudo itself makes of it, and in which order.
-	cmd := exec.CommandContext(ctx, "/usr/bin/sudo", "-n", "-l", "-U", "#"+id)
+	cmd := exec.CommandContext(ctx, "/usr/bin/sudo", "-n", "-l", "-U", who.Username)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if said := strings.TrimSpace(string(out)); err != nil || !strings.HasSuffix(said, " !ALL") {
 		_ = os.Remove(rule)
-		if err == nil {
+		if err != nil {
+			err = fmt.Errorf("%s does not say what it makes of our rule: %w %.200q", cmd.Path, err, complaint.String())
+		} else {
 			err = errors.New("a rule of /etc/sudoers stands behind ours: let @includedir /etc/sudoers.d be its last line")
 		}
 		return err
