@@ -125,7 +125,9 @@ jobs:
 			if taken != 2 {
 				t.Errorf("%d ways to root are told as taken, want sudo and the socket", taken)
 			}
-			has := func() bool { return exec.Command("setpriv", "--reuid", nobody.Uid, "--regid", nobody.Gid, "--clear-groups", "sudo", "-n", "/bin/true").Run() == nil }
+			has := func() bool {
+				return exec.Command("setpriv", "--reuid", nobody.Uid, "--regid", nobody.Gid, "--clear-groups", "sudo", "-n", "/bin/true").Run() == nil
+			}
 			// The monitor waits for the worker's end and then needs a moment; where
 			// nothing is given back its own end is what is waited for.
 			for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && watching(t, out); time.Sleep(50 * time.Millisecond) {
