@@ -41,7 +41,9 @@ const (
 	// uploadWithin bounds the upload of the results, fetchWithin that they are
 	// fetched again.
 	uploadWithin = 2 * time.Minute
-	fetchWithin  = 5 * time.Minute
+	// commentWithin bounds the comparison with the base branch, and the comment.
+	commentWithin = 45 * time.Second
+	fetchWithin   = 5 * time.Minute
 	// stateName is the runner's name for what the first step leaves the last.
 	stateName = "watch"
 	// learnedFile is the policy that a run alone would need.
@@ -53,21 +55,22 @@ const (
 // its environment.
 type watch struct {
 	began
-	Keyless  bool     `json:"keyless,omitempty"`
-	Config   string   `json:"config,omitempty"`
-	Root     string   `json:"root,omitempty"`
-	Store    bool     `json:"store,omitempty"`
-	Subjects []string `json:"subjects,omitempty"`
-	Witness  string   `json:"witness,omitempty"`
-	Keys     []string `json:"keys,omitempty"` // of the witness
-	FailOn   string   `json:"fail_on,omitempty"`
-	Upload   bool     `json:"upload,omitempty"`
-	Name     string   `json:"name,omitempty"` // of the artifact
-	Learn    bool     `json:"learn,omitempty"`
-	FailOpen bool     `json:"fail_open,omitempty"`
-	Origin   string   `json:"origin,omitempty"` // of the intent, in words
-	Not      bool     `json:"not,omitempty"`    // nothing is watched, which was told
-	Refused  bool     `json:"-"`                // the job does not go on
+	Keyless  bool         `json:"keyless,omitempty"`
+	Config   string       `json:"config,omitempty"`
+	Root     string       `json:"root,omitempty"`
+	Store    bool         `json:"store,omitempty"`
+	Subjects []string     `json:"subjects,omitempty"`
+	Witness  string       `json:"witness,omitempty"`
+	Keys     []string     `json:"keys,omitempty"` // of the witness
+	FailOn   string       `json:"fail_on,omitempty"`
+	Upload   bool         `json:"upload,omitempty"`
+	Name     string       `json:"name,omitempty"` // of the artifact
+	Learn    bool         `json:"learn,omitempty"`
+	FailOpen bool         `json:"fail_open,omitempty"`
+	Origin   string       `json:"origin,omitempty"` // of the intent, in words
+	Pull     *github.Pull `json:"pull,omitempty"`   // to be commented on
+	Not      bool         `json:"not,omitempty"`    // nothing is watched, which was told
+	Refused  bool         `json:"-"`                // the job does not go on
 }
 
 func actionCommand() *cobra.Command {
@@ -207,7 +210,7 @@ func (a *action) kept() bool {
 
 // watch begins to watch what the runner starts from now on. The monitor arms
 // while the job's intent and identity are asked for.
-func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
+func (a *action) watch(ctx context.Context, in *github.Inputs) (_ *watch, err error) {
 	if a.parent == 0 || a.script == "" {
 		return nil, errors.New("--parent and --bell say whose steps to watch and who ends it: this is started by action/shim.js")
 	}
@@ -223,6 +226,11 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		Keyless: in.Keyless(os.Getenv), Config: in.Config, Root: in.Root, Store: in.Store, Subjects: in.Subjects,
 		FailOn: in.FailOn, Upload: in.Upload, Learn: in.Learn, FailOpen: in.FailOpen,
 		Name: github.ArtifactName(in.Job, in.Index), Origin: "nothing",
+	}
+	if in.Comment {
+		if w.Pull, err = a.runner.Pull(); err != nil && !errors.Is(err, github.ErrNoPull) {
+			a.runner.Say(github.Warning, "no comment will be made: "+err.Error())
+		}
 	}
 	s := &signing{keyless: w.Keyless, config: w.Config, root: w.Root, budget: signBudget}
 	by := witnessing{url: in.Witness, keys: in.WitnessKeys}
@@ -492,6 +500,11 @@ func (a *action) end(ctx context.Context, w *watch) error {
 			fmt.Fprintf(a.runner.Stdout, "evidence and reports are the run's artifact %s\n", name)
 		} else {
 			a.runner.Say(github.Warning, "evidence and reports were not uploaded: "+err.Error())
+		}
+	}
+	if w.Pull != nil {
+		if err := a.comment(ctx, w, data, out); err != nil {
+			a.runner.Say(github.Warning, "the pull request has no comment: "+err.Error())
 		}
 	}
 	if github.Fails(w.FailOn, data.Verdict) {

@@ -35,6 +35,7 @@ type Inputs struct {
 	Upload   bool
 	Index    string // of the job in its matrix
 	Learn    bool
+	Comment  bool
 	Out      string
 	FailOpen bool
 	// Token is for GitHub's API. It goes into no state and no other process.
@@ -88,7 +89,7 @@ func (r *Runner) Inputs() (*Inputs, error) {
 		Policy: action.GetInput("policy"), Job: action.GetInput("job"), Index: action.GetInput("matrix-index"),
 		Sensor: word("sensor", "auto", sensors), Sign: word("sign", "auto", signs), FailOn: word("fail-on", "", failOns),
 		Config: action.GetInput("signing-config"), Root: action.GetInput("trusted-root"), Witness: action.GetInput("witness"),
-		Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false),
+		Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false), Comment: flag("comment", false),
 		DropSudo: word("sudo", "keep", sudos) == "drop",
 		FailOpen: flag("fail-open", true), Token: action.GetInput("token"),
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ node -e "const s = require('net').connect('$sock', () => { s.write(JSON.stringif
 		finding: "monitor-attack", object: "a request to end", said: "is another file than it was", refused: true},
 	{name: "empties the last step's script", script: "echo > $ACTION/action/post.js", refused: true},
 	{name: "edits the manifest", script: "echo 'name: other' > $ACTION/action.yml"},
-	{name: "deletes the evidence", script: ownMonitor + `sudo -n sh -c "rm -f $spool/evidence/*"`,
+	{name: "deletes the evidence", script: ownMonitor + `sudo -n sh -c "rm -f $spool/evidence/*"`, failed: true,
 		refused: true},
 	{name: "edits the evidence", script: ownMonitor + "for f in $(sudo -n ls $spool/evidence/ | grep zst); do sudo -n dd if=/dev/zero of=$spool/evidence/$f bs=1 count=8 conv=notrunc 2>/dev/null; done",
 		refused: true},
@@ -68,6 +69,9 @@ for n in '::error title=x::y' '<' '::set-output name=verdict::pass' '| a | b |';
 	{name: "deletes what the runner keeps for the last step", script: `find $RUNNER_TEMP/_runner_file_commands -name 'save_state_*' ! -path "$GITHUB_STATE" -delete`},
 	{name: "clears its state", script: "echo 'STATE_watch=' >> $GITHUB_ENV; echo 'STATE_binary=none' >> $GITHUB_ENV; echo 'STATE_mark=0' >> $GITHUB_ENV; echo 'INPUT_FAIL-ON=never' >> $GITHUB_ENV"},
 }
+
+// kept is what the last step says of a recording that it could not use.
+var kept = regexp.MustCompile(`the recording stays in (/var/lib/edamame-posture/[0-9a-f]{16})`)
 
 func TestTamperingEndsInAFindingOrInNothingForAGate(t *testing.T) {
 	needRoot(t)
@@ -81,7 +85,7 @@ func TestTamperingEndsInAFindingOrInNothingForAGate(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(out, "posture")
-			script := fmt.Sprintf("OUT=%s\nACTION=%s/runner-1/_work/_actions/org/edamame-posture/v1\n%s\n", out, root, strings.TrimSpace(c.script))
+			script := fmt.Sprintf("OUT=%s\nACTION=%s/runner-1/_work/_actions/org/edamame-posture/v1\n%s", out, root, c.script)
 			text := attacked(uses, dir, script)
 			jobs, err := runner.Read(filepath.Join(lay(t, map[string]string{"ci.yml": text}), "ci.yml"))
 			if err != nil {
@@ -94,6 +98,9 @@ func TestTamperingEndsInAFindingOrInNothingForAGate(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := results[0]
+			if m := kept.FindStringSubmatch(r.Log); m != nil {
+				t.Cleanup(func() { _ = os.RemoveAll(m[1]) })
+			}
 			// Where the last step did not end it, the monitor does, when the worker has
 			// gone.
 			for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && watching(t, out); time.Sleep(50 * time.Millisecond) {
@@ -151,7 +158,7 @@ jobs:
         run: |
 %s
       - run: /bin/echo after
-`, uses, dir, indent(script))
+`, uses, dir, indent(strings.TrimSpace(script)+"\n"))
 }
 
 // A disk that is full takes no more of the log. What it cost is told.
