@@ -3,6 +3,7 @@ SHELL      := /bin/bash
 GO         ?= go
 TOOLS      := $(CURDIR)/.tools
 STATICCHECK_VERSION := v0.8.2
+ACTIONLINT_VERSION  := v1.7.12
 ACT_VERSION         := v0.2.89
 FULCIO_VERSION      := v1.8.8
 TSA_VERSION         := v2.1.3
@@ -43,10 +44,11 @@ race: ## what runs at the same time, under the race detector
 	$(GO) test -timeout 30m -race -skip InNoMemoryOfOurs ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
 	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
 
-lint: ## formatting, vet, staticcheck, the BPF objects as the pinned clang makes them, the warden and the hook as the pinned Go does
+lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned clang makes them, the warden and the hook as the pinned Go does
 	@test -z "$$(gofmt -l cmd pkg policies test)" || { echo "gofmt: run gofmt -w on:"; gofmt -l cmd pkg policies test; exit 1; }
 	$(GO) vet ./...
 	$(TOOLS)/bin/staticcheck ./...
+	$(TOOLS)/bin/actionlint -shellcheck= -pyflakes=
 	bash pkg/sensor/ebpf/bpf/rebuild.sh --check
 	bash cmd/edamame-warden/rebuild.sh --check
 	bash cmd/edamame-hook/rebuild.sh --check
@@ -76,10 +78,14 @@ fuzz: ## every fuzz target for FUZZTIME each
 	    echo "$$dir $$f"; (cd $$dir && "$$fuzzed/test" -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime $(FUZZTIME) \
 	      -test.fuzzminimizetime 1x -test.fuzzcachedir "$$fuzzed/cache"); done; done
 
-tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) sigstore $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE) ## third-party programs that tests use, kept by version
+tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) sigstore $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE) ## third-party programs that tests use, kept by version
 
 $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION):
 	GOBIN=$(TOOLS)/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	touch $@
+
+$(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION):
+	GOBIN=$(TOOLS)/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
 	touch $@
 
 $(TOOLS)/bin/act-$(ACT_VERSION):

@@ -26,6 +26,7 @@ import (
 	"github.com/org/edamame-posture/pkg/github"
 	"github.com/org/edamame-posture/pkg/learn"
 	"github.com/org/edamame-posture/pkg/monitor"
+	"github.com/org/edamame-posture/pkg/posture"
 	"github.com/org/edamame-posture/pkg/report"
 )
 
@@ -40,7 +41,9 @@ const (
 	// uploadWithin bounds the upload of the results, fetchWithin that they are
 	// fetched again.
 	uploadWithin = 2 * time.Minute
-	fetchWithin  = 5 * time.Minute
+	// commentWithin bounds the comparison with the base branch, and the comment.
+	commentWithin = 45 * time.Second
+	fetchWithin   = 5 * time.Minute
 	// stateName is the runner's name for what the first step leaves the last.
 	stateName = "watch"
 	// learnedFile is the policy that a run alone would need.
@@ -52,20 +55,22 @@ const (
 // its environment.
 type watch struct {
 	began
-	Keyless  bool     `json:"keyless,omitempty"`
-	Config   string   `json:"config,omitempty"`
-	Root     string   `json:"root,omitempty"`
-	Store    bool     `json:"store,omitempty"`
-	Subjects []string `json:"subjects,omitempty"`
-	Witness  string   `json:"witness,omitempty"`
-	Keys     []string `json:"keys,omitempty"` // of the witness
-	FailOn   string   `json:"fail_on,omitempty"`
-	Upload   bool     `json:"upload,omitempty"`
-	Name     string   `json:"name,omitempty"` // of the artifact
-	Learn    bool     `json:"learn,omitempty"`
-	FailOpen bool     `json:"fail_open,omitempty"`
-	Origin   string   `json:"origin,omitempty"` // of the intent, in words
-	Not      bool     `json:"not,omitempty"`    // nothing is watched, which was told
+	Keyless  bool         `json:"keyless,omitempty"`
+	Config   string       `json:"config,omitempty"`
+	Root     string       `json:"root,omitempty"`
+	Store    bool         `json:"store,omitempty"`
+	Subjects []string     `json:"subjects,omitempty"`
+	Witness  string       `json:"witness,omitempty"`
+	Keys     []string     `json:"keys,omitempty"` // of the witness
+	FailOn   string       `json:"fail_on,omitempty"`
+	Upload   bool         `json:"upload,omitempty"`
+	Name     string       `json:"name,omitempty"` // of the artifact
+	Learn    bool         `json:"learn,omitempty"`
+	FailOpen bool         `json:"fail_open,omitempty"`
+	Origin   string       `json:"origin,omitempty"` // of the intent, in words
+	Pull     *github.Pull `json:"pull,omitempty"`   // to be commented on
+	Not      bool         `json:"not,omitempty"`    // nothing is watched, which was told
+	Refused  bool         `json:"-"`                // the job does not go on
 }
 
 func actionCommand() *cobra.Command {
@@ -163,13 +168,17 @@ func (a *action) begin(ctx context.Context) error {
 	}
 	w, err := a.watch(ctx, in)
 	if err == nil {
+		refused := w.Refused
 		a.runner.Mask(w.Ring)
 		if w.Joined {
 			fmt.Fprintln(a.runner.Stdout, "edamame-posture watches this job already: this use of it joins that one, whose settings count")
 		} else {
 			fmt.Fprintf(a.runner.Stdout, "edamame-posture watches this job (sensor: %s; declared: %s)\n", w.Sensor, report.Visible(w.Origin))
 		}
-		return a.leave(w)
+		if err := a.leave(w); err != nil || !refused {
+			return err
+		}
+		return exit(exitNo, nil)
 	}
 	if in.FailOpen {
 		a.runner.Say(github.Warning, "this job is not watched: "+err.Error())
@@ -189,9 +198,19 @@ func (a *action) leave(w *watch) error {
 	return a.runner.SaveState(stateName, string(b))
 }
 
+// kept reports whether the runner's machine serves other jobs after this one.
+// Nothing of the job ran yet, so its environment is the runner's word.
+func (a *action) kept() bool {
+	if os.Getenv("RUNNER_ENVIRONMENT") == "github-hosted" {
+		return false
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", a.parent))
+	return err != nil || !posture.Ephemeral(filepath.Dir(filepath.Dir(exe)))
+}
+
 // watch begins to watch what the runner starts from now on. The monitor arms
 // while the job's intent and identity are asked for.
-func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
+func (a *action) watch(ctx context.Context, in *github.Inputs) (_ *watch, err error) {
 	if a.parent == 0 || a.script == "" {
 		return nil, errors.New("--parent and --bell say whose steps to watch and who ends it: this is started by action/shim.js")
 	}
@@ -207,6 +226,11 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		Keyless: in.Keyless(os.Getenv), Config: in.Config, Root: in.Root, Store: in.Store, Subjects: in.Subjects,
 		FailOn: in.FailOn, Upload: in.Upload, Learn: in.Learn, FailOpen: in.FailOpen,
 		Name: github.ArtifactName(in.Job, in.Index), Origin: "nothing",
+	}
+	if in.Comment {
+		if w.Pull, err = a.runner.Pull(); err != nil && !errors.Is(err, github.ErrNoPull) {
+			a.runner.Say(github.Warning, "no comment will be made: "+err.Error())
+		}
 	}
 	s := &signing{keyless: w.Keyless, config: w.Config, root: w.Root, budget: signBudget}
 	by := witnessing{url: in.Witness, keys: in.WitnessKeys}
@@ -253,6 +277,9 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 		declared = &github.Declared{}
 	}
 	b := beginning{Job: in.Job, Cwd: os.Getenv("GITHUB_WORKSPACE"), Home: os.Getenv("HOME"), File: declared.File}
+	if in.DropSudo {
+		b.Drop = &monitor.Drop{Restore: a.kept()}
+	}
 	if declared.Resolved != nil {
 		b.Intent, w.Origin = declared.Canonical(), declared.Origin
 		b.Keys = keyValues(declared.Resolved)
@@ -274,6 +301,13 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (*watch, error) {
 	b.Claims = said.Claims
 	if err := root.ask(ctx, b, &w.began); err != nil {
 		return nil, err
+	}
+	if w.Joined && in.DropSudo {
+		w.NotDropped = "the first use of the action in a job decides that"
+	}
+	if w.NotDropped != "" {
+		a.runner.Say(github.Error, "sudo: drop did not take everything from the steps: "+w.NotDropped)
+		w.Refused = !in.FailOpen
 	}
 	if w.Joined {
 		return w, nil
@@ -477,6 +511,11 @@ func (a *action) end(ctx context.Context, w *watch) error {
 			fmt.Fprintf(a.runner.Stdout, "evidence and reports are the run's artifact %s\n", name)
 		} else {
 			a.runner.Say(github.Warning, "evidence and reports were not uploaded: "+err.Error())
+		}
+	}
+	if w.Pull != nil {
+		if err := a.comment(ctx, w, data, out); err != nil {
+			a.runner.Say(github.Warning, "the pull request has no comment: "+err.Error())
 		}
 	}
 	if github.Fails(w.FailOn, data.Verdict) {

@@ -27,6 +27,7 @@ type beginning struct {
 	Masked []string         `json:"masked,omitempty"`
 	// Keys are as in monitor.Opening.
 	Keys map[string]string `json:"keys,omitempty"`
+	Drop   *monitor.Drop    `json:"drop,omitempty"`
 }
 
 // began is what begin answers.
@@ -37,6 +38,7 @@ type began struct {
 	Commitment []byte `json:"commitment,omitempty"`
 	Checkpoint string `json:"checkpoint,omitempty"`
 	Size       uint64 `json:"size,omitempty"` // of the log, for a witness
+	NotDropped string `json:"not_dropped,omitempty"`
 }
 
 // heard is what begin reads last: what others say of the commitment.
@@ -99,7 +101,7 @@ func beginCommand() *cobra.Command {
 			}
 			opened, err := client.Open(monitor.Opening{
 				Cwd: b.Cwd, Home: b.Home, Job: b.Job, Intent: b.Intent, PolicyFile: b.File, PolicySHA256: b.SHA256,
-				Claims: b.Claims, Masked: b.Masked, Keys: b.Keys, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed,
+				Claims: b.Claims, Masked: b.Masked, Keys: b.Keys, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed, Drop: b.Drop,
 			})
 			if err != nil {
 				client.Close()
@@ -109,6 +111,7 @@ func beginCommand() *cobra.Command {
 			answer := began{
 				started: started{Socket: client.Socket(), Spool: opened.Spool, ID: opened.ID, Sensor: opened.Sensor, Out: out},
 				Ring:    opened.Ring, Commitment: opened.Commitment, Checkpoint: opened.Checkpoint,
+				NotDropped: opened.NotDropped,
 			}
 			if witnessed {
 				if shown, err := client.Shown(); err == nil {

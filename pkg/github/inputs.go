@@ -30,10 +30,13 @@ type Inputs struct {
 
 	WitnessKeys []string
 
+	// DropSudo takes sudo, and the sockets of container daemons, from the steps.
+	DropSudo bool
 	FailOn   string
 	Upload   bool
 	Index    string // of the job in its matrix
 	Learn    bool
+	Comment  bool
 	Out      string
 	FailOpen bool
 	// Token is for GitHub's API. It goes into no state and no other process.
@@ -43,7 +46,7 @@ type Inputs struct {
 // What the inputs with a fixed choice may be.
 var (
 	modes   = []string{"observe"}
-	sudos   = []string{"keep"}
+	sudos   = []string{"keep", "drop"}
 	sensors = []string{"auto", "ebpf", "netlink"}
 	signs   = []string{"auto", "keyless", "never"}
 	failOns = []string{"", "never", "fail", "review", string(judge.Low), string(judge.Medium), string(judge.High), string(judge.Critical)}
@@ -83,16 +86,12 @@ func (r *Runner) Inputs() (*Inputs, error) {
 	} else {
 		word("mode", "observe", modes)
 	}
-	if action.GetInput("sudo") == "drop" {
-		errs = append(errs, fmt.Errorf("sudo: drop %w: the steps would keep their sudo; say keep", ErrPlanned))
-	} else {
-		word("sudo", "keep", sudos)
-	}
 	in := &Inputs{
 		Policy: action.GetInput("policy"), Job: action.GetInput("job"), Index: action.GetInput("matrix-index"),
 		Sensor: word("sensor", "auto", sensors), Sign: word("sign", "auto", signs), FailOn: word("fail-on", "", failOns),
 		Config: action.GetInput("signing-config"), Root: action.GetInput("trusted-root"), Witness: action.GetInput("witness"),
-		Status: flag("commit-status", false), Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false),
+		Status: flag("commit-status", false), Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false), Comment: flag("comment", false),
+		DropSudo: word("sudo", "keep", sudos) == "drop",
 		FailOpen: flag("fail-open", true), Token: action.GetInput("token"),
 	}
 	in.Subjects, in.WitnessKeys = lines(action.GetInput("subject-path")), lines(action.GetInput("witness-key"))

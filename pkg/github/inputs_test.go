@@ -75,7 +75,7 @@ func TestAWrongInputIsNamedAndWhatIsPlannedSaysSo(t *testing.T) {
 	}{
 		{"mode", "enforce", "mode: enforce is planned", true},
 		{"mode", "block", `mode: "block" is none of observe`, false},
-		{"sudo", "drop", "sudo: drop is planned", true},
+		{"sudo", "take", `sudo: "take" is none of keep, drop`, false},
 		{"sensor", "epbf", `sensor: "epbf" is none of auto, ebpf, netlink`, false},
 		{"fail-on", "grave", `fail-on: "grave" is none of never, fail, review`, false},
 		{"upload-evidence", "perhaps", `upload-evidence: "perhaps" is neither true nor false`, false},

@@ -39,6 +39,7 @@ type Run struct {
 	API        string // base URL; empty is api.github.com
 	Repository string // OWNER/REPO
 	ID         int64
+	Name       string // of the one artifact that is wanted; empty for all
 	Token      string // actions: read
 }
 
@@ -63,6 +64,9 @@ func (r *Run) Fetch(ctx context.Context, dir string) ([]string, error) {
 		}
 		for _, a := range list.Artifacts {
 			name := a.GetName()
+			if r.Name != "" && name != r.Name {
+				continue
+			}
 			if strings.HasPrefix(name, "posture-") && ArtifactName(strings.TrimPrefix(name, "posture-"), "") == name && !a.GetExpired() && a.GetID() > newest[name].GetID() {
 				newest[name] = a
 			}
@@ -71,6 +75,9 @@ func (r *Run) Fetch(ctx context.Context, dir string) ([]string, error) {
 	}
 	if len(newest) == 0 {
 		return nil, ErrNoResults
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
 	}
 	names := slices.Sorted(maps.Keys(newest))
 	for _, name := range names {

@@ -97,6 +97,8 @@ type Opening struct {
 	// They stay in the memory of the monitor: the log has their hashes. One that
 	// is not set has no value.
 	Keys map[string]string `json:"keys,omitempty"`
+	// Drop takes the short ways to root from the caller's user; nil for nothing.
+	Drop *Drop `json:"drop,omitempty"`
 	// Masked are values that must not reach the log in any form.
 	Masked []string `json:"masked,omitempty"`
 }
@@ -150,6 +152,9 @@ type Opened struct {
 	Checkpoint string `json:"checkpoint"`
 	// Ring is what must be said to end a recording that has a [Bell].
 	Ring string `json:"ring,omitempty"`
+	// NotDropped says which of the ways to root that [Opening.Drop] names the
+	// caller's user has still; empty for none.
+	NotDropped string `json:"not_dropped,omitempty"`
 }
 
 // Closed says where the sealed recording lies. The folder then belongs to the

@@ -92,6 +92,14 @@ type recording struct {
 	workers     *workers             // the monitor's
 	unnamed     map[uint32]unnamed   // steps, by their process
 
+	// drop is what was asked to be taken from the job's user, dropped what was,
+	// and notDropped why not all of it; survivors counts what the job left
+	// running.
+	drop       *Drop
+	dropped    *posture.Dropped
+	notDropped error
+	survivors  int
+
 	// before is what the machine was when this was opened, after when it ended.
 	before, after *posture.Snapshot
 
@@ -136,6 +144,9 @@ type draft struct {
 
 // discard takes a draft back that nothing came of.
 func (d *draft) discard(m *Monitor) {
+	if d.dropped != nil {
+		_ = d.dropped.Restore()
+	}
 	if d.log != nil {
 		d.log.Abort()
 	} else if d.keys != nil {
@@ -255,6 +266,9 @@ func (m *Monitor) Open(o Opening, peer uint32) (r *recording, err error) {
 		}
 	}()
 	r = d.recording
+	if o.Drop != nil {
+		r.takePower(o.Drop)
+	}
 	looked := r.look(false)
 	r.adoptPlaces(o.Home, o.Cwd)
 	// What happened before is no part of it, also where it is not yet read.
@@ -448,6 +462,7 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if o.Parent == 0 {
 		r.inherited(now, client)
 	}
+	r.tellPower(now)
 	if r.before != nil {
 		r.tellPosture(now, r.before, redact.Const("start"))
 	}
@@ -724,6 +739,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		}
 		ev.Survivors = append(ev.Survivors, s)
 	}
+	r.survivors = len(ev.Survivors)
 	r.append(ev)
 	if r.job != nil {
 		m.jobs.outlived(m, r)

@@ -115,6 +115,7 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 				srv.abandon("the monitor was told to stop")
 				return ctx.Err()
 			case <-srv.over:
+				srv.givePowerBack(ctx)
 				return nil
 			}
 		}
@@ -163,6 +164,7 @@ type server struct {
 	ended  bool
 	closed string     // the folder of the recording that was closed
 	last   *recording // that one
+	took   *recording // one that has ended and took power from the job's user
 }
 
 // serve answers one connection until it is closed. The connection that opened
@@ -286,7 +288,10 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			return Response{}, err
 		}
 		s.rec = r
-		ring := ""
+		ring, notDropped := "", ""
+		if r.notDropped != nil {
+			notDropped = r.notDropped.Error()
+		}
 		if r.bell != nil {
 			ring, r.control = r.bell.nonce, s.path
 		}
@@ -302,6 +307,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		return Response{Opened: &Opened{
 			ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started,
 			Commitment: r.committed, Checkpoint: r.checkpoint0, Ring: ring,
+			NotDropped: notDropped,
 		}}, nil
 	case "watched":
 		if s.rec == nil || s.rec.parent.PID != q.Parent || q.Parent == 0 {
@@ -391,6 +397,9 @@ func (s *server) close(c Closing) (Response, error) {
 	r := s.rec
 	s.rec, s.last, s.ended = nil, r, true
 	verdict := s.m.finish(r, c, "")
+	if r.drop != nil {
+		s.took = r
+	}
 	if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 		return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
 	}
@@ -431,6 +440,9 @@ func (s *server) abandon(why string) {
 	s.rec, s.ended = nil, true
 	s.m.opt.Logf("%s", why)
 	s.m.finish(r, Closing{Exit: -1}, why)
+	if r.drop != nil {
+		s.took = r
+	}
 	if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 		s.m.opt.Logf("handing over %s: %v", r.spool, err)
 		return

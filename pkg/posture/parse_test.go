@@ -57,7 +57,7 @@ func TestSudoersGrantsWhatSudoGrants(t *testing.T) {
 
 func TestSudoersSaysWhereARuleStands(t *testing.T) {
 	s := parseSudoers([]byte("# a\n\nDefaults:x !authenticate\nx ALL=\\\n NOPASSWD: ALL\ny ALL=NOPASSWD: /b\n#include /etc/s\n@includedir \"/etc/d\"\n#includes\n"))
-	if len(s.rules) != 2 || s.rules[0].line != 4 || s.rules[1].line != 6 || !slices.Equal(s.open, []int{3}) || !slices.Equal(s.includes, []string{"/etc/s", "/etc/d"}) {
+	if len(s.rules) != 2 || s.rules[0].line != 4 || s.rules[1].line != 6 || !slices.Equal(s.open, []int{3}) || !slices.Equal(s.includes, []include{{7, "/etc/s"}, {8, "/etc/d"}}) {
 		t.Errorf("%+v", s)
 	}
 }

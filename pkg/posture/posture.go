@@ -6,7 +6,7 @@
 //	now := posture.Take(ctx, posture.Options{User: user, Redactor: r})
 //	for _, c := range posture.Compare(before, now) { … }
 //
-// It only reads. What it reads may be a job's: each file and folder is bounded,
+// It only reads, but for [Drop], which takes power from a user. What it reads may be a job's: each file and folder is bounded,
 // none but regular files are opened, and what does not answer in time is told
 // as not read. Contents stand in a snapshot as digests and never as themselves.
 package posture

@@ -111,6 +111,10 @@ var weaknesses = []struct {
 	{check: "sudo-nopasswd", severity: judge.High, found: "that is the user of jobs",
 		weak: map[string]string{"/etc/sudoers": "@includedir /etc/sudoers.d\n", "/etc/sudoers.d/runner": "runner ALL=(ALL:ALL) NOPASSWD: ALL\n"},
 		fine: map[string]string{"/etc/sudoers": "@includedir /etc/sudoers.d\nroot ALL=(ALL) NOPASSWD: ALL\nrunner ALL=(ALL) ALL\n", "/etc/sudoers.d/a.bak": "runner ALL=NOPASSWD: ALL\n"}},
+	{check: "sudo-nopasswd", severity: judge.High, found: "that is the user of jobs", // the refusal stands before what allows
+		weak: map[string]string{"/etc/sudoers": "@includedir /etc/sudoers.d\nrunner ALL=NOPASSWD: ALL\n", "/etc/sudoers.d/~drop": "#4242 ALL=(ALL:ALL) !ALL\n"}},
+	{check: "sudo-nopasswd", severity: judge.Low, found: "every command", // all that was allowed is refused behind it
+		weak: map[string]string{"/etc/sudoers": "runner ALL=NOPASSWD: ALL\n@includedir /etc/sudoers.d\n", "/etc/sudoers.d/a": "%ci ALL=NOPASSWD: ALL\n", "/etc/sudoers.d/~drop": "#4242 ALL=(ALL:ALL) !ALL\n"}},
 	{check: "sudo-nopasswd", severity: judge.Medium, found: "1 commands",
 		weak: map[string]string{"/etc/sudoers": "%ci ALL=(root) NOPASSWD: /usr/bin/apt-get update\n", "/etc/group": "ci:x:77:runner\n"}},
 	{check: "sudo-nopasswd", severity: judge.Low,

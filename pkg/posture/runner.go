@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -126,6 +127,17 @@ func parseRunner(data []byte) (runnerSettings, error) {
 	}
 	s.ephemeral = strings.EqualFold(fmt.Sprint(raw.Ephemeral), "true")
 	return s, nil
+}
+
+// Ephemeral reports whether the runner that is installed in a folder is
+// registered for one job alone.
+func Ephemeral(root string) bool {
+	data, err := os.ReadFile(path.Join(root, ".runner"))
+	if err != nil {
+		return false
+	}
+	s, err := parseRunner(data)
+	return err == nil && s.ephemeral
 }
 
 // runnerVersion finds it among the names of the runner's parts.

@@ -17,7 +17,13 @@ type sudoers struct {
 	// open are the lines of Defaults that ask nobody for a password.
 	open []int
 	// includes are the folders and files of #include and @includedir.
-	includes []string
+	includes []include
+}
+
+// include is a file or folder that is read where its line stands.
+type include struct {
+	line int
+	path string
 }
 
 // sudoRule is one user specification.
@@ -27,6 +33,8 @@ type sudoRule struct {
 	// free are the commands that need no password; every, that all do not.
 	free  []string
 	every bool
+	// none is a rule that refuses every command, whatever came before it.
+	none bool
 }
 
 // maxSudoRules bounds the rules of a file.
@@ -58,7 +66,7 @@ func (s *sudoers) line(text string, number int) {
 	word, rest, _ := strings.Cut(text, " ")
 	switch word {
 	case "#include", "#includedir", "@include", "@includedir":
-		s.includes = append(s.includes, strings.Trim(strings.TrimSpace(rest), `"`))
+		s.includes = append(s.includes, include{number, strings.Trim(strings.TrimSpace(rest), `"`)})
 		return
 	}
 	text = withoutComment(text)
@@ -153,6 +161,10 @@ func (s *sudoers) rule(text string, number int) {
 			}
 			cmd = strings.TrimSpace(after)
 		}
+		if cmd == "!ALL" {
+			r.free, r.every = nil, false
+		}
+		r.none = cmd == "!ALL"
 		if cmd == "" || cmd[0] == '!' || !free {
 			continue
 		}

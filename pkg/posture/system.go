@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
@@ -68,8 +70,13 @@ func (c *collector) rootOnly(f *file) {
 
 // sudo reads sudoers and what it includes, once each.
 func (c *collector) sudo() {
-	var files []*file
-	var parsed []*sudoers
+	// rules are all of them in sudo's own order, by which the last that matches
+	// decides.
+	type placed struct {
+		sudoRule
+		path string
+	}
+	var rules []placed
 	all := &sudoers{users: map[string][]string{}}
 	seen := map[string]bool{}
 	var read func(p string)
@@ -84,24 +91,34 @@ func (c *collector) sudo() {
 		}
 		c.rootOnly(f)
 		s := parseSudoers(f.data)
-		files, parsed = append(files, f), append(parsed, s)
 		for name, list := range s.users {
 			all.users[name] = list
 		}
+		for _, line := range s.open {
+			if c.User.UID != 0 {
+				c.item("sudo-no-authentication", judge.High, f.path, line, "Defaults !authenticate")
+			}
+		}
 		for _, inc := range s.includes {
-			if !path.IsAbs(inc) {
-				inc = path.Join(path.Dir(p), inc)
+			for len(s.rules) > 0 && s.rules[0].line < inc.line {
+				rules, s.rules = append(rules, placed{s.rules[0], f.path}), s.rules[1:]
+			}
+			if !path.IsAbs(inc.path) {
+				inc.path = path.Join(path.Dir(p), inc.path)
 			}
 			// A folder's names with a dot or a final ~ are left out by sudo.
-			if st, err := c.stat(inc); err == nil && !st.regular {
-				for _, name := range c.list(inc) {
+			if st, err := c.stat(inc.path); err == nil && !st.regular {
+				for _, name := range c.list(inc.path) {
 					if b := path.Base(name); !strings.Contains(b, ".") && !strings.HasSuffix(b, "~") {
 						read(name)
 					}
 				}
 			} else {
-				read(inc)
+				read(inc.path)
 			}
+		}
+		for _, r := range s.rules {
+			rules = append(rules, placed{r, f.path})
 		}
 	}
 	read("/etc/sudoers")
@@ -109,28 +126,29 @@ func (c *collector) sudo() {
 		return // who is root needs no rule
 	}
 	who := &person{User: &c.User, member: c.member}
-	for i, s := range parsed {
-		for _, line := range s.open {
-			c.item("sudo-no-authentication", judge.High, files[i].path, line, "Defaults !authenticate")
+	refused := -1 // the last rule that takes everything from the user
+	for i, r := range rules {
+		if r.none && all.covers(r.who, who) {
+			refused = i
 		}
-		for _, r := range s.rules {
-			if len(r.free) == 0 || slices.Equal(r.who, []string{"root"}) {
-				continue
-			}
-			sev, what := judge.Medium, fmt.Sprintf("%s may run %d commands", strings.Join(r.who, ", "), len(r.free))
+	}
+	for i, r := range rules {
+		if len(r.free) == 0 || slices.Equal(r.who, []string{"root"}) {
+			continue
+		}
+		sev, what := judge.Medium, fmt.Sprintf("%s may run %d commands", strings.Join(r.who, ", "), len(r.free))
+		if r.every {
+			what = strings.Join(r.who, ", ") + " may run every command"
+		}
+		if i > refused && all.covers(r.who, who) {
+			what += ", and that is the user of jobs"
 			if r.every {
-				what = strings.Join(r.who, ", ") + " may run every command"
+				sev = judge.High
 			}
-			if all.covers(r.who, who) {
-				what += ", and that is the user of jobs"
-				if r.every {
-					sev = judge.High
-				}
-			} else {
-				sev = judge.Low
-			}
-			c.item("sudo-nopasswd", sev, files[i].path, r.line, what)
+		} else {
+			sev = judge.Low
 		}
+		c.item("sudo-nopasswd", sev, r.path, r.line, what)
 	}
 }
 
@@ -145,15 +163,14 @@ func (c *collector) preload() {
 }
 
 // sockets are those of daemons that start containers as root.
-var sockets = []string{"/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock", "/run/buildkit/buildkitd.sock"}
+var sockets = []string{
+	"/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock", "/run/buildkit/buildkitd.sock",
+	"/var/snap/lxd/common/lxd/unix.socket", "/var/lib/lxd/unix.socket", "/var/lib/incus/unix.socket", "/run/incus/unix.socket",
+}
 
 // docker looks at who may start containers.
 func (c *collector) docker() {
-	for _, group := range []string{"docker", "lxd", "incus-admin"} {
-		if c.User.UID != 0 && c.member[group] {
-			c.item("docker-group", judge.High, "/etc/group", 0, "group "+group)
-		}
-	}
+	closed := false
 	for _, p := range sockets {
 		f, err := c.stat(p)
 		if err != nil {
@@ -161,10 +178,37 @@ func (c *collector) docker() {
 			continue
 		}
 		c.keep(DockerSocket, f, "")
+		if c.barred(p) {
+			closed = true
+			continue
+		}
 		if c.User.mayWrite(f) {
 			c.item("docker-socket", judge.High, p, 0, fmt.Sprintf("mode %04o, user %d, group %d", f.mode, f.uid, f.gid))
 		}
 	}
+	for _, group := range []string{"docker", "lxd", "incus-admin"} {
+		if c.User.UID == 0 || !c.member[group] {
+			continue
+		}
+		if closed {
+			c.item("docker-group", judge.Low, "/etc/group", 0, "group "+group+", to which the socket is closed by its access list")
+		} else {
+			c.item("docker-group", judge.High, "/etc/group", 0, "group "+group)
+		}
+	}
+}
+
+// barred reports whether the access list of a file says that the user of jobs
+// may do nothing with it.
+func (c *collector) barred(p string) bool {
+	fd, err := c.open(p, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	b, err := accessListOf(fmt.Sprintf("/proc/self/fd/%d", fd))
+	list, perr := parseACL(b)
+	return err == nil && perr == nil && c.User.UID != 0 && bars(list, c.User.UID)
 }
 
 // hosts looks for public names that are given an address here.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/posture"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -94,6 +96,13 @@ func (c *collector) apply(ev *event.Event) {
 	case event.Note:
 		if len(d.Notes) < maxNotes {
 			d.Notes = append(d.Notes, ev.Detail.String())
+		}
+	case event.Posture:
+		switch {
+		case ev.Name == posture.PowerTaken && len(d.PowerTaken) < maxNotes:
+			d.PowerTaken = append(d.PowerTaken, strings.TrimSpace(ev.Detail.String()+" "+ev.Path.String()))
+		case ev.Name == posture.PowerKept && len(d.PowerKept) < maxNotes:
+			d.PowerKept = append(d.PowerKept, ev.Detail.String())
 		}
 	case event.End:
 		d.Closed = true

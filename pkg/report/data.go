@@ -39,6 +39,8 @@ type Data struct {
 	Notes            []string // what the monitor said of itself
 	Policy           string   // a policy that covers what was seen, where none was given
 	PolicyHint       string   // a policy file that was there and not used
+	PowerTaken       []string // ways to root that the steps' user lost at the start
+	PowerKept        []string // and what of it could not be taken
 	Origin           string   // where the intent came from, as the program that began the recording says
 	Tool             string   // version of the monitor
 	TreeSize         uint64   // events in the log

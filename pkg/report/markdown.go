@@ -293,6 +293,12 @@ func (m *markdown) coverage() {
 		m.printf("; declared by %s", text(cutEnd(m.d.Origin, 200)))
 	}
 	m.printf(".\n\n")
+	for _, what := range m.d.PowerTaken {
+		m.printf("From the start %s.\n\n", text(cutEnd(what, 200)))
+	}
+	for _, what := range m.d.PowerKept {
+		m.printf("The steps' user keeps a way to root that was to be taken: %s.\n\n", text(cutEnd(what, 300)))
+	}
 	for _, o := range c.Outside[:min(len(c.Outside), 5)] {
 		m.printf("A process outside acted upon one that was watched: %s.\n\n", text(cutEnd(o.What, 200)))
 	}

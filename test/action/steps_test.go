@@ -1,6 +1,7 @@
 package action
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
@@ -418,6 +419,84 @@ func TestASecondUseInAJobJoinsTheFirst(t *testing.T) {
 	}
 	if _, err := os.Stat(r.output("evidence-path")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A pull request's job does what the base's did and one thing more, and that
+// is what its comment says.
+func TestAPullRequestIsToldWhatItNewlyDoes(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	host, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	const ordinary = "/bin/echo ordinary > out.txt"
+	var results []byte // of the base's run
+	var comments []string
+	api := httptest.NewServer(nil)
+	defer api.Close()
+	api.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch {
+		case strings.HasSuffix(req.URL.Path, "/workflows/ci.yml/runs") && results != nil:
+			fmt.Fprint(w, `{"workflow_runs":[{"id":5,"event":"push","head_repository":{"full_name":"octo/app"},"html_url":"https://github.com/octo/app/actions/runs/5"}]}`)
+		case strings.HasSuffix(req.URL.Path, "/workflows/ci.yml/runs"):
+			fmt.Fprint(w, `{"workflow_runs":[]}`)
+		case strings.HasSuffix(req.URL.Path, "/runs/5/artifacts"):
+			fmt.Fprint(w, `{"artifacts":[{"id":9,"name":"posture-build-0"}]}`)
+		case strings.HasSuffix(req.URL.Path, "/artifacts/9/zip"):
+			http.Redirect(w, req, api.URL+"/blob", http.StatusFound)
+		case req.URL.Path == "/blob":
+			_, _ = w.Write(results)
+		case strings.HasSuffix(req.URL.Path, "/issues/7/comments") && req.Method == http.MethodPost:
+			var c struct{ Body string }
+			_ = json.NewDecoder(req.Body).Decode(&c)
+			comments = append(comments, c.Body)
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprint(w, `{"id":1}`)
+		case strings.HasSuffix(req.URL.Path, "/issues/7/comments"):
+			fmt.Fprint(w, `[]`)
+		default:
+			http.Error(w, `{"message":"Not Found"}`, http.StatusNotFound)
+		}
+	})
+	job := func(event, script string) string {
+		r := newRunner(t, nil)
+		file := filepath.Join(r.temp, "event.json")
+		if err := os.WriteFile(file, []byte(`{"pull_request":{"number":7,"base":{"ref":"main"}}}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r.env["GITHUB_API_URL"], r.env["INPUT_TOKEN"], r.env["INPUT_COMMENT"], r.env["INPUT_FAIL-ON"] = api.URL, "t0ken", "true", "never"
+		r.env["GITHUB_EVENT_NAME"], r.env["GITHUB_EVENT_PATH"], r.env["INPUT_UPLOAD-EVIDENCE"] = event, file, "false"
+		r.begun()
+		r.run(script)
+		// What a step makes of the event does not count.
+		if err := os.WriteFile(file, []byte(`{"pull_request":{"number":8,"base":{"ref":"evil"}}}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, code := r.step("post"); code != 0 || strings.Contains(out, "the pull request has no comment") {
+			t.Fatalf("post: %d\n%s", code, out)
+		}
+		return r.output("dir")
+	}
+	base := job("push", ordinary)
+	if len(comments) > 0 {
+		t.Fatalf("a push has the comments %q", comments)
+	}
+	job("pull_request", ordinary)
+	if len(comments) != 1 || !strings.Contains(comments[0], "is not known") {
+		t.Fatalf("without runs of the base: %q", comments)
+	}
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	if err := errors.Join(z.AddFS(os.DirFS(base)), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	results = b.Bytes()
+	job("pull_request", ordinary)
+	job("pull_request", ordinary+fmt.Sprintf("; exec 3<>/dev/tcp/%s/%s", host, port))
+	if len(comments) != 3 || !strings.Contains(comments[1], "did nothing that 1 run of") {
+		t.Fatalf("comments are %q", comments)
+	}
+	if c := comments[2]; !strings.HasPrefix(c, "<!-- edamame-posture ") || !strings.Contains(c, port) || !strings.Contains(c, "| connect |") || !strings.Contains(c, "actions/runs/5") {
+		t.Errorf("the comment is\n%s", c)
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +25,7 @@ var order = []string{
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
 	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness",
 	"pkg/monitor", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/service",
-	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden",
+	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden", "cmd/edamame-release",
 }
 
 // place returns where a package stands; a folder inside one that is listed
@@ -148,5 +150,31 @@ func TestNoPackageOrFileIsACatchAll(t *testing.T) {
 		if bad.MatchString(f) {
 			t.Errorf("%s: name it after what it holds", f)
 		}
+	}
+}
+
+// Who can move a tag chooses what runs in our own CI, and signs our releases.
+func TestOurOwnWorkflowsNameActionsByTheirCommit(t *testing.T) {
+	files, err := filepath.Glob("../../.github/workflows/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("there are no workflows", err)
+	}
+	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses:\s*(\S+)`)
+	pinned := regexp.MustCompile(`^[\w.-]+/[\w./-]+@[0-9a-f]{40}$`)
+	seen := 0
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range uses.FindAllSubmatch(text, -1) {
+			seen++
+			if name := string(m[1]); name != "./" && !pinned.MatchString(name) {
+				t.Errorf("%s: uses: %s is not named by its commit", f, name)
+			}
+		}
+	}
+	if seen < 5 {
+		t.Errorf("%d uses were looked at", seen)
 	}
 }

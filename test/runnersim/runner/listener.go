@@ -246,10 +246,9 @@ func (o *Options) install(root string, attr *syscall.SysProcAttr) error {
 	}
 	for _, d := range dirs[2:] {
 		to := filepath.Join(d, "node")
-		if os.Link(node, to) != nil { // another disk, or not ours to link
-			if err := os.Symlink(node, to); err != nil {
-				return err
-			}
+		// No link to the same file: another runner's would change its ctime.
+		if err := os.Symlink(node, to); err != nil {
+			return err
 		}
 	}
 	program, err := os.ReadFile(self)
