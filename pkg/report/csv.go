@@ -80,4 +80,3 @@ func cell(s string) string {
 	}
 	return s
 }
-

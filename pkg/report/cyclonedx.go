@@ -215,4 +215,3 @@ func (b *cdxBOM) component(f *fact.Fact, file string, paths map[string]processID
 }
 
 func lineageOf(f *fact.Fact) string { return visible(bounded(chain(texts(f.Who)))) }
-

@@ -480,4 +480,3 @@ func first(leaves []uint64) uint64 {
 func factID(standing string, f *judge.Fact) string {
 	return standing + "/" + f.Verb + "/" + visible(cutEnd(f.Object, 200)+"/"+chain(f.Who[:min(len(f.Who), 8)]))
 }
-
