@@ -50,6 +50,32 @@ func cut(name string) part {
 	return part{name[:at[0]], name[at[0]:at[1]], name[at[1]:], least}
 }
 
+// Fold returns a path with a star for each part that is another in every run:
+// what mktemp(1) and its like make, and below folders for temporary files and
+// /proc any number, such as a process id. [Learn] sees many runs and folds what
+// varies; this is for who has two.
+func Fold(path string) string {
+	scratch := false
+	for _, place := range []string{"/tmp/", "/var/tmp/", "/dev/shm/", "/run/", "/proc/"} {
+		scratch = scratch || strings.HasPrefix(path, place)
+	}
+	names := strings.Split(path, "/")
+	for i, n := range names {
+		if strings.Contains(n, "*") {
+			continue
+		}
+		switch m, c := temporary.FindStringSubmatch(n), chance.FindStringSubmatch(n); {
+		case m != nil && mixed(m[2]) >= 2:
+			names[i] = m[1] + "*" + m[3]
+		case c != nil && mixed(c[2]) >= 2 && (scratch || mixed(c[2]) == 3):
+			names[i] = c[1] + "*"
+		case scratch:
+			names[i] = numbered.ReplaceAllString(n, "*")
+		}
+	}
+	return strings.Join(names, "/")
+}
+
 // mixed counts the kinds of characters: digits, small and capital letters.
 func mixed(s string) int {
 	n := 0

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,12 +30,9 @@ const (
 // Load reads a folder of results: the evidence in it, judged with the inputs
 // that it holds. Evidence that was not closed is read as far as it goes.
 func Load(dir string) (*Data, error) {
-	ev, err := evidence.Open(filepath.Join(dir, "evidence"))
+	ev, err := open(dir)
 	if err != nil {
-		var perr error
-		if ev, perr = evidence.OpenPartial(filepath.Join(dir, "evidence")); perr != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	d, err := Collect(ev)
 	return d, errors.Join(err, ev.Close())
@@ -60,6 +56,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	}
 	m := ev.Manifest()
 	d := c.finish(j, in.Intent)
+	d.Declared = declared(in.Intent)
 	d.TreeSize, d.TreeRoot = m.Tree.Size, m.Tree.Root.String()
 	d.Notes = append(ev.Missing(), d.Notes...)
 	return d, nil

@@ -42,11 +42,16 @@ type Data struct {
 	PowerTaken       []string // ways to root that the steps' user lost at the start
 	PowerKept        []string // and what of it could not be taken
 	Origin           string   // where the intent came from, as the program that began the recording says
-	Tool             string   // version of the monitor
-	TreeSize         uint64   // events in the log
-	TreeRoot         string   // base64
-	Began            int64    // boot time in nanoseconds; times of facts count from here
-	Closed           bool     // the log has its end
+	// Steps are the lines of the workflow where its steps stand, by their ids;
+	// empty where nobody said which workflow it was. Declared is where the intent
+	// begins.
+	Steps    map[string]Place
+	Declared Place
+	Tool     string // version of the monitor
+	TreeSize uint64 // events in the log
+	TreeRoot string // base64
+	Began    int64  // boot time in nanoseconds; times of facts count from here
+	Closed   bool   // the log has its end
 }
 
 // Ran counts processes.

@@ -34,12 +34,12 @@ type image struct {
 }
 
 type step struct {
-	name, uses, run, shell string
-	at, runAt              place
-	block                  bool // run is a block: its lines follow runAt
-	with                   map[string]string
-	env                    map[string]string
-	dir                    string
+	id, name, uses, run, shell string
+	at, runAt                  place
+	block                      bool // run is a block: its lines follow runAt
+	with                       map[string]string
+	env                        map[string]string
+	dir                        string
 }
 
 type place struct{ line, column int }
@@ -150,6 +150,8 @@ func readSteps(src *document.Source, list *yaml.Node, shell, dir string) []step 
 		s := step{at: at(n), shell: shell, dir: dir, with: map[string]string{}, env: map[string]string{}}
 		for _, p := range src.Any(n) {
 			switch p.Key {
+			case "id":
+				s.id = p.Value.Value
 			case "uses":
 				s.uses, _ = src.String(p.Value)
 				s.at = at(p.Value)
