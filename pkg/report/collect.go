@@ -52,6 +52,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	if err := ev.Each(func(_ []byte, e *event.Event) error {
 		j.Apply(e)
 		c.apply(e)
+		c.story.apply(e, j)
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("reading the log: %w", err)
@@ -60,6 +61,9 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	d := c.finish(j, in.Intent)
 	d.TreeSize, d.TreeRoot = m.Tree.Size, m.Tree.Root.String()
 	d.Notes = append(ev.Missing(), d.Notes...)
+	if err := d.page.lines(d, ev); err != nil {
+		return nil, fmt.Errorf("proving lines of the log: %w", err)
+	}
 	return d, nil
 }
 
@@ -68,6 +72,7 @@ type collector struct {
 	data    Data
 	files   files
 	traffic traffic
+	story   story
 	ws      fact.Folders
 }
 
@@ -75,11 +80,13 @@ func newCollector() *collector {
 	c := new(collector)
 	c.files.init()
 	c.traffic.init()
+	c.story.init()
 	return c
 }
 
 func (c *collector) apply(ev *event.Event) {
 	d := &c.data
+	d.ended = max(d.ended, ev.Time)
 	d.Redacted += uint64(len(ev.Secrets))
 	switch ev.Kind {
 	case event.Start:
@@ -176,6 +183,7 @@ func (c *collector) finish(j *judge.Judge, in *intent.Resolved) *Data {
 	c.credentials(facts, s)
 	c.files.finish(d, &c.ws)
 	c.processes(j)
+	d.page = c.story.finish(d, j, facts)
 	if !d.Intent {
 		if p := intent.Suggest(needed(facts)); len(p) <= maxPolicy {
 			d.Policy = string(p)
