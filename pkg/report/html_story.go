@@ -261,6 +261,7 @@ func peer(ev *event.Event, j *judge.Judge) string {
 
 func (s *story) flow(ev *event.Event, own born, j *judge.Judge) {
 	sent, received := ev.Sent, ev.Received
+	r := s.row(own)
 	if at, ok := s.open[ev.Sock]; ok && ev.Kind == event.Flow && ev.Sock != 0 {
 		c := &s.conns[at]
 		// A flow tells a total.
@@ -269,13 +270,16 @@ func (s *story) flow(ev *event.Event, own born, j *judge.Judge) {
 		}
 		c.sent, c.received, c.end = ev.Sent, ev.Received, ev.Time
 		c.to = s.words.of(peer(ev, j))
+		if c.row >= 0 {
+			r = &s.rows[c.row] // it may have exited before its connection ended
+		}
 		if ev.OK {
 			delete(s.open, ev.Sock)
 		}
 	} else if ev.Kind == event.Flow && !ev.OK {
 		return // its end tells all of it
 	}
-	if r := s.row(own); r != nil {
+	if r != nil {
 		r.sent, r.received = r.sent+sent, r.received+received
 	}
 	s.moment(ev, j.Tree().Get(ev.Actor)).bytes += sent + received

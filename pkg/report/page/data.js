@@ -35,7 +35,7 @@ export function label(i) { return word(P.command[i]) || word(P.program[i]) || "?
 export function end(i) { return P.flags[i] & RUNNING ? span0 : P.from[i] + (P.repeats[i] > 1 ? P.took[i] / P.repeats[i] : P.took[i]); }
 export function stepName(id) {
   const s = D.steps.find((s) => s.id === id);
-  return s && s.name ? s.name : id || "no step";
+  return s && s.name ? s.name : id || (D.steps.length > 1 ? "no step" : "the command");
 }
 // lineage is the way from a root to the process.
 export function lineage(i) {

@@ -81,7 +81,7 @@ export function at(us) {
 }
 
 export const RANK = { critical: 0, high: 1, medium: 2, low: 3, info: 4 };
-const SIGN = { critical: "◆", high: "▲", medium: "●", low: "○", info: "·", forbidden: "⊘", undeclared: "?", pass: "✓", review: "!", fail: "✕" };
+const SIGN = { critical: "◆", high: "▲", medium: "●", low: "○", info: "·", forbidden: "⊘", undeclared: "?", pass: "✓", complete: "✓", partial: "!", review: "!", fail: "✕" };
 
 // tag is a word with a sign: colour alone says nothing.
 export function tag(word) {

@@ -38,7 +38,7 @@ export function egress(panel) {
     fill(map, picture(facts));
     if (pick) facts = facts.filter((f) => keys[pick.column](f) === pick.name);
     if (query) facts = facts.filter((f) => show([f.object, f.step, f.host, ...f.who].join(" ")).toLowerCase().includes(query));
-    table.set(facts, count(facts.length, "way") + (D.destinationsLeft ? ", " + num(D.destinationsLeft) + " destinations more are only counted" : "") + (pick ? ", of " + show(pick.name) : ""));
+    table.set(facts, count(facts.length, "route") + (D.destinationsLeft ? ", " + num(D.destinationsLeft) + " destinations more are only counted" : "") + (pick ? ", of " + show(pick.name) : ""));
   }
   function picture(facts) {
     if (!facts.length) return h("p.dim", null, "Nothing left this machine that was seen.");

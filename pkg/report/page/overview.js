@@ -58,7 +58,7 @@ export function overview() {
           h("p.note.dim", null, "1 is one object for named programs, 0 anything.")] : h("p.dim", null, "There is no policy, so nothing was explained by one."),
         h("h2", null, "What was seen"),
         facts([
-          ["Coverage", [tag(c.state === "complete" ? "pass" : "review"), " ", c.state]],
+          ["Coverage", tag(c.state)],
           ["Sensor", [c.sensor, ", second witness: ", c.witness]],
           ["Events", [count(c.events, "event"), ", ", c.lost ? num(c.lost) + " lost" : "none lost", D.redacted ? ", " + count(D.redacted, "secret") + " taken out" : ""]],
           ["Gaps", c.gaps.map((g) => h("div", null, g.what, g.lost ? ", " + num(g.lost) + " lost" : "", " ", h("span.dim", null, at((g.from - D.began) / 1000), " for ", span((g.to - g.from) / 1000)), " ", leafButtons([g.leaf])))],

@@ -35,9 +35,9 @@ export function policy() {
     D.intent ? h("p.dim", null, "Held against ", code(V.inputs.intent.name), ": ", count(V.facts.total, "fact"), ", ", num(V.facts.explained), " explained, ", num(V.facts.undeclared), " undeclared.")
       : h("p.dim", null, "No policy was given, so nothing could be explained."),
     h("h2", null, "Missing"), missing.length ? wants.el : h("p.dim", null, D.intent ? "Nothing: every fact is explained." : "Without a policy nothing is missing."),
-    lines.size ? [h("h3", null, "Lines that would cover it"), h("p.dim", null, "Read them before you use them: an attack would be covered too."), h("pre.policy", { tabindex: 0 }, [...lines.values()].slice(0, 200).map((l) => l.text + "\n")), copy(() => [...lines.keys()].map((l) => show(l)).join("\n"))] : null,
+    lines.size ? [h("h3", null, "Lines that would cover it"), h("p.dim", null, "Read them before you use them: an attack would be covered too."), h("pre.policy", { tabindex: 0 }, [...lines.values()].slice(0, 200).map((l) => h("div", null, l.text))), copy(() => [...lines.keys()].map((l) => show(l)).join("\n"))] : null,
     D.grants.length ? [h("h2", null, "Lines"), h("div.tools", null,
       h("input", { type: "search", class: "search", placeholder: "Search lines", "aria-label": "Search lines", oninput: (e) => { query = e.target.value.toLowerCase(); draw(); } }),
       h("label.pick", null, "Show ", h("select", { onchange: (e) => { which = e.target.value; draw(); } }, ["used", "unused", "all"].map((w) => h("option", { value: w, selected: w === which }, w))))), used.el] : null,
-    D.policy.length ? [h("h2", null, "A policy that would cover this run"), h("p.dim", null, "Read it before you use it: it declares all that was seen, good and bad."), h("pre.policy", { tabindex: 0 }, D.policy.map((l) => [l, "\n"])), copy(() => D.policy.map((l) => show(l)).join("\n"))] : null];
+    D.policy.length ? [h("h2", null, "A policy that would cover this run"), h("p.dim", null, "Read it before you use it: it declares all that was seen, good and bad."), h("pre.policy", { tabindex: 0 }, D.policy.map((l) => h("div", null, l || " "))), copy(() => D.policy.map((l) => show(l)).join("\n"))] : null];
 }

@@ -12,7 +12,7 @@ export function processCells(i) {
     P.flags[i] & RUNNING ? P.flags[i] & EXISTED ? "" : h("span.dim", null, "still ran") : P.signal[i] ? h("span.bad", null, "signal " + P.signal[i]) : P.code[i] ? h("span.bad", null, "exit " + P.code[i]) : "",
     P.sent[i] || P.received[i] ? "↑" + bytes(P.sent[i]) + " ↓" + bytes(P.received[i]) : "",
     P.wrote[i] ? num(P.wrote[i]) : "",
-    word(P.step[i]) ? stepName(word(P.step[i])) : "",
+    ...(D.steps.length > 1 ? [word(P.step[i]) ? stepName(word(P.step[i])) : ""] : []),
   ];
 }
 
@@ -59,21 +59,27 @@ export function stepPicker(onchange) {
 export function processes(panel, arg) {
   const shut = new Set();
   // Far down, or among very many, a branch begins closed.
-  const depth = new Int32Array(procs);
+  const depth = new Int32Array(procs), over = new Int32Array(procs), inside = [];
+  const deep = (i) => depth[i] - (before ? 0 : over[i]);
+  let before = false;
+  const start = () => before ? roots : inside;
   for (let i = 0; i < procs; i++) {
-    depth[i] = P.parent[i] < 0 ? 0 : depth[P.parent[i]] + 1;
+    const p = P.parent[i], old = P.flags[i] & EXISTED;
+    depth[i] = p < 0 ? 0 : depth[p] + 1;
+    if (!old && (p < 0 || P.flags[p] & EXISTED)) inside.push(i);
+    over[i] = old ? depth[i] : p < 0 ? 0 : P.flags[p] & EXISTED ? depth[i] : over[p];
     if (children[i] && (depth[i] >= 12 || children[i].length > 200)) shut.add(i);
   }
   let step = "*", only = false, query = "";
   const text = (i) => (show(label(i)) + " " + P.pid[i]).toLowerCase();
   const tree = list({
     label: "Processes", cls: "processes",
-    columns: [["Process", "grow"], ["Ran for", "n"], ["Ended", "short"], ["Network", "net"], ["Files", "n"], ["Step", "step"]],
-    cells: (i) => [[h("span.indent", { style: { "--level": Math.min(depth[i], DEEPEST) } }),
-      h("span.twist", { "aria-hidden": "true" }, children[i] ? open(i) ? "▾" : "▸" : ""), depth[i] > DEEPEST ? h("span.dim", null, "depth " + depth[i] + " ") : null,
+    columns: [["Process", "grow"], ["Ran for", "n"], ["Ended", "short"], ["Network", "net"], ["Files", "n"], ...(D.steps.length > 1 ? [["Step", "step"]] : [])],
+    cells: (i) => [[h("span.indent", { style: { "--level": Math.min(deep(i), DEEPEST) } }),
+      h("span.twist", { "aria-hidden": "true" }, children[i] ? open(i) ? "▾" : "▸" : ""), deep(i) > DEEPEST ? h("span.dim", null, "depth " + deep(i) + " ") : null,
       h("span.clip", { title: label(i) }, code(label(i))), h("span.pid.dim", null, P.pid[i]), marks(i)], ...processCells(i)],
     mark: (i) => (foundBy.has(i) ? ".found" : "") + (P.flags[i] & EXISTED ? ".before" : ""),
-    tree: (i) => ({ level: depth[i], open: children[i] ? open(i) : undefined }),
+    tree: (i) => ({ level: deep(i), open: children[i] ? open(i) : undefined }),
     toggle: (i, on) => { if (on) shut.delete(i); else shut.add(i); draw(true); },
     open: (i) => panel(detail(i), tree.view),
   });
@@ -89,7 +95,7 @@ export function processes(panel, arg) {
         for (let p = i; p >= 0 && !want[p]; p = P.parent[p]) want[p] = 1;
       }
     }
-    const rows = [], stack = [...roots].reverse();
+    const rows = [], stack = [...start()].reverse();
     while (stack.length) {
       const i = stack.pop();
       if (want && !want[i]) continue;
@@ -100,10 +106,12 @@ export function processes(panel, arg) {
       + (P.repeats.some((r) => r > 1) ? "Siblings that are alike are one line. " : "") + (D.procsLeft ? num(D.procsLeft) + " had no room here." : ""), keep);
   }
   const search = h("input", { type: "search", class: "search", placeholder: "Search command or pid", "aria-label": "Search processes", oninput: (e) => { query = e.target.value.toLowerCase(); draw(); } });
+  const old = h("input", { type: "checkbox", onchange: (e) => { before = e.target.checked; draw(); } });
   queueMicrotask(() => {
     draw();
     const i = Number(arg);
     if (arg !== "" && i >= 0 && i < procs) {
+      before = old.checked = Boolean(P.flags[i] & EXISTED);
       for (let p = P.parent[i]; p >= 0; p = P.parent[p]) shut.delete(p);
       draw();
       tree.choose(i);
@@ -113,7 +121,8 @@ export function processes(panel, arg) {
   return [h("h1", null, "Processes"),
     h("div.tools", null, search, stepPicker((s) => { step = s; draw(); }),
       h("label.check", null, h("input", { type: "checkbox", onchange: (e) => { only = e.target.checked; draw(); } }), "undeclared or found only"),
-      h("button.tool", { type: "button", onclick: () => { for (let i = 0; i < procs; i++) if (children[i] && depth[i] > 0) shut.add(i); draw(); } }, "Collapse"),
+      roots.some((i) => P.flags[i] & EXISTED) ? h("label.check", null, old, "what was there before") : null,
+      h("button.tool", { type: "button", onclick: () => { for (let i = 0; i < procs; i++) if (children[i] && deep(i) > 0) shut.add(i); draw(); } }, "Collapse"),
       h("button.tool", { type: "button", onclick: () => { shut.clear(); draw(); } }, "Expand")),
     tree.el];
 }

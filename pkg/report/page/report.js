@@ -86,7 +86,7 @@ function at(us) {
 }
 
 const RANK = { critical: 0, high: 1, medium: 2, low: 3, info: 4 };
-const SIGN = { critical: "◆", high: "▲", medium: "●", low: "○", info: "·", forbidden: "⊘", undeclared: "?", pass: "✓", review: "!", fail: "✕" };
+const SIGN = { critical: "◆", high: "▲", medium: "●", low: "○", info: "·", forbidden: "⊘", undeclared: "?", pass: "✓", complete: "✓", partial: "!", review: "!", fail: "✕" };
 
 // tag is a word with a sign: colour alone says nothing.
 function tag(word) {
@@ -130,7 +130,7 @@ function label(i) { return word(P.command[i]) || word(P.program[i]) || "?"; }
 function end(i) { return P.flags[i] & RUNNING ? span0 : P.from[i] + (P.repeats[i] > 1 ? P.took[i] / P.repeats[i] : P.took[i]); }
 function stepName(id) {
   const s = D.steps.find((s) => s.id === id);
-  return s && s.name ? s.name : id || "no step";
+  return s && s.name ? s.name : id || (D.steps.length > 1 ? "no step" : "the command");
 }
 // lineage is the way from a root to the process.
 function lineage(i) {
@@ -347,7 +347,7 @@ function overview() {
           h("p.note.dim", null, "1 is one object for named programs, 0 anything.")] : h("p.dim", null, "There is no policy, so nothing was explained by one."),
         h("h2", null, "What was seen"),
         facts([
-          ["Coverage", [tag(c.state === "complete" ? "pass" : "review"), " ", c.state]],
+          ["Coverage", tag(c.state)],
           ["Sensor", [c.sensor, ", second witness: ", c.witness]],
           ["Events", [count(c.events, "event"), ", ", c.lost ? num(c.lost) + " lost" : "none lost", D.redacted ? ", " + count(D.redacted, "secret") + " taken out" : ""]],
           ["Gaps", c.gaps.map((g) => h("div", null, g.what, g.lost ? ", " + num(g.lost) + " lost" : "", " ", h("span.dim", null, at((g.from - D.began) / 1000), " for ", span((g.to - g.from) / 1000)), " ", leafButtons([g.leaf])))],
@@ -423,7 +423,7 @@ function processCells(i) {
     P.flags[i] & RUNNING ? P.flags[i] & EXISTED ? "" : h("span.dim", null, "still ran") : P.signal[i] ? h("span.bad", null, "signal " + P.signal[i]) : P.code[i] ? h("span.bad", null, "exit " + P.code[i]) : "",
     P.sent[i] || P.received[i] ? "↑" + bytes(P.sent[i]) + " ↓" + bytes(P.received[i]) : "",
     P.wrote[i] ? num(P.wrote[i]) : "",
-    word(P.step[i]) ? stepName(word(P.step[i])) : "",
+    ...(D.steps.length > 1 ? [word(P.step[i]) ? stepName(word(P.step[i])) : ""] : []),
   ];
 }
 
@@ -470,21 +470,27 @@ function stepPicker(onchange) {
 function processes(panel, arg) {
   const shut = new Set();
   // Far down, or among very many, a branch begins closed.
-  const depth = new Int32Array(procs);
+  const depth = new Int32Array(procs), over = new Int32Array(procs), inside = [];
+  const deep = (i) => depth[i] - (before ? 0 : over[i]);
+  let before = false;
+  const start = () => before ? roots : inside;
   for (let i = 0; i < procs; i++) {
-    depth[i] = P.parent[i] < 0 ? 0 : depth[P.parent[i]] + 1;
+    const p = P.parent[i], old = P.flags[i] & EXISTED;
+    depth[i] = p < 0 ? 0 : depth[p] + 1;
+    if (!old && (p < 0 || P.flags[p] & EXISTED)) inside.push(i);
+    over[i] = old ? depth[i] : p < 0 ? 0 : P.flags[p] & EXISTED ? depth[i] : over[p];
     if (children[i] && (depth[i] >= 12 || children[i].length > 200)) shut.add(i);
   }
   let step = "*", only = false, query = "";
   const text = (i) => (show(label(i)) + " " + P.pid[i]).toLowerCase();
   const tree = list({
     label: "Processes", cls: "processes",
-    columns: [["Process", "grow"], ["Ran for", "n"], ["Ended", "short"], ["Network", "net"], ["Files", "n"], ["Step", "step"]],
-    cells: (i) => [[h("span.indent", { style: { "--level": Math.min(depth[i], DEEPEST) } }),
-      h("span.twist", { "aria-hidden": "true" }, children[i] ? open(i) ? "▾" : "▸" : ""), depth[i] > DEEPEST ? h("span.dim", null, "depth " + depth[i] + " ") : null,
+    columns: [["Process", "grow"], ["Ran for", "n"], ["Ended", "short"], ["Network", "net"], ["Files", "n"], ...(D.steps.length > 1 ? [["Step", "step"]] : [])],
+    cells: (i) => [[h("span.indent", { style: { "--level": Math.min(deep(i), DEEPEST) } }),
+      h("span.twist", { "aria-hidden": "true" }, children[i] ? open(i) ? "▾" : "▸" : ""), deep(i) > DEEPEST ? h("span.dim", null, "depth " + deep(i) + " ") : null,
       h("span.clip", { title: label(i) }, code(label(i))), h("span.pid.dim", null, P.pid[i]), marks(i)], ...processCells(i)],
     mark: (i) => (foundBy.has(i) ? ".found" : "") + (P.flags[i] & EXISTED ? ".before" : ""),
-    tree: (i) => ({ level: depth[i], open: children[i] ? open(i) : undefined }),
+    tree: (i) => ({ level: deep(i), open: children[i] ? open(i) : undefined }),
     toggle: (i, on) => { if (on) shut.delete(i); else shut.add(i); draw(true); },
     open: (i) => panel(detail(i), tree.view),
   });
@@ -500,7 +506,7 @@ function processes(panel, arg) {
         for (let p = i; p >= 0 && !want[p]; p = P.parent[p]) want[p] = 1;
       }
     }
-    const rows = [], stack = [...roots].reverse();
+    const rows = [], stack = [...start()].reverse();
     while (stack.length) {
       const i = stack.pop();
       if (want && !want[i]) continue;
@@ -511,10 +517,12 @@ function processes(panel, arg) {
       + (P.repeats.some((r) => r > 1) ? "Siblings that are alike are one line. " : "") + (D.procsLeft ? num(D.procsLeft) + " had no room here." : ""), keep);
   }
   const search = h("input", { type: "search", class: "search", placeholder: "Search command or pid", "aria-label": "Search processes", oninput: (e) => { query = e.target.value.toLowerCase(); draw(); } });
+  const old = h("input", { type: "checkbox", onchange: (e) => { before = e.target.checked; draw(); } });
   queueMicrotask(() => {
     draw();
     const i = Number(arg);
     if (arg !== "" && i >= 0 && i < procs) {
+      before = old.checked = Boolean(P.flags[i] & EXISTED);
       for (let p = P.parent[i]; p >= 0; p = P.parent[p]) shut.delete(p);
       draw();
       tree.choose(i);
@@ -524,7 +532,8 @@ function processes(panel, arg) {
   return [h("h1", null, "Processes"),
     h("div.tools", null, search, stepPicker((s) => { step = s; draw(); }),
       h("label.check", null, h("input", { type: "checkbox", onchange: (e) => { only = e.target.checked; draw(); } }), "undeclared or found only"),
-      h("button.tool", { type: "button", onclick: () => { for (let i = 0; i < procs; i++) if (children[i] && depth[i] > 0) shut.add(i); draw(); } }, "Collapse"),
+      roots.some((i) => P.flags[i] & EXISTED) ? h("label.check", null, old, "what was there before") : null,
+      h("button.tool", { type: "button", onclick: () => { for (let i = 0; i < procs; i++) if (children[i] && deep(i) > 0) shut.add(i); draw(); } }, "Collapse"),
       h("button.tool", { type: "button", onclick: () => { shut.clear(); draw(); } }, "Expand")),
     tree.el];
 }
@@ -542,7 +551,7 @@ function timeline(panel) {
   const says = h("p.dim", { role: "status" }), steps = h("div.lane-names", { "aria-hidden": "true" });
   const rows = list({
     label: "Processes in the span", cls: "bars",
-    columns: [["Process", "name"], ["Ran for", "n"], ["When", "grow bar-cell"]],
+    columns: [["Process", "wide"], ["Ran for", "n"], ["When", "grow bar-cell"]],
     cells: (i) => {
       const width = to - from, left = 100 * (P.from[i] - from) / width, right = 100 * (end(i) - from) / width;
       return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], span(P.took[i]),
@@ -678,7 +687,7 @@ function egress(panel) {
     fill(map, picture(facts));
     if (pick) facts = facts.filter((f) => keys[pick.column](f) === pick.name);
     if (query) facts = facts.filter((f) => show([f.object, f.step, f.host, ...f.who].join(" ")).toLowerCase().includes(query));
-    table.set(facts, count(facts.length, "way") + (D.destinationsLeft ? ", " + num(D.destinationsLeft) + " destinations more are only counted" : "") + (pick ? ", of " + show(pick.name) : ""));
+    table.set(facts, count(facts.length, "route") + (D.destinationsLeft ? ", " + num(D.destinationsLeft) + " destinations more are only counted" : "") + (pick ? ", of " + show(pick.name) : ""));
   }
   function picture(facts) {
     if (!facts.length) return h("p.dim", null, "Nothing left this machine that was seen.");
@@ -787,11 +796,11 @@ function policy() {
     D.intent ? h("p.dim", null, "Held against ", code(V.inputs.intent.name), ": ", count(V.facts.total, "fact"), ", ", num(V.facts.explained), " explained, ", num(V.facts.undeclared), " undeclared.")
       : h("p.dim", null, "No policy was given, so nothing could be explained."),
     h("h2", null, "Missing"), missing.length ? wants.el : h("p.dim", null, D.intent ? "Nothing: every fact is explained." : "Without a policy nothing is missing."),
-    lines.size ? [h("h3", null, "Lines that would cover it"), h("p.dim", null, "Read them before you use them: an attack would be covered too."), h("pre.policy", { tabindex: 0 }, [...lines.values()].slice(0, 200).map((l) => l.text + "\n")), copy(() => [...lines.keys()].map((l) => show(l)).join("\n"))] : null,
+    lines.size ? [h("h3", null, "Lines that would cover it"), h("p.dim", null, "Read them before you use them: an attack would be covered too."), h("pre.policy", { tabindex: 0 }, [...lines.values()].slice(0, 200).map((l) => h("div", null, l.text))), copy(() => [...lines.keys()].map((l) => show(l)).join("\n"))] : null,
     D.grants.length ? [h("h2", null, "Lines"), h("div.tools", null,
       h("input", { type: "search", class: "search", placeholder: "Search lines", "aria-label": "Search lines", oninput: (e) => { query = e.target.value.toLowerCase(); draw(); } }),
       h("label.pick", null, "Show ", h("select", { onchange: (e) => { which = e.target.value; draw(); } }, ["used", "unused", "all"].map((w) => h("option", { value: w, selected: w === which }, w))))), used.el] : null,
-    D.policy.length ? [h("h2", null, "A policy that would cover this run"), h("p.dim", null, "Read it before you use it: it declares all that was seen, good and bad."), h("pre.policy", { tabindex: 0 }, D.policy.map((l) => [l, "\n"])), copy(() => D.policy.map((l) => show(l)).join("\n"))] : null];
+    D.policy.length ? [h("h2", null, "A policy that would cover this run"), h("p.dim", null, "Read it before you use it: it declares all that was seen, good and bad."), h("pre.policy", { tabindex: 0 }, D.policy.map((l) => h("div", null, l || " "))), copy(() => D.policy.map((l) => show(l)).join("\n"))] : null];
 }
 
 // proof.js

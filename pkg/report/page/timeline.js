@@ -14,7 +14,7 @@ export function timeline(panel) {
   const says = h("p.dim", { role: "status" }), steps = h("div.lane-names", { "aria-hidden": "true" });
   const rows = list({
     label: "Processes in the span", cls: "bars",
-    columns: [["Process", "name"], ["Ran for", "n"], ["When", "grow bar-cell"]],
+    columns: [["Process", "wide"], ["Ran for", "n"], ["When", "grow bar-cell"]],
     cells: (i) => {
       const width = to - from, left = 100 * (P.from[i] - from) / width, right = 100 * (end(i) - from) / width;
       return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], span(P.took[i]),
