@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -23,44 +24,73 @@ type Proof struct {
 	Path []Hash `json:"path"` // from the leaf up
 }
 
-// Prove makes the proof of one event in the tree of the whole log. It reads
-// the log once and keeps a few hashes.
+// Prove makes the proof of one event in the tree of the whole log.
 func (e *Evidence) Prove(seq uint64) (*Proof, error) {
-	size := e.manifest.Tree.Size
-	nodes, err := proof.Inclusion(seq, size)
+	ps, err := e.Proofs([]uint64{seq})
 	if err != nil {
-		return nil, fmt.Errorf("prove event %d: the log has %d", seq, size)
+		return nil, err
 	}
-	hashes := make([][]byte, len(nodes.IDs))
-	want := make(map[compact.NodeID]int, len(nodes.IDs))
-	for i, id := range nodes.IDs {
-		want[id] = i
+	return ps[0], nil
+}
+
+// Proofs makes the proof of each of several events. It reads the log once and
+// keeps a few hashes for each.
+func (e *Evidence) Proofs(seqs []uint64) ([]*Proof, error) {
+	size := e.manifest.Tree.Size
+	want := make(map[compact.NodeID][]byte)
+	of := make(map[uint64]*Proof, len(seqs))
+	nodes := make([]proof.Nodes, len(seqs))
+	out := make([]*Proof, len(seqs))
+	for i, seq := range seqs {
+		n, err := proof.Inclusion(seq, size)
+		if err != nil {
+			return nil, fmt.Errorf("prove event %d: the log has %d", seq, size)
+		}
+		for _, id := range n.IDs {
+			want[id] = nil
+		}
+		nodes[i] = n
+		if of[seq] == nil {
+			of[seq] = &Proof{Seq: seq, Size: size, Path: []Hash{}}
+		}
+		out[i] = of[seq]
 	}
-	hasher := rfc6962.DefaultHasher
-	factory := compact.RangeFactory{Hash: hasher.HashChildren}
-	r := factory.NewEmptyRange(0)
-	p := &Proof{Seq: seq, Size: size, Path: []Hash{}}
-	err = e.Each(func(line []byte, ev *event.Event) error {
-		if ev.Seq == seq {
+	var t tree
+	keep := func(level int, index uint64, h *Hash) {
+		k := compact.NodeID{Level: uint(level), Index: index}
+		if _, ok := want[k]; ok {
+			want[k] = bytes.Clone(h[:])
+		}
+	}
+	var leaf []byte
+	err := e.each(false, func(line []byte, _ *event.Event) error {
+		if p := of[t.size]; p != nil {
 			p.Line = string(line)
 		}
-		return r.Append(hasher.HashLeaf(line), func(id compact.NodeID, hash []byte) {
-			if i, ok := want[id]; ok {
-				hashes[i] = hash
-			}
-		})
+		leaf = append(append(leaf[:0], leafPrefix), line...)
+		t.grow(sha256.Sum256(leaf), keep)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	path, err := nodes.Rehash(hashes, hasher.HashChildren)
-	if err != nil {
-		return nil, fmt.Errorf("prove event %d: %w", seq, err)
+	for i, n := range nodes {
+		if len(out[i].Path) > 0 {
+			continue
+		}
+		hashes := make([][]byte, len(n.IDs))
+		for k, id := range n.IDs {
+			hashes[k] = want[id]
+		}
+		path, err := n.Rehash(hashes, rfc6962.DefaultHasher.HashChildren)
+		if err != nil {
+			return nil, fmt.Errorf("prove event %d: %w", seqs[i], err)
+		}
+		for _, h := range path {
+			out[i].Path = append(out[i].Path, Hash(h))
+		}
 	}
-	for _, h := range path {
-		p.Path = append(p.Path, Hash(h))
-	}
-	return p, nil
+	return out, nil
 }
 
 // Verify checks the proof against the root of a tree of Size events, which

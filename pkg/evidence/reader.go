@@ -179,7 +179,7 @@ func (e *Evidence) openPartial() error {
 		return fault(segmentName(0), "is missing: there is no log")
 	}
 	ended := false
-	err := e.read(func(_ []byte, ev *event.Event) error {
+	err := e.read(true, func(_ []byte, ev *event.Event) error {
 		ended = ev.Kind == event.End
 		e.size++
 		return nil
@@ -279,8 +279,13 @@ func (e *Evidence) file(path string) ([]byte, error) {
 // read from, without its newline. Both are valid until f returns; Event.Clone
 // keeps one. An error of f ends it and is returned as it is.
 func (e *Evidence) Each(f func(line []byte, ev *event.Event) error) error {
+	return e.each(true, f)
+}
+
+// each is Each; where lines are not decoded, f is given no event.
+func (e *Evidence) each(decode bool, f func(line []byte, ev *event.Event) error) error {
 	if !e.partial {
-		return e.read(f)
+		return e.read(decode, f)
 	}
 	// What comes after the last whole line is in Missing already.
 	var n uint64
@@ -288,7 +293,7 @@ func (e *Evidence) Each(f func(line []byte, ev *event.Event) error) error {
 	if e.size == 0 {
 		return nil
 	}
-	err := e.read(func(line []byte, ev *event.Event) error {
+	err := e.read(decode, func(line []byte, ev *event.Event) error {
 		if err := f(line, ev); err != nil {
 			return err
 		}
@@ -304,11 +309,12 @@ func (e *Evidence) Each(f func(line []byte, ev *event.Event) error) error {
 }
 
 // read reads all segments, and stops at the first thing that is wrong.
-func (e *Evidence) read(f func([]byte, *event.Event) error) error {
+func (e *Evidence) read(decode bool, f func([]byte, *event.Event) error) error {
 	r, err := newLineReader()
 	if err != nil {
 		return err
 	}
+	r.plain = !decode
 	defer r.close()
 	for n := range e.segments {
 		name := segmentName(n)
@@ -330,12 +336,13 @@ func (e *Evidence) read(f func([]byte, *event.Event) error) error {
 
 // lineReader reads lines out of segments, with memory that does not grow.
 type lineReader struct {
-	dec  *zstd.Decoder
-	buf  *bufio.Reader
-	ev   event.Event
-	seq  uint64 // of the next line
-	raw  int64  // bytes of lines
-	file int64  // bytes of segments
+	dec   *zstd.Decoder
+	buf   *bufio.Reader
+	ev    event.Event
+	plain bool   // lines are not decoded
+	seq   uint64 // of the next line
+	raw   int64  // bytes of lines
+	file  int64  // bytes of segments
 }
 
 func newLineReader() (*lineReader, error) {
@@ -384,13 +391,15 @@ func (r *lineReader) segment(name string, file io.Reader, f func([]byte, *event.
 			return wrong(fmt.Errorf("the segments unpack to more than %d times their size", maxRatio))
 		}
 		line = bytes.TrimSuffix(line, []byte{'\n'})
-		if err := event.Decode(line, &r.ev); err != nil {
+		ev := &r.ev
+		if r.plain {
+			ev = nil
+		} else if err := event.Decode(line, ev); err != nil {
 			return wrong(err)
+		} else if ev.Seq != r.seq {
+			return wrong(fmt.Errorf("seq is %d", ev.Seq))
 		}
-		if r.ev.Seq != r.seq {
-			return wrong(fmt.Errorf("seq is %d", r.ev.Seq))
-		}
-		if err := f(line, &r.ev); err != nil {
+		if err := f(line, ev); err != nil {
 			return err
 		}
 		r.seq++

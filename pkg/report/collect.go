@@ -50,6 +50,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	if err := ev.Each(func(_ []byte, e *event.Event) error {
 		j.Apply(e)
 		c.apply(e)
+		c.story.apply(e, j)
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("reading the log: %w", err)
@@ -59,6 +60,9 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	d.Declared = declared(in.Intent)
 	d.TreeSize, d.TreeRoot = m.Tree.Size, m.Tree.Root.String()
 	d.Notes = append(ev.Missing(), d.Notes...)
+	if err := d.page.lines(d, ev); err != nil {
+		return nil, fmt.Errorf("proving lines of the log: %w", err)
+	}
 	return d, nil
 }
 
@@ -67,6 +71,7 @@ type collector struct {
 	data    Data
 	files   files
 	traffic traffic
+	story   story
 	ws      fact.Folders
 }
 
@@ -74,11 +79,13 @@ func newCollector() *collector {
 	c := new(collector)
 	c.files.init()
 	c.traffic.init()
+	c.story.init()
 	return c
 }
 
 func (c *collector) apply(ev *event.Event) {
 	d := &c.data
+	d.ended = max(d.ended, ev.Time)
 	d.Redacted += uint64(len(ev.Secrets))
 	switch ev.Kind {
 	case event.Start:
@@ -182,6 +189,7 @@ func (c *collector) finish(j *judge.Judge, in *intent.Resolved) *Data {
 	c.credentials(facts, s)
 	c.files.finish(d, &c.ws)
 	c.processes(j)
+	d.page = c.story.finish(d, j, facts)
 	if !d.Intent {
 		if p := intent.Suggest(needed(facts)); len(p) <= maxPolicy {
 			d.Policy = string(p)

@@ -52,6 +52,9 @@ type Data struct {
 	TreeRoot string // base64
 	Began    int64  // boot time in nanoseconds; times of facts count from here
 	Closed   bool   // the log has its end
+
+	ended int64     // boot time of the last event
+	page  *pagePart // what only the page shows
 }
 
 // Ran counts processes.

@@ -50,7 +50,34 @@ func hostile(name string) *Data {
 		Files:        FileTotals{Outside: 2},
 		Credentials:  []Credential{{Class: name, Path: name, By: by}},
 		Survivors:    []Survivor{{PID: 3, Exe: name, Argv: []string{name}}},
-		Sensors:      []Sensor{{name, name}}, Notes: []string{name}, Policy: "version: 1\n" + name + "\n" + name + "\n", PolicyHint: name, Tool: name, TreeRoot: name,
+		Sensors:      []Sensor{{name, name}}, Notes: []string{name}, Policy: "version: 1\n" + name + "\n" + name + "\n", PolicyHint: name, Tool: name, TreeRoot: name, TreeSize: 1000,
+		page: hostilePage(name, who),
+	}
+}
+
+// hostilePage is what only the page shows, with the same name everywhere.
+func hostilePage(name string, who []string) *pagePart {
+	line, err := json.Marshal(map[string]any{"seq": 4, "time": 1, "kind": "exec", "argv": []string{name}})
+	if err != nil {
+		panic(err)
+	}
+	return &pagePart{
+		Words: []string{"", name},
+		Procs: procColumns{
+			Parent: []int32{-1, 0}, Program: []int32{1, 1}, Command: []int32{1, 1}, Step: []int32{1, 1}, Agent: []int32{1, 1}, Inside: []int32{1, 1}, PID: []uint32{1, 2}, UID: []uint32{0, 0},
+			Flags: []int32{0, flagUndeclared}, Code: []int32{0, 1}, Signal: []int32{0, 0}, From: []int64{0, 5}, Took: []int64{9, 3}, Repeats: []uint32{412, 1}, Hidden: []uint32{0, 2},
+			Sent: []uint64{1, 0}, Received: []uint64{1, 0}, Conns: []uint32{1, 0}, Wrote: []uint32{1, 0}, Leaf: []uint64{4, 5},
+		},
+		Conns: connColumns{At: []int64{1}, Took: []int64{1}, Proc: []int32{0}, To: []int32{1}, Sent: []uint64{1}, Received: []uint64{1}},
+		Slot:  1000, Lanes: []laneOfPage{{Step: name, Moments: [][5]uint64{{0, 1, 1, 1, 1}}}},
+		Steps: []stepOfPage{{ID: name, Name: name, Action: name}},
+		Facts: []factOfPage{
+			{Verb: "connect", Who: who, Object: name, Host: name, Step: name, Standing: "undeclared", Severity: "low", Grant: name, By: -1, Proc: 0},
+			{Verb: "write", Who: who, Object: name, Standing: "forbidden", Severity: "high", Grant: name, By: 0, Proc: 1},
+		},
+		Grants: []grantLine{{Key: "egress", Text: name, Place: name, Preset: "", Used: 1}},
+		Causes: []causeLine{{Entry: judge.Entry{Points: 511, Severity: judge.High, What: name}, Line: name, Leaves: []uint64{4}}},
+		Lines:  []logLine{{Seq: 4, Text: string(line), Proof: []string{"AAAA"}}}, Named: map[int]int{0: 0},
 	}
 }
 

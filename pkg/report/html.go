@@ -2,122 +2,79 @@ package report
 
 import (
 	"bytes"
-	"cmp"
+	"crypto/sha256"
 	_ "embed"
-	"fmt"
+	"encoding/base64"
 	"html/template"
 	"io"
-	"path"
-	"strings"
 
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
+// The script is made of the modules in page/, see page/bundle.
+//
+//go:generate go run ./page/bundle -out page/report.js page
+
 //go:embed report.html.tmpl
 var pageSource string
 
-// maxNesting is how deep the process tree nests on the page; deeper processes
-// stand at that level and say how deep they are. Browsers flatten documents
-// beyond a few hundred elements, each in its own way.
-const maxNesting = 48
+//go:embed page/report.css
+var pageStyle string
 
-// HTML writes one page that holds all of the report. It loads nothing, runs no
-// script and submits nothing, and its Content-Security-Policy says so; it reads
-// well without style sheets too.
+//go:embed page/report.js
+var pageScript string
+
+// HTML writes one page that holds all of the report. It loads nothing and sends
+// nothing, and its Content-Security-Policy says so: the one script and the one
+// style sheet that may have an effect are named by their hash. What the job
+// named stands in it as data that the script shows as text; without scripts
+// the outcome and the findings can be read all the same.
 func HTML(w io.Writer, d *Data) error {
-	v := d.Verdict
+	data, err := d.encode()
+	if err != nil {
+		return err
+	}
 	p := page{
-		Data: d, V: v, Why: capital(why(v)), Findings: sorted(v.Findings), Tree: rows(d.Processes, 0),
-		Command: command(v.Run.Command.Argv, false),
+		V: d.Verdict, Why: capital(why(d.Verdict)), Findings: sorted(d.Verdict.Findings), Command: command(d.Verdict.Run.Command.Argv, false),
+		Policy: "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(pageScript) + "; base-uri 'none'; form-action 'none'",
+		Style:  template.CSS(pageStyle), Script: template.JS(pageScript), Payload: template.JS(data),
 	}
-	for i := range d.Destinations {
-		if d.Destinations[i].Local {
-			p.Local++
-		} else {
-			p.Far++
-			p.Sent += d.Destinations[i].Sent
-			p.Received += d.Destinations[i].Received
-		}
+	if len(p.Findings) > maxPlain {
+		p.More, p.Findings = uint64(len(p.Findings)-maxPlain), p.Findings[:maxPlain]
 	}
-	p.Far += d.DestinationsLeft
 	p.None = "None."
-	if v.Coverage.State != "complete" {
+	if d.Verdict.Coverage.State != "complete" {
 		p.None = "None that was seen."
 	}
 	var b bytes.Buffer
+	b.Grow(len(data) + len(pageScript) + len(pageStyle) + 1<<16)
 	if err := pageTemplate.Execute(&b, p); err != nil {
 		return err
 	}
-	_, err := w.Write(b.Bytes())
+	_, err = w.Write(b.Bytes())
 	return err
 }
 
+// maxPlain bounds the findings that can be read without scripts.
+const maxPlain = 50
+
+// page is what the template shows.
 type page struct {
-	*Data
-	V              *judge.Verdict
-	Why, Command   string
-	None           string
-	Findings       []judge.Finding
-	Tree           []node
-	Far, Local     uint64
-	Sent, Received uint64
+	V                          *judge.Verdict
+	Policy, Why, Command, None string
+	Findings                   []judge.Finding
+	More                       uint64
+	Style                      template.CSS
+	Script, Payload            template.JS
 }
 
-// node is a process on the page.
-type node struct {
-	*Process
-	Open     bool
-	Below    []node
-	TooDeep  bool
-	Children int
-}
-
-// rows nests processes down to maxNesting.
-func rows(ps []*Process, depth int) []node {
-	out := make([]node, 0, len(ps))
-	for _, p := range ps {
-		n := node{Process: p, Open: depth < 6}
-		if depth+1 < maxNesting {
-			n.Below = rows(p.Children, depth+1)
-			out = append(out, n)
-			continue
-		}
-		// The last level holds all that is below it, one after another.
-		for stack := []*Process{p}; len(stack) > 0; {
-			q := stack[len(stack)-1]
-			stack = stack[:len(stack)-1]
-			out = append(out, node{Process: q, TooDeep: true})
-			for i := len(q.Children) - 1; i >= 0; i-- {
-				stack = append(stack, q.Children[i])
-			}
-		}
-	}
-	return out
+// hashOf is a source of a Content-Security-Policy (CSP 3 §2.3.1).
+func hashOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"show":         visible,
-	"suppressedBy": suppressedBy,
-	"bytes":        bytesOf,
-	"span":         span,
-	"number":       number,
-	"count":        count,
-	"chain":        chain,
-	"command":      func(p *Process) string { return cmp.Or(command(p.Argv, p.ArgvCut), p.Program, "?") },
-	"argv":         func(argv []string) string { return command(argv, false) },
-	"name":         func(d Destination) string { return d.name() },
-	"known":        func(d Destination) string { return d.known() },
-	"join":         func(s []string) string { return strings.Join(s, ", ") },
-	"who": func(f judge.Finding) string {
-		return chain(append([]string{path.Base(f.Actor.Exe)}, f.Actor.Lineage...))
-	},
-	"leaves": func(ls []uint64) string {
-		out := make([]string, len(ls))
-		for i, l := range ls {
-			out[i] = fmt.Sprint(l)
-		}
-		return strings.Join(out, ", ")
-	},
-	"lines": func(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") },
-	"minus": func(a, b int64) int64 { return a - b },
+	"show":   func(s string) string { return visible(clip(s, maxString)) },
+	"number": number,
 }).Parse(pageSource))

@@ -84,11 +84,15 @@ func (c *collector) process(n *process.Node, findings []string) *Process {
 	return p
 }
 
-func arguments(n *process.Node) (argv []string, cut bool) {
-	cut = n.ArgvCut
+func arguments(n *process.Node) ([]string, bool) {
+	argv, cut := shownArgs(texts(n.Argv))
+	return argv, cut || n.ArgvCut
+}
+
+// shownArgs returns the arguments that a view shows, and whether it left out any.
+func shownArgs(args []string) (argv []string, cut bool) {
 	room := maxArgBytes
-	for _, a := range n.Argv {
-		s := a.String()
+	for _, s := range args {
 		if len(argv) == maxArgs || room <= 0 {
 			return argv, true
 		}

@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // scene writes the log of a recording, event by event, as the monitor does.
 type scene struct {
-	t    *testing.T
+	t    testing.TB
 	log  *evidence.Log
 	red  *redact.Redactor
 	now  int64
@@ -32,7 +32,7 @@ var shell = event.Actor{PID: 400, Start: 1, Image: 1}
 const ms = 1_000_000
 
 // newScene begins the recording of a command in /home/ci/app on host runner-7.
-func newScene(t *testing.T, argv ...string) *scene {
+func newScene(t testing.TB, argv ...string) *scene {
 	t.Helper()
 	dir := t.TempDir()
 	log, err := evidence.Create(filepath.Join(dir, "evidence"), evidence.Options{Run: "boot-1:412", NoSync: true})
@@ -125,6 +125,16 @@ func (s *scene) send(a event.Actor, host, addr string, sent, received uint64) {
 // end closes the recording and reads it back.
 func (s *scene) end(code int, survivors ...event.Survivor) *Data {
 	s.t.Helper()
+	s.close(code, survivors...)
+	d, err := Load(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func (s *scene) close(code int, survivors ...event.Survivor) {
+	s.t.Helper()
 	n := []event.Count{
 		{What: s.text("fork"), EBPF: s.forks, Netlink: s.forks},
 		{What: s.text("exec"), EBPF: s.execs, Netlink: s.execs},
@@ -135,11 +145,6 @@ func (s *scene) end(code int, survivors ...event.Survivor) *Data {
 	if _, err := s.log.Close(evidence.Closing{Boottime: s.now}); err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := Load(s.dir)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return d
 }
 
 // golden compares with a file of testdata.
