@@ -203,11 +203,11 @@ func TestAnIntentLimitsEgressAndCredentialsAlwaysTheRestWhereListed(t *testing.T
 		policy, job string
 		want        string
 	}{
-		{"{version: 1}", "", "connect resolve credential power chain request"},
-		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain request"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain request"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain request"},
-		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain request"},
+		{"{version: 1}", "", "connect resolve credential power chain request key"},
+		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain request key"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain request key"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain request key"},
+		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain request key"},
 	} {
 		r := resolve(t, tt.policy, tt.job)
 		var got []string
