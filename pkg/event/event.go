@@ -210,6 +210,10 @@ var (
 	TwoHosts = redact.Const("two hosts") // two readers may see two hosts in it
 )
 
+// Hidden is what Detail says of a ClientHello that offers an encrypted one (ECH,
+// RFC 9849), or seems to: the name in clear may be that of a front.
+var Hidden = redact.Const("the name may be hidden by ECH")
+
 // Event is one thing that was reported. Which fields are filled depends on
 // Kind and is said at its constants; an unused field is its zero value and is
 // left out of the log.

@@ -9,7 +9,7 @@ import (
 // does not: temporary files and caches, what others did to the job, and requests,
 // which a policy limits by its own choice where it grants the connection.
 func NeedsGrant(f *fact.Fact) bool {
-	return f.Verb != fact.Request && !f.Scratch() && f.Via != event.ViaHost && f.Via != event.ViaOutside
+	return f.Verb != fact.Request && f.Verb != fact.Key && !f.Scratch() && f.Via != event.ViaHost && f.Via != event.ViaOutside
 }
 
 // Closest returns the grant that covers a fact and least else, and false where

@@ -80,7 +80,7 @@ func (x *index) find(list []int32, f *fact.Fact) []int32 {
 		return list
 	}
 	switch f.Verb {
-	case fact.Connect, fact.Resolve, fact.Request, fact.Listen:
+	case fact.Connect, fact.Resolve, fact.Request, fact.Key, fact.Listen:
 		host := f.Host.String()
 		list = append(list, x.byKey[host]...)
 		for i := range len(host) {

@@ -203,11 +203,11 @@ func TestAnIntentLimitsEgressAndCredentialsAlwaysTheRestWhereListed(t *testing.T
 		policy, job string
 		want        string
 	}{
-		{"{version: 1}", "", "connect resolve credential power chain request"},
-		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain request"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain request"},
-		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain request"},
-		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain request"},
+		{"{version: 1}", "", "connect resolve credential power chain request key"},
+		{"{version: 1, exec: [sh]}", "", "exec connect resolve credential power chain request key"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "a", "connect resolve write delete credential power chain request key"},
+		{"{version: 1, jobs: {a: {write: [dist/**]}}}", "", "connect resolve credential power chain request key"},
+		{`{version: 1, listen: []}`, "", "connect resolve credential listen power chain request key"},
 	} {
 		r := resolve(t, tt.policy, tt.job)
 		var got []string
@@ -253,7 +253,9 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"version: 1\negress: [\"bücher.example:443\"]", "ASCII form (xn--"},
 		{"version: 1\negress: [\"a.*.example:443\"]", "a * stands at the end of the first label only"},
 		{"version: 1\negress: [\"300.1.1.1:443\"]", "not an IPv4 address"},
-		{"version: 1\negress: [{to: \"a:1\", key: [T]}]", `p.yml:2:22: not supported by this version, and nothing would check it; take it out: "key"`},
+		{"version: 1\negress: [{to: \"a:1\", key: [\"sk-1\"]}]", `p.yml:2:31: want the name of an environment variable that holds the key, not the key itself`},
+		{"version: 1\negress: [{to: \"a:1\", key: []}]", `names no key; leave key out for any`},
+		{"version: 1\negress: [{to: \"a:1/udp\", key: [T]}]", `requests are read over TCP only`},
 		{"version: 1\negress: [{to: \"a:1\", http: [GET, /v1]}]", `p.yml:2:34: the method is missing; write "GET /v1", or "* /v1" for any: "/v1"`},
 		{"version: 1\negress: [{to: \"a:1\", http: [get /v1]}]", `p.yml:2:29: not a method; want one such as GET in capitals`},
 		{"version: 1\negress: [{to: \"a:1\", http: GET v1}]", `p.yml:2:32: want a path that begins with "/"`},

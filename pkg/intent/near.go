@@ -44,6 +44,9 @@ func (g *grant) misses(f *fact.Fact) (why string, elsewhere bool) {
 			}
 		}
 		if g.dest.matches(f) {
+			if len(g.entry.Keys) > 0 && f.Verb == fact.Key && g.inStep(f) && g.isBy(f) {
+				return "it takes the keys in " + few(g.entry.Keys, " and ") + " only", false
+			}
 			if len(g.requests) > 0 && f.Verb == fact.Request && g.inStep(f) && g.isBy(f) {
 				return g.otherRequest(f), false
 			}

@@ -5,9 +5,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/fact/facttest"
 )
@@ -264,4 +266,31 @@ func FuzzRequestPattern(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestKeysAreThoseOfEveryGrantThatCoversTheConnection(t *testing.T) {
+	for _, c := range []struct {
+		egress string
+		want   []string
+	}{
+		{`[{to: "api.example.com:443", key: [B, A]}]`, []string{"A", "B"}},
+		{`[{to: "api.example.com:443", key: A}, {to: "*.example.com:443", key: [B]}]`, []string{"A", "B"}},
+		{`[{to: "api.example.com:443", key: [A]}, "*.example.com:443"]`, nil},
+		{`[{to: "api.example.com:443", key: [A]}, {to: "*.example.com:443", http: [GET]}]`, nil},
+		{`[{to: "other.example.com:443", key: [A]}, "api.example.com:443"]`, nil},
+	} {
+		r := resolve(t, "version: 1\negress: "+c.egress, "")
+		to := &fact.Fact{Verb: fact.Connect, Host: facttest.Text("api.example.com"), Addr: netip.MustParseAddrPort("192.0.2.1:443"), Proto: event.ProtoTCP}
+		if got := r.KeysFor(to); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q; want %q", c.egress, got, c.want)
+		}
+		key := *to
+		key.Verb = fact.Key
+		if got := r.Explain(&key) != nil; got != (c.want == nil) {
+			t.Errorf("%s: another key is explained: %t", c.egress, got)
+		}
+		if r.LimitsRequests(to) && c.want == nil && !strings.Contains(c.egress, "http") {
+			t.Errorf("%s limits what is requested", c.egress)
+		}
+	}
 }

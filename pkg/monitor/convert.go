@@ -93,12 +93,14 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		}
 	case event.TLS:
 		r.socket(ev, rec)
-		hello, err := wire.ClientHello(rec.Payload)
-		if err != nil || len(hello.ServerName) == 0 {
+		hello, ok := r.hello(rec)
+		if !ok {
 			return
 		}
 		ev.Name = r.red.Host(hello.ServerName)
-		r.plains.hello(rec.Sock)
+		if hello.ECH {
+			ev.Detail = event.Hidden
+		}
 	case event.HTTP:
 		r.socket(ev, rec)
 		req, err := wire.Request(rec.Payload)

@@ -71,6 +71,7 @@ type recording struct {
 	beyond      map[uint64]beyond
 	plains      plains
 	images      *images // the monitor's
+	quic        map[quicKey]*wire.QUIC
 
 	// known are credential files by what they are, whatever their names.
 	known   map[event.FileID]redact.Text

@@ -84,7 +84,7 @@ type plains struct {
 	// hellos are connections that began with a ClientHello; unread counts those of
 	// them of which nothing was read, by program.
 	hellos map[uint64]bool
-	unread map[redact.Text]uint64
+	unread map[redact.Text]*unheard
 	others uint64 // of programs for which there was no room
 }
 
@@ -300,7 +300,7 @@ func (r *recording) readWhole(rec *sensor.Record) bool {
 // flowed takes the totals of a connection, and reports whether it was read whole.
 func (r *recording) flowed(rec *sensor.Record, p *process.Process) bool {
 	if rec.OK && p != nil && r.plains.hellos[rec.Sock] {
-		r.plains.unheard(rec.Sock, r.red.Path(r.images.find(p.Actor)))
+		r.plains.end(rec.Sock, r.red.Path(r.images.find(p.Actor)), p.Actor)
 	}
 	return r.readWhole(rec)
 }
@@ -308,23 +308,28 @@ func (r *recording) flowed(rec *sensor.Record, p *process.Process) bool {
 // hello takes note of a connection that began with a ClientHello.
 func (s *plains) hello(sock uint64) {
 	if s.hellos == nil {
-		s.hellos, s.unread = map[uint64]bool{}, map[redact.Text]uint64{}
+		s.hellos, s.unread = map[uint64]bool{}, map[redact.Text]*unheard{}
 	}
 	if len(s.hellos) < maxHellos {
 		s.hellos[sock] = true
 	}
 }
 
-// unheard takes note of a connection whose TLS nobody reads, at its end.
-func (s *plains) unheard(sock uint64, exe redact.Text) {
-	if !s.hellos[sock] {
-		return
-	}
+// unheard are the connections of a program whose TLS nobody reads.
+type unheard struct {
+	count uint64
+	first event.Actor
+}
+
+// end takes note of the end of a connection that began with a ClientHello.
+func (s *plains) end(sock uint64, exe redact.Text, by event.Actor) {
 	delete(s.hellos, sock)
-	switch _, known := s.unread[exe]; {
+	switch u := s.unread[exe]; {
 	case s.bySock[sock] != nil:
-	case known || len(s.unread) < maxUnread:
-		s.unread[exe]++
+	case u != nil:
+		u.count++
+	case len(s.unread) < maxUnread:
+		s.unread[exe] = &unheard{1, by}
 	default:
 		s.others++
 	}
@@ -345,9 +350,9 @@ func (r *recording) latePlain(now int64, end bool) {
 	if !end {
 		return
 	}
-	for exe, n := range r.plains.unread {
+	for exe, u := range r.plains.unread {
 		ev := r.blank(event.Note, now)
-		ev.Detail, ev.Exe, ev.Count = noLibrary, exe, n
+		ev.Detail, ev.Exe, ev.Count, ev.Actor = noLibrary, exe, u.count, u.first
 		r.append(ev)
 	}
 	if r.plains.others > 0 {

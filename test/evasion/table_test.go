@@ -102,6 +102,18 @@ func credential(s *scene) bool {
 	return s.has(event.Open, func(e *event.Event) bool { return e.Class.Is("npm") && e.Access&event.Read != 0 })
 }
 
+// insideTLS: the request is read where it is given to the library.
+func insideTLS(s *scene) bool {
+	return s.has(event.HTTP, func(e *event.Event) bool { return e.TLS && e.Name.Is("hidden.test") })
+}
+
+// untoldTLS: the request is not read, and the recording says that of its program.
+func untoldTLS(s *scene) bool {
+	return !insideTLS(s) && s.has(event.Note, func(e *event.Event) bool {
+		return strings.HasPrefix(e.Detail.String(), "TLS connections whose requests were not read") && e.Exe.Base().Is("curl")
+	})
+}
+
 // onTarget: another process did one of these, or anything where there are
 // none, to the one that the act named.
 func onTarget(kind event.Kind, ops ...event.Op) func(*scene) bool {
@@ -383,9 +395,9 @@ var cases = []evasion{
 	{name: "dot", tries: "DNS over TLS, port 853", event: to("198.51.100.7:853")},
 	{name: "sni-of-allowed-name", tries: "the ClientHello of an allowed name, to another address", event: hello("203.0.113.9:443", "allowed.test"), netlink: noWords},
 	{name: "shared-address", tries: "two names lead to one address; the ClientHello of the one that is not declared", event: hello("203.0.113.9:443", "undeclared.test"), netlink: noWords},
-	{name: "domain-fronting", tries: "one name in the ClientHello, another in the request inside", event: func(s *scene) bool {
-		return s.has(event.HTTP, func(e *event.Event) bool { return e.Name.Is("hidden.test") })
-	}, ebpf: outcome{reason: "the second name is inside the encryption; the connection and its first name are told"}, netlink: noWords},
+	{name: "domain-fronting", tries: "one name in the ClientHello, another in the request inside", event: insideTLS, netlink: noWords},
+	{name: "tls-renamed-library", tries: "TLS by a copy of libssl under another name", event: untoldTLS, netlink: noWords},
+	{name: "tls-library-in-memory", tries: "TLS by a copy of libssl that is a memfd", event: untoldTLS, netlink: noWords},
 	{name: "http-other-host", tries: "an allowed name as Host of cleartext HTTP, to another address", event: func(s *scene) bool {
 		return s.has(event.HTTP, func(e *event.Event) bool { return e.Name.Is("allowed.test") && e.Dst.String() == peer })
 	}, netlink: noWords},

@@ -10,7 +10,7 @@ struct owner {
 	u64 cgroup;
 	u32 pid, tid;
 	u32 uid, gid;
-	u32 first; /* the first bytes of the flow: enum below */
+	u32 first; /* the first bytes of the flow: enum below; of UDP how many QUIC Initials were told */
 	u32 base;  /* sequence number of the first of them */
 	u32 answer_base;  /* the same of what comes back */
 	u32 answer_known; /* whether it is known */
@@ -494,6 +494,19 @@ static __always_inline bool begins_as_dns(struct __sk_buff *skb, u32 at, u8 answ
 	return answer || (b[7] == 0 && b[9] == 0 && b[11] <= 2);
 }
 
+#define QUIC_INITIALS 256 /* that a socket tells */
+
+/* An Initial packet of version 1, RFC 9000 17.2: its first byte, and the version. */
+static __always_inline bool begins_as_quic(struct __sk_buff *skb, u32 at)
+{
+	u8 b[5];
+
+	/* A client makes the datagram at least 1200 bytes long, RFC 9000 14.1. */
+	if (skb->len < at + 1200 || bpf_skb_load_bytes(skb, at, b, sizeof(b)))
+		return false;
+	return (b[0] & 0xf0) == 0xc0 && b[1] == 0 && b[2] == 0 && b[3] == 0 && b[4] == 1;
+}
+
 static __always_inline void count_received(struct __sk_buff *skb, struct packet *p, struct owner *o)
 {
 	struct send_key key = {};
@@ -663,6 +676,10 @@ int on_egress(struct __sk_buff *skb)
 		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_DNS, 0, HELLO_BYTES, 0, false);
 		if (p.dport == 53)
 			return 1;
+	}
+	if (p.proto == IPPROTO_UDP && o && o->first < QUIC_INITIALS && begins_as_quic(skb, p.payload)) {
+		o->first++;
+		tell_payload(skb, &p, o, bpf_get_socket_cookie(skb), R_TLS, 0, HELLO_BYTES, 0, false);
 	}
 	/* What the kernel itself says by ICMP has no owner; an echo request has a sender. */
 	if (!o && ((p.proto == IPPROTO_ICMP && p.icmp != 8) || (p.proto == IPPROTO_ICMPV6 && p.icmp != 128)))
