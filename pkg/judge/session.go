@@ -62,6 +62,15 @@ const (
 	maxSeen        = 24
 )
 
+// callOf returns the call that a fact is of: also where its declaration waited
+// while its first process began.
+func callOf(f *fact.Fact) redact.Text {
+	if f.Call.IsZero() {
+		return f.Node.Call
+	}
+	return f.Call
+}
+
 // expected returns the session that a fact is of, where the intent expects its
 // agent: only then does what the agent declares explain anything.
 func (j *Judge) expected(f *fact.Fact) *session {
@@ -87,10 +96,10 @@ func (j *Judge) explains(s *session, f *fact.Fact) bool {
 	if f.Late {
 		return false
 	}
-	if f.Call == hookCall {
+	if callOf(f) == hookCall {
 		return f.Verb == fact.Exec
 	}
-	if f.Call.IsZero() {
+	if callOf(f).IsZero() {
 		switch {
 		case s.isRoot(f.Node) && f.Verb == fact.Exec:
 			return true // the agent itself
@@ -99,7 +108,7 @@ func (j *Judge) explains(s *session, f *fact.Fact) bool {
 		}
 		return s.isRoot(f.Node) && f.Verb == fact.Connect && j.fetched(s, f)
 	}
-	c := s.byID[f.Call.String()]
+	c := s.byID[callOf(f).String()]
 	if c == nil {
 		return false
 	}
@@ -366,15 +375,15 @@ func (j *Judge) beyond(s *session, f *fact.Fact) (Finding, bool) {
 		// With an intent the fact itself counts.
 		counts: j.judge(f).status < undeclared,
 	}
-	c := s.byID[f.Call.String()]
+	c := s.byID[callOf(f).String()]
 	switch {
-	case f.Late && f.Verb != fact.Credential && f.Verb != fact.Chain || f.Call.IsZero() && !s.isRoot(f.Node):
+	case f.Late && f.Verb != fact.Credential && f.Verb != fact.Chain || callOf(f).IsZero() && !s.isRoot(f.Node):
 		found.Rule, found.Title = "agent-undeclared-effect", "What an agent started did something that no tool call declares"
 		if f.Late {
 			found.Title = "A process went on after its tool call had ended"
 		}
 		found.Do = "Find out which program it was and who started it. It acts outside of every tool call."
-	case f.Call.IsZero():
+	case callOf(f).IsZero():
 		if f.Verb != fact.Connect && f.Verb != fact.Credential || !j.in.Expects(s.agent.String()) {
 			return found, false // the agent's own servers are for an intent to say
 		}
@@ -493,14 +502,14 @@ func (j *Judge) agentSessions(facts []*fact.Fact) []AgentSession {
 		out = append(out, v)
 	}
 	for _, f := range facts {
-		if f.Call.IsZero() || f.Node == nil {
+		if f.Node == nil || callOf(f).IsZero() {
 			continue
 		}
 		s := j.agents.of(f.Node)
 		if s == nil {
 			continue
 		}
-		c := at[s.byID[f.Call.String()]]
+		c := at[s.byID[callOf(f).String()]]
 		what := f.Verb.String() + " " + f.Object.String()
 		switch {
 		case c == nil || slices.Contains(c.Seen, what):
