@@ -21,6 +21,7 @@ import (
 	"github.com/org/edamame-posture/pkg/agent"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/sensor"
 )
 
 // AgentsFolder holds a socket of each monitor, PID.sock, to which the hooks of
@@ -35,11 +36,11 @@ const AgentsFolder = "/run/edamame-posture/agents"
 
 // Bounds of what is declared.
 const (
-	maxDeclaring   = 16     // connections at once; each may hold a payload
-	maxDeclaredOf  = 50_000 // declarations that a recording takes
-	maxToldRefused = 256    // refused and unread ones of these that are told one by one
-	maxHookHeader  = 128    // bytes of the first line
-	declareWithin  = time.Second
+	maxDeclaring   = 16                     // connections at once; each may hold a payload
+	maxDeclaredOf  = 50_000                 // declarations that a recording takes
+	maxToldRefused = 256                    // refused and unread ones of these that are told one by one
+	maxHookHeader  = 128                    // bytes of the first line
+	declareWithin  = 300 * time.Millisecond // honest clients wait for less
 	drainForHook   = 100 * time.Millisecond
 )
 
@@ -241,7 +242,11 @@ func (d *declarations) take(who speaker, name string, payload []byte) error {
 	// Who speaks was just started: what led to it is read first.
 	d.draining.Lock()
 	ctx, cancel := context.WithTimeout(context.Background(), drainForHook)
-	err := m.primary.Drain(ctx)
+	catch := m.primary.Drain
+	if c, ok := m.primary.(sensor.Catcher); ok {
+		catch = c.CatchUp
+	}
+	err := catch(ctx)
 	cancel()
 	d.draining.Unlock()
 	if err != nil {

@@ -71,7 +71,7 @@ func (x *world) session(t *testing.T, policy, script string, files ...string) *w
 			t.Fatal(err)
 		}
 	}
-	r := strings.NewReplacer("HOOK", x.hook, "STRANGER", stranger, "IN/", in+"/", "HOME/", in+"/home/")
+	r := strings.NewReplacer("HOOK", x.hook, "STRANGER", stranger, "IN/", in+"/")
 	write(file, r.Replace(script), 0o644)
 	for i := 0; i+1 < len(files); i += 2 {
 		write(filepath.Join(in, files[i]), r.Replace(files[i+1]), 0o755)
