@@ -162,6 +162,7 @@ func (j *Judge) Bind(peer event.Actor, agent, id string) (root event.Actor, why 
 
 // speaker returns the agent that a process speaks for.
 func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why string) {
+	var in redact.Text // the call that the speaker is in
 	var between *process.Node // neither a shell nor ours, nor known for an agent
 	for m := n; m != nil && m.Via == event.ViaLineage; m = m.Parent {
 		if !m.Execed {
@@ -171,10 +172,13 @@ func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why s
 			if between != nil {
 				return nil, "what spoke was not started by the agent itself"
 			}
+			if !in.IsZero() && in != m.Call {
+				break // a call of that agent's own
+			}
 			return a.claims(m, agent)
 		}
-		if !m.Call.IsZero() && m.Call != hookCall {
-			return nil, "it is said from inside a tool call"
+		if in.IsZero() && m.Call != hookCall {
+			in = m.Call
 		}
 		switch name := m.Name(); {
 		case m.SameProcess(n), shellProgram(name), carriesHooks[name]:
@@ -182,7 +186,10 @@ func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why s
 			between = m
 		}
 	}
-	if between == nil {
+	switch {
+	case !in.IsZero():
+		return nil, "it is said from inside a tool call"
+	case between == nil:
 		return nil, "no agent led to it"
 	}
 	return between, ""

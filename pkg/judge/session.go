@@ -71,16 +71,12 @@ func callOf(f *fact.Fact) redact.Text {
 	return f.Call
 }
 
-// expected returns the session that a fact is of, where the intent expects its
-// agent: only then does what the agent declares explain anything.
-func (j *Judge) expected(f *fact.Fact) *session {
+// sessionOf returns the agent's session that a fact is of, or nil.
+func (j *Judge) sessionOf(f *fact.Fact) *session {
 	if !j.weights.agents || f.Node == nil || f.Node.AgentSession.IsZero() || f.Via != event.ViaLineage {
 		return nil
 	}
-	if s := j.agents.of(f.Node); s != nil && j.in.Expects(s.agent.String()) {
-		return s
-	}
-	return nil
+	return j.agents.of(f.Node)
 }
 
 // explains reports whether an agent's own word covers a fact that no grant does.
@@ -299,10 +295,7 @@ func (j *Judge) agentFindings(facts []*fact.Fact) []Finding {
 		out = append(out, f)
 	}
 	for _, f := range facts {
-		if f.Node == nil || f.Node.AgentSession.IsZero() || f.Via != event.ViaLineage {
-			continue
-		}
-		if s := j.agents.of(f.Node); s != nil {
+		if s := j.sessionOf(f); s != nil {
 			if found, ok := j.beyond(s, f); ok {
 				add(found, f.Node)
 			}
