@@ -162,7 +162,7 @@ func (j *Judge) Bind(peer event.Actor, agent, id string) (root event.Actor, why 
 
 // speaker returns the agent that a process speaks for.
 func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why string) {
-	var in redact.Text // the call that the speaker is in
+	var in redact.Text        // the call that the speaker is in
 	var between *process.Node // neither a shell nor ours, nor known for an agent
 	for m := n; m != nil && m.Via == event.ViaLineage; m = m.Parent {
 		if !m.Execed {
