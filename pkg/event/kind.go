@@ -78,7 +78,7 @@ const (
 
 	// What a coding agent said of itself. Actor is the agent's own process, by the
 	// kernel's word for who spoke, or of a refused declaration who spoke.
-	Agent // ToolAgent, ToolSession, ToolCall, Detail: see AgentSession; Name: the tool, or what began or ended it; Argv: the effects that are to be expected; ArgvCut: there are more; ToolText; Size: bytes of a prompt; Code; OK; Count: how often
+	Agent // ToolAgent, ToolSession, ToolCall, Detail: see AgentSession; Name: the tool, or what began or ended it; Argv: the effects that are to be expected; ArgvCut: there are more; ToolText; Size: bytes of a prompt; Code; OK; Count: how often; From: when the monitor had it
 
 	kindCount
 )

@@ -51,7 +51,7 @@ func (f *Folder) lineageOf(n *process.Node, via event.Via) *lineage {
 	if n != f.doer {
 		f.doer, f.doing = n, f.nodes[n]
 	}
-	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via && e.lin.session == n.AgentSession && e.lin.call == n.Call && e.lin.late == n.Late {
+	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via && (n.AgentSession.IsZero() || e.lin.session == n.AgentSession && e.lin.call == n.Call && e.lin.late == n.Late) {
 		return e.lin
 	}
 	l := f.makeLineage(n, via)
@@ -109,7 +109,9 @@ func (f *Folder) makeLineage(n *process.Node, via event.Via) *lineage {
 	l := &lineage{
 		id: f.nextLineage, who: append([]redact.Text(nil), who[:k]...), via: via,
 		job: n.Job, step: n.Step, action: n.Action, agent: n.Agent, container: n.Container,
-		session: n.AgentSession, call: n.Call, late: n.Late,
+	}
+	if !n.AgentSession.IsZero() {
+		l.session, l.call, l.late = n.AgentSession, n.Call, n.Late
 	}
 	f.nextLineage++
 	if len(f.lineages) >= maxLineages {

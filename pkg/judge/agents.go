@@ -162,6 +162,7 @@ func (j *Judge) Bind(peer event.Actor, agent, id string) (root event.Actor, why 
 
 // speaker returns the agent that a process speaks for.
 func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why string) {
+	var in redact.Text        // the call that the speaker is in
 	var between *process.Node // neither a shell nor ours, nor known for an agent
 	for m := n; m != nil && m.Via == event.ViaLineage; m = m.Parent {
 		if !m.Execed {
@@ -171,10 +172,13 @@ func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why s
 			if between != nil {
 				return nil, "what spoke was not started by the agent itself"
 			}
+			if !in.IsZero() && in != m.Call {
+				break // a call of that agent's own
+			}
 			return a.claims(m, agent)
 		}
-		if !m.Call.IsZero() && m.Call != hookCall {
-			return nil, "it is said from inside a tool call"
+		if in.IsZero() && m.Call != hookCall {
+			in = m.Call
 		}
 		switch name := m.Name(); {
 		case m.SameProcess(n), shellProgram(name), carriesHooks[name]:
@@ -182,7 +186,10 @@ func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why s
 			between = m
 		}
 	}
-	if between == nil {
+	switch {
+	case !in.IsZero():
+		return nil, "it is said from inside a tool call"
+	case between == nil:
 		return nil, "no agent led to it"
 	}
 	return between, ""
@@ -250,6 +257,13 @@ func (j *Judge) declare(ev *event.Event, n *process.Node) {
 		return
 	}
 	s := a.byID[id]
+	if ev.Detail == event.AgentUnread {
+		// It names no session: it is the one that its agent is in.
+		if s = a.byRoot[keyOf(n.Actor)]; s != nil {
+			s.unread += max(ev.Count, 1)
+		}
+		return
+	}
 	if s == nil || !s.isRoot(n) || a.byRoot[keyOf(n.Actor)] != s && s.ended == 0 {
 		if s = a.begin(ev, n, s); s == nil {
 			return
@@ -267,8 +281,6 @@ func (j *Judge) declare(ev *event.Event, n *process.Node) {
 		s.compacted++
 	case event.AgentPermission:
 		s.permitted++
-	case event.AgentUnread:
-		s.unread += max(ev.Count, 1)
 	case event.AgentEnd:
 		s.ended = ev.Time
 	case event.AgentCall, event.AgentBackground:
@@ -342,9 +354,18 @@ func (j *Judge) called(s *session, ev *event.Event) {
 	if s.open = append(s.open, c); len(s.open) > maxOpen {
 		s.open = s.open[1:]
 	}
-	// What was started before it was declared was not declared.
 	for _, r := range s.roots {
-		if !r.declared && !r.hook && !r.node.Exited && c.runs(r.node.Argv) {
+		if r.declared || r.hook || !c.runs(r.node.Argv) {
+			continue
+		}
+		// The declaration may have waited while its process began.
+		if ev.From != 0 && r.node.Born > ev.From {
+			c.shell, r.declared = r.node, true
+			j.tree.Label(r.node, c.id)
+			break
+		}
+		if !r.node.Exited {
+			// What was started before it was declared was not declared.
 			j.find(&Finding{
 				Rule: "forged-declaration", Title: "A tool call was declared after it had begun", Severity: High,
 				Technique: []string{"T1562"}, Object: s.agent.String() + ", late " + c.tool.String(),
@@ -424,6 +445,9 @@ func (j *Judge) saw(ev *event.Event, n *process.Node) {
 	a := &j.agents
 	if ev.Kind == event.Exec {
 		j.agentProgram(ev, n)
+		if n.Call.IsZero() && isHook(ev) {
+			n.Call = hookCall // also before it says of whose session it is
+		}
 	}
 	if len(a.programs) > 0 && (ev.Kind == event.Fork || ev.Kind == event.Connect) {
 		m := n
@@ -443,7 +467,7 @@ func (j *Judge) saw(ev *event.Event, n *process.Node) {
 	if s == nil {
 		return
 	}
-	if ev.Kind == event.Exec && n.Call.IsZero() && !s.isRoot(n) {
+	if ev.Kind == event.Exec && !s.isRoot(n) && (n.Call.IsZero() || n.Call == hookCall) {
 		s.match(ev, n)
 	}
 	if n.Late || n.Call.IsZero() || !acts(ev) {
@@ -470,8 +494,7 @@ func acts(ev *event.Event) bool {
 // match finds the call that the agent started a process for.
 func (s *session) match(ev *event.Event, n *process.Node) {
 	r := s.rootOf(ev, n)
-	if isHook(ev) {
-		n.Call = hookCall
+	if n.Call == hookCall {
 		if r != nil {
 			r.hook = true
 		}

@@ -272,11 +272,13 @@ func (j *Judge) judge(f *fact.Fact) judgement {
 	if f.Scratch() || f.Verb == fact.Drift && DriftOf(f.Class.String()).Severity == Low {
 		return judgement{status: explained, free: true}
 	}
-	if s := j.expected(f); s != nil {
-		if j.explains(s, f) {
+	if s := j.sessionOf(f); s != nil {
+		switch covered := j.explains(s, f); {
+		case !covered:
+			return judgement{status: undeclared, severity: j.weights.severityOf(f, listed)}
+		case j.in.Expects(s.agent.String()):
 			return judgement{status: explained, free: true}
 		}
-		return judgement{status: undeclared, severity: j.weights.severityOf(f, listed && f.Verb != fact.Exec)}
 	}
 	if !listed && !always(f) {
 		return judgement{status: explained}

@@ -62,16 +62,21 @@ const (
 	maxSeen        = 24
 )
 
-// expected returns the session that a fact is of, where the intent expects its
-// agent: only then does what the agent declares explain anything.
-func (j *Judge) expected(f *fact.Fact) *session {
+// callOf returns the call that a fact is of: also where its declaration waited
+// while its first process began.
+func callOf(f *fact.Fact) redact.Text {
+	if f.Call.IsZero() {
+		return f.Node.Call
+	}
+	return f.Call
+}
+
+// sessionOf returns the agent's session that a fact is of, or nil.
+func (j *Judge) sessionOf(f *fact.Fact) *session {
 	if !j.weights.agents || f.Node == nil || f.Node.AgentSession.IsZero() || f.Via != event.ViaLineage {
 		return nil
 	}
-	if s := j.agents.of(f.Node); s != nil && j.in.Expects(s.agent.String()) {
-		return s
-	}
-	return nil
+	return j.agents.of(f.Node)
 }
 
 // explains reports whether an agent's own word covers a fact that no grant does.
@@ -87,10 +92,10 @@ func (j *Judge) explains(s *session, f *fact.Fact) bool {
 	if f.Late {
 		return false
 	}
-	if f.Call == hookCall {
+	if callOf(f) == hookCall {
 		return f.Verb == fact.Exec
 	}
-	if f.Call.IsZero() {
+	if callOf(f).IsZero() {
 		switch {
 		case s.isRoot(f.Node) && f.Verb == fact.Exec:
 			return true // the agent itself
@@ -99,7 +104,7 @@ func (j *Judge) explains(s *session, f *fact.Fact) bool {
 		}
 		return s.isRoot(f.Node) && f.Verb == fact.Connect && j.fetched(s, f)
 	}
-	c := s.byID[f.Call.String()]
+	c := s.byID[callOf(f).String()]
 	if c == nil {
 		return false
 	}
@@ -290,10 +295,7 @@ func (j *Judge) agentFindings(facts []*fact.Fact) []Finding {
 		out = append(out, f)
 	}
 	for _, f := range facts {
-		if f.Node == nil || f.Node.AgentSession.IsZero() || f.Via != event.ViaLineage {
-			continue
-		}
-		if s := j.agents.of(f.Node); s != nil {
+		if s := j.sessionOf(f); s != nil {
 			if found, ok := j.beyond(s, f); ok {
 				add(found, f.Node)
 			}
@@ -366,15 +368,15 @@ func (j *Judge) beyond(s *session, f *fact.Fact) (Finding, bool) {
 		// With an intent the fact itself counts.
 		counts: j.judge(f).status < undeclared,
 	}
-	c := s.byID[f.Call.String()]
+	c := s.byID[callOf(f).String()]
 	switch {
-	case f.Late && f.Verb != fact.Credential && f.Verb != fact.Chain || f.Call.IsZero() && !s.isRoot(f.Node):
+	case f.Late && f.Verb != fact.Credential && f.Verb != fact.Chain || callOf(f).IsZero() && !s.isRoot(f.Node):
 		found.Rule, found.Title = "agent-undeclared-effect", "What an agent started did something that no tool call declares"
 		if f.Late {
 			found.Title = "A process went on after its tool call had ended"
 		}
 		found.Do = "Find out which program it was and who started it. It acts outside of every tool call."
-	case f.Call.IsZero():
+	case callOf(f).IsZero():
 		if f.Verb != fact.Connect && f.Verb != fact.Credential || !j.in.Expects(s.agent.String()) {
 			return found, false // the agent's own servers are for an intent to say
 		}
@@ -493,14 +495,14 @@ func (j *Judge) agentSessions(facts []*fact.Fact) []AgentSession {
 		out = append(out, v)
 	}
 	for _, f := range facts {
-		if f.Call.IsZero() || f.Node == nil {
+		if f.Node == nil || callOf(f).IsZero() {
 			continue
 		}
 		s := j.agents.of(f.Node)
 		if s == nil {
 			continue
 		}
-		c := at[s.byID[f.Call.String()]]
+		c := at[s.byID[callOf(f).String()]]
 		what := f.Verb.String() + " " + f.Object.String()
 		switch {
 		case c == nil || slices.Contains(c.Seen, what):

@@ -104,6 +104,8 @@ type Monitor struct {
 	own         own
 	images      images
 	workers     workers
+	declared    *declarations // nil where there is no socket for them
+	turnedAway  uint64        // connections to it that found no room
 
 	ahead   atomic.Pointer[prepared]
 	rules   atomic.Pointer[rules]
@@ -169,6 +171,9 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m.wallOffset = wallOffset()
 	// A recording may be shorter than the first round.
 	m.check()
+	if m.declared, err = m.listenDeclared(); err != nil {
+		m.opt.Logf("coding agents cannot declare what they do: %v", err)
+	}
 	go m.tick()
 	if m.barrier != nil {
 		m.locked(func() { m.guard = m.barrier.PID() })
@@ -274,6 +279,7 @@ func (m *Monitor) disarm() {
 // Close ends every recording that is still open and takes the sensors off the
 // kernel.
 func (m *Monitor) Close() {
+	m.declared.close()
 	m.closeJobs()
 	close(m.stop)
 	m.lower()

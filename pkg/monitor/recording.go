@@ -81,6 +81,8 @@ type recording struct {
 
 	pinned bool // see Monitor.pin
 
+	declared, untold int // declarations of agents, and those of them that count as refused or unread
+
 	bell    *rung // who may end it; nil where a connection of root's does
 	control string
 
@@ -118,8 +120,9 @@ type recording struct {
 	closing  bool // no more checkpoints; guarded by the monitor's lock
 	unsigned bool // that checkpoints are no longer signed was told
 
-	// What the monitor could not say whose doing it was, when this was opened.
-	unownedBefore, unresolvedBefore uint64
+	// What the monitor could not say whose doing it was, when this was opened, and
+	// whom it had turned away.
+	unownedBefore, unresolvedBefore, turnedAwayBefore uint64
 }
 
 // The files of a recording's folder.
@@ -325,7 +328,7 @@ func (m *Monitor) begin(d *draft, o *Opening, root, client *process.Process) (er
 		return err
 	}
 	r.parent = root.Actor
-	r.unownedBefore, r.unresolvedBefore = m.unowned, unresolved(m.table.Stats())
+	r.unownedBefore, r.unresolvedBefore, r.turnedAwayBefore = m.unowned, unresolved(m.table.Stats()), m.turnedAway
 	r.start(m, *o, root)
 	return nil
 }
@@ -700,6 +703,12 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	r.tellDrift(now, after)
 	if r.bell != nil && r.bell.refused > maxRefused {
 		r.note(redact.Const("requests for the end that were refused, beyond those that are told"), uint64(r.bell.refused-maxRefused))
+	}
+	if n := max(r.declared-maxDeclaredOf, 0) + max(r.untold-maxToldRefused, 0); n > 0 {
+		r.note(redact.Const("declarations of agents beyond those that are told"), uint64(n))
+	}
+	if n := m.turnedAway - r.turnedAwayBefore; n > 0 {
+		r.note(redact.Const("declarations that found no room, on the whole machine: too many came at once"), n)
 	}
 	if r.digests != nil {
 		r.digests.end()

@@ -112,6 +112,16 @@ func (t *Tree) Bind(n *Node, session redact.Text) {
 	}
 }
 
+// Label makes n, and all that came from it, part of a tool call, but for what is
+// of one already.
+func (t *Tree) Label(n *Node, call redact.Text) {
+	for m := range t.from(n) {
+		if m.Call.IsZero() {
+			m.Call = call
+		}
+	}
+}
+
 // from returns n and all that the tree holds of what came from it.
 func (t *Tree) from(n *Node) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {

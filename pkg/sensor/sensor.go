@@ -133,6 +133,13 @@ type Sensor interface {
 	Close() error
 }
 
+// Catcher is a sensor that can hand over what happened so far without asking
+// for what goes on, which costs a look at all that is open.
+type Catcher interface {
+	// CatchUp returns when what happened before the call was given to the sink.
+	CatchUp(ctx context.Context) error
+}
+
 // Adopter is a sensor that can watch a file for what it is, so that a hard
 // link, a bind mount or another name does not hide that it is opened.
 type Adopter interface {

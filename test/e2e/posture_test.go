@@ -36,6 +36,7 @@ type watched struct {
 	verdict        *judge.Verdict
 	events         []event.Event
 	observed       []*fact.Fact
+	answers        string // what hooks of agents were answered
 }
 
 type options struct {

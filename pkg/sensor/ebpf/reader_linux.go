@@ -56,8 +56,10 @@ type reader struct {
 	events [4]unix.EpollEvent
 
 	drains chan chan struct{}
-	stop   chan struct{}
-	ended  chan struct{}
+	// catches are as drains, of who does not ask for what goes on.
+	catches chan chan struct{}
+	stop    chan struct{}
+	ended   chan struct{}
 
 	records, undecoded, stolen atomic.Uint64
 	untold                     atomic.Uint64 // folded acts that no record tells
@@ -81,7 +83,7 @@ func newReader(l *loaded, opt Options, sink sensor.Sink) (_ *reader, err error) 
 		sink: sink, dec: newDecoder(cpus, opt.argvBytes()), counts: l.coll.Maps["counts"],
 		sends: newSweep(l.coll.Maps["sends"]),
 		event: -1, poll: cmp.Or(opt.poll, pollInterval),
-		drains: make(chan chan struct{}, 16), stop: make(chan struct{}), ended: make(chan struct{}),
+		drains: make(chan chan struct{}, 16), catches: make(chan chan struct{}, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -180,7 +182,7 @@ func boottime() int64 {
 func (r *reader) run() {
 	defer close(r.ended)
 	look := r.look // once: a method value costs memory
-	var waiting []chan struct{}
+	var waiting, catching []chan struct{}
 	var counted bool
 	nextSweep, nextLiving := time.Now().Add(sweepInterval), time.Now().Add(livingInterval)
 	wait := r.poll
@@ -204,6 +206,8 @@ func (r *reader) run() {
 			select {
 			case c := <-r.drains:
 				waiting = append(waiting, c)
+			case c := <-r.catches:
+				catching = append(catching, c)
 			default:
 				more = false
 			}
@@ -213,9 +217,10 @@ func (r *reader) run() {
 				r.disturbed[i].Store(true)
 			}
 		}
-		wanted := len(waiting) > 0 || stopping
+		all := len(waiting) > 0 || stopping
+		wanted := all || len(catching) > 0
 		for range 2 {
-			if wanted {
+			if all {
 				r.askLiving()
 			}
 			cut := boottime()
@@ -252,11 +257,15 @@ func (r *reader) run() {
 			nextSweep = now.Add(sweepInterval)
 			counted = r.counts.Lookup(uint32(0), &r.before) == nil
 		}
-		for i, c := range waiting {
+		for _, c := range waiting {
 			close(c)
-			waiting[i] = nil
 		}
-		waiting = waiting[:0]
+		for _, c := range catching {
+			close(c)
+		}
+		clear(waiting)
+		clear(catching)
+		waiting, catching = waiting[:0], catching[:0]
 		if stopping {
 			return
 		}

@@ -101,6 +101,15 @@ var errNotRunning = errors.New("the eBPF sensor is not running")
 // Drain returns after everything that happened before the call has been given
 // to the sink, or ctx ends.
 func (s *Sensor) Drain(ctx context.Context) error {
+	return s.await(ctx, func(r *reader) chan chan struct{} { return r.drains })
+}
+
+// CatchUp implements [sensor.Catcher].
+func (s *Sensor) CatchUp(ctx context.Context) error {
+	return s.await(ctx, func(r *reader) chan chan struct{} { return r.catches })
+}
+
+func (s *Sensor) await(ctx context.Context, of func(*reader) chan chan struct{}) error {
 	s.mu.Lock()
 	r := s.reader
 	s.mu.Unlock()
@@ -109,7 +118,7 @@ func (s *Sensor) Drain(ctx context.Context) error {
 	}
 	done := make(chan struct{})
 	select {
-	case r.drains <- done:
+	case of(r) <- done:
 	case <-r.ended:
 		return errNotRunning
 	case <-ctx.Done():

@@ -1,0 +1,349 @@
+package monitor
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/agent"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/sensor"
+)
+
+// AgentsFolder holds a socket of each monitor, PID.sock, to which the hooks of
+// coding agents declare what an agent is about to do. Anyone may speak there;
+// who it is the kernel says, and whose words count the judge.
+//
+// A client sends one line, "edamame-hook/1 AGENT LENGTH\n", and as many bytes of
+// JSON as the agent gave it; or LENGTH 0 and a fourth word, huge, where these
+// are too many. It gets "ok\n", or "no " and why, when the declaration has its
+// place in the log.
+const AgentsFolder = "/run/edamame-posture/agents"
+
+// Bounds of what is declared.
+const (
+	maxDeclaring   = 16                     // connections at once; each may hold a payload
+	maxDeclaredOf  = 50_000                 // declarations that a recording takes
+	maxToldRefused = 256                    // refused and unread ones of these that are told one by one
+	maxHookHeader  = 128                    // bytes of the first line
+	declareWithin  = 300 * time.Millisecond // honest clients wait for less
+	drainForHook   = 100 * time.Millisecond
+)
+
+// declarations takes them for a monitor.
+type declarations struct {
+	m    *Monitor
+	l    *net.UnixListener
+	path string
+	slot chan struct{}
+	all  sync.WaitGroup
+	// draining lets one ask the sensor at a time: who waited meanwhile is served
+	// by the next.
+	draining sync.Mutex
+}
+
+// listenDeclared makes the socket.
+func (m *Monitor) listenDeclared() (*declarations, error) {
+	if err := rootOwned(filepath.Dir(AgentsFolder)); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(AgentsFolder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	st, err := os.Lstat(AgentsFolder)
+	if err != nil {
+		return nil, err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("%s is not a folder that only uid %d can write: remove it", AgentsFolder, os.Geteuid())
+	}
+	if err := os.Chmod(AgentsFolder, 0o755); err != nil {
+		return nil, err
+	}
+	sweepDeclared()
+	d := &declarations{m: m, path: filepath.Join(AgentsFolder, strconv.Itoa(os.Getpid())+".sock"), slot: make(chan struct{}, maxDeclaring)}
+	_ = os.Remove(d.path) // of a monitor before us that had the same pid
+	if d.l, err = net.ListenUnix("unix", &net.UnixAddr{Name: d.path, Net: "unix"}); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(d.path, 0o666); err != nil {
+		d.l.Close()
+		return nil, err
+	}
+	d.all.Go(d.serve)
+	return d, nil
+}
+
+// sweepDeclared removes the sockets that no monitor listens at any more.
+func sweepDeclared() {
+	entries, _ := os.ReadDir(AgentsFolder)
+	for _, e := range entries {
+		name := filepath.Join(AgentsFolder, e.Name())
+		if c, err := net.Dial("unix", name); err == nil {
+			c.Close()
+		} else if errors.Is(err, unix.ECONNREFUSED) {
+			_ = os.Remove(name)
+		}
+	}
+}
+
+func (d *declarations) close() {
+	if d == nil {
+		return
+	}
+	d.l.Close() // which removes the socket
+	d.all.Wait()
+}
+
+func (d *declarations) serve() {
+	for {
+		c, err := d.l.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(declareWithin / 10) // no descriptors are left: let some end
+			continue
+		}
+		select {
+		case d.slot <- struct{}{}:
+			d.all.Go(func() {
+				defer func() { <-d.slot }()
+				defer c.Close()
+				d.answer(c)
+			})
+		default:
+			// Of a flood nobody is told one by one.
+			d.m.locked(func() { d.m.turnedAway++ })
+			c.Close()
+		}
+	}
+}
+
+// speaker is who is at the other end of a connection.
+type speaker struct {
+	pid   uint32
+	pidfd int // -1 where the kernel gives none
+}
+
+func speakerOf(c *net.UnixConn) (s speaker, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return s, err
+	}
+	var cred *unix.Ucred
+	s.pidfd = -1
+	if cerr := raw.Control(func(fd uintptr) {
+		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
+			return
+		}
+		if pidfd, perr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); perr == nil {
+			s.pidfd = pidfd
+		}
+	}); cerr != nil {
+		return s, cerr
+	}
+	if err != nil {
+		return s, err
+	}
+	s.pid = uint32(cred.Pid)
+	return s, nil
+}
+
+// still reports whether the process is there, so that its pid is nobody else's.
+func (s speaker) still() bool {
+	return s.pidfd < 0 || unix.PidfdSendSignal(s.pidfd, 0, nil, 0) == nil
+}
+
+func (s speaker) close() {
+	if s.pidfd >= 0 {
+		unix.Close(s.pidfd)
+	}
+}
+
+// answer takes one declaration.
+func (d *declarations) answer(c *net.UnixConn) {
+	_ = c.SetDeadline(time.Now().Add(declareWithin))
+	who, err := speakerOf(c)
+	if err != nil {
+		return
+	}
+	defer who.close()
+	name, said, err := readDeclared(c)
+	if err == nil {
+		err = d.take(who, name, said)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(c, "no %.200s\n", err)
+		return
+	}
+	_, _ = io.WriteString(c, "ok\n")
+}
+
+// readDeclared reads what a client sends. A payload that is too large is nil.
+func readDeclared(r io.Reader) (name string, payload []byte, err error) {
+	b := bufio.NewReaderSize(r, maxHookHeader)
+	line, err := b.ReadSlice('\n')
+	if err != nil {
+		return "", nil, errors.New("the first line does not end")
+	}
+	f := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
+	if len(f) < 3 || len(f) > 4 || f[0] != "edamame-hook/1" {
+		return "", nil, errors.New("the first line is not: edamame-hook/1 AGENT LENGTH")
+	}
+	for _, known := range agent.Names {
+		if known == f[1] {
+			name = known
+		}
+	}
+	n, err := strconv.ParseUint(f[2], 10, 32)
+	switch {
+	case name == "":
+		return "", nil, errors.New("the agent is not known")
+	case err != nil || n > agent.MaxPayload:
+		return "", nil, errors.New("the length is none, or too much")
+	case len(f) == 4 && (f[3] != "huge" || n != 0):
+		return "", nil, errors.New("the fourth word is not known")
+	case len(f) == 4:
+		return name, nil, nil
+	}
+	payload = make([]byte, n)
+	if _, err := io.ReadFull(b, payload); err != nil {
+		return "", nil, errors.New("the payload does not come")
+	}
+	return name, payload, nil
+}
+
+// take puts a declaration into the recordings that its speaker is part of. It
+// returns when it stands in their logs, or says why not.
+func (d *declarations) take(who speaker, name string, payload []byte) error {
+	arrived := boottime()
+	said, unread := agent.Declaration{}, error(nil)
+	if payload == nil {
+		unread = fmt.Errorf("a payload of more than %d bytes", agent.MaxPayload)
+	} else if said, unread = agent.Parse(name, payload); unread == nil && said.What == agent.Other {
+		return nil
+	}
+	m := d.m
+	// Who speaks was just started: what led to it is read first.
+	d.draining.Lock()
+	ctx, cancel := context.WithTimeout(context.Background(), drainForHook)
+	catch := m.primary.Drain
+	if c, ok := m.primary.(sensor.Catcher); ok {
+		catch = c.CatchUp
+	}
+	err := catch(ctx)
+	cancel()
+	d.draining.Unlock()
+	if err != nil {
+		return errors.New("the sensor does not answer")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.table.Find(who.pid, 0)
+	if p == nil || !who.still() {
+		return errors.New("who speaks is gone")
+	}
+	part, refused := false, ""
+	for bit, r := range m.recs {
+		if r == nil || !p.Tags.Has(bit) || p.Via(bit) != event.ViaLineage {
+			continue
+		}
+		part = true
+		if why := r.declare(arrived, p.Actor, name, &said, unread); why != "" {
+			refused = why
+		}
+	}
+	switch {
+	case !part:
+		return errors.New("the process is not recorded")
+	case unread != nil:
+		return unread
+	case refused != "":
+		return errors.New(refused)
+	}
+	return nil
+}
+
+// declare writes what a peer said into the log; refused says why it is not
+// believed.
+func (r *recording) declare(arrived int64, peer event.Actor, name string, said *agent.Declaration, unread error) (refused string) {
+	ev := r.blank(event.Agent, boottime())
+	root, why := r.judge.Bind(peer, name, r.red.String(said.Session).String())
+	if r.declared++; r.declared > maxDeclaredOf {
+		return "there were too many declarations"
+	}
+	if why != "" || unread != nil {
+		if r.untold++; r.untold > maxToldRefused {
+			return why
+		}
+	}
+	ev.ToolAgent, _ = redact.Pick(agentTexts, name)
+	ev.From = arrived
+	switch {
+	case why != "":
+		ev.Actor, ev.Target, ev.Detail, ev.Name = peer, root, event.AgentRefused, r.red.String(why)
+		if unread == nil {
+			ev.ToolSession = r.red.String(said.Session)
+		}
+		r.append(ev)
+		return why
+	case unread != nil:
+		ev.Actor, ev.Detail, ev.Name, ev.Count = root, event.AgentUnread, r.red.String(unread.Error()), 1
+		r.append(ev)
+		return ""
+	}
+	ev.Actor, ev.ToolSession, ev.ToolCall, ev.Name = root, r.red.String(said.Session), r.red.String(said.Call), r.red.String(said.Name)
+	switch said.What {
+	case agent.Session:
+		ev.Detail = event.AgentSession
+	case agent.Prompt:
+		ev.Detail, ev.ToolText, ev.Size = event.AgentPrompt, r.red.Hash([]byte(said.Prompt)), uint64(len(said.Prompt))
+	case agent.Call:
+		ev.Detail = event.AgentCall
+		if said.Background {
+			ev.Detail = event.AgentBackground
+		}
+		for _, e := range said.Effects {
+			ev.Argv = append(ev.Argv, r.red.String(e.String()))
+		}
+		ev.ArgvCut = said.More
+	case agent.Result:
+		ev.Detail, ev.OK, ev.Code = event.AgentResult, said.OK, said.Code
+	case agent.Permission:
+		ev.Detail = event.AgentPermission
+	case agent.Subagent:
+		ev.Detail, ev.OK = event.AgentSub, said.OK
+	case agent.Compaction:
+		ev.Detail = event.AgentCompact
+	case agent.Turn:
+		ev.Detail = event.AgentTurn
+	case agent.End:
+		ev.Detail = event.AgentEnd
+	}
+	if said.Command != "" {
+		// As the arguments of its shell are, among which it is looked for.
+		ev.ToolText, r.found = r.red.Find([]byte(strings.TrimSpace(said.Command)), r.found[:0])
+		r.secrets(ev, redact.Const("tool_text"))
+	}
+	r.append(ev)
+	return ""
+}
+
+var agentTexts = []redact.Text{
+	redact.Const("claude-code"), redact.Const("codex"), redact.Const("gemini"), redact.Const("copilot"), redact.Const("openclaw"), redact.Const("cursor"),
+}
