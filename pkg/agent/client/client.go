@@ -144,12 +144,20 @@ func parent(path string) string { return path[:max(strings.LastIndexByte(path, '
 // highest numbers first: a machine that gives out pids anew is rare, a monitor
 // that died is not.
 func sockets(folder string) []string {
-	f, err := os.Open(folder)
+	fd, err := syscall.Open(folder, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	all, _ := f.Readdirnames(4 * maxNames)
+	defer syscall.Close(fd)
+	var all []string
+	buf := make([]byte, 8<<10)
+	for len(all) < 4*maxNames {
+		n, err := syscall.ReadDirent(fd, buf)
+		if n <= 0 || err != nil {
+			break
+		}
+		_, _, all = syscall.ParseDirent(buf[:n], -1, all)
+	}
 	var pids []int
 	for _, name := range all {
 		number, ok := strings.CutSuffix(name, ".sock")
