@@ -251,7 +251,9 @@ func TestEveryWayOfInstallingIsHeard(t *testing.T) {
 				w := begin(t, p, &s)
 				monitors := filepath.Join(w.root, "monitors")
 				heard := listen(t, monitors)
-				var argv []string
+				if p.name == "gemini" { // for the folder's own settings --skip-trust comes too late
+					s.Env = map[string]string{"GEMINI_CLI_TRUST_WORKSPACE": "true"}
+				}
 				switch {
 				case way != "plugin":
 					install(t, w, p, settings.Scope(way))
@@ -262,7 +264,7 @@ func TestEveryWayOfInstallingIsHeard(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				argv = p.argv(t, w, &s, monitors)
+				argv := p.argv(t, w, &s, monitors)
 				if way == "managed" {
 					// Such hooks need nobody's trust.
 					argv = slices.DeleteFunc(argv, func(a string) bool { return a == "--dangerously-bypass-hook-trust" })
