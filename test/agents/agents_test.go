@@ -45,14 +45,20 @@ func begin(t *testing.T, p *program, s *Session) *world {
 	if p.install != nil {
 		w.put(w.home, p.install(w))
 	}
-	if s.Hooks == "none" {
-		return w
+	if s.Hooks != "none" {
+		install(t, w, p, settings.User)
 	}
-	in := &settings.Installation{Agent: p.name, Scope: settings.User, Home: w.home, Workspace: w.work, Program: w.hook, Getenv: func(string) string { return "" }}
+	return w
+}
+
+// install puts the hook into the settings of a scope. Those of the whole machine
+// are below a folder of the world.
+func install(t *testing.T, w *world, p *program, scope settings.Scope) {
+	t.Helper()
+	in := &settings.Installation{Agent: p.name, Scope: scope, Home: w.home, Workspace: w.work, Program: w.hook, Root: filepath.Join(w.root, "machine"), Getenv: func(string) string { return "" }}
 	if _, err := in.Install(); err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 // run runs argv to its end.
@@ -63,7 +69,7 @@ func run(t *testing.T, w *world, argv []string) *ran {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Dir = w.root
+	cmd.Dir = w.work
 	cmd.WaitDelay = 5 * time.Second
 	begun := time.Now()
 	err := cmd.Run()
@@ -173,10 +179,7 @@ func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
 		w := begin(t, p, s)
 		monitors := filepath.Join(w.root, "monitors")
 		heard := listen(t, monitors)
-		binary, err := filepath.EvalSymlinks(p.path(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		binary := p.path(t)
 		r := run(t, w, p.argv(t, w, s, monitors))
 		r.did(t, s)
 		if len(heard.bad) > 0 {
@@ -222,4 +225,65 @@ func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The other ways to install: each agent reads the settings where we write them,
+// and the folders of examples/agents are what it takes for a plugin.
+func TestEveryWayOfInstallingIsHeard(t *testing.T) {
+	examples, err := filepath.Abs("../../examples/agents")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := Sessions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := *all[slices.IndexFunc(all, func(s *Session) bool { return s.Name == everybodys })]
+	plain.Hooks = "none" // not those of begin
+	for i := range programs {
+		p := &programs[i]
+		for _, way := range []string{"project", "managed", "plugin"} {
+			if p.name == "copilot" && way == "managed" || way == "plugin" && p.name != "claude-code" && p.name != "gemini" {
+				continue // it has none
+			}
+			t.Run(p.name+"/"+way, func(t *testing.T) {
+				s := plain
+				w := begin(t, p, &s)
+				monitors := filepath.Join(w.root, "monitors")
+				heard := listen(t, monitors)
+				if p.name == "gemini" { // for the folder's own settings --skip-trust comes too late
+					s.Env = map[string]string{"GEMINI_CLI_TRUST_WORKSPACE": "true"}
+				}
+				switch {
+				case way != "plugin":
+					install(t, w, p, settings.Scope(way))
+				case p.name == "claude-code":
+					s.Flags = map[string][]string{p.name: {"--plugin-dir", filepath.Join(examples, p.name)}}
+				default:
+					if err := os.CopyFS(filepath.Join(w.home, ".gemini", "extensions", "edamame-posture"), os.DirFS(filepath.Join(examples, p.name))); err != nil {
+						t.Fatal(err)
+					}
+				}
+				argv := p.argv(t, w, &s, monitors)
+				if way == "managed" {
+					// Such hooks need nobody's trust.
+					argv = slices.DeleteFunc(argv, func(a string) bool { return a == "--dangerously-bypass-hook-trust" })
+					argv = append([]string{"unshare", "-m", "--propagation", "private", "sh", "-c", `mkdir "$1/work" && mount -t overlay posture -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc && shift && exec "$@"`, "sh",
+						filepath.Join(w.root, "machine")}, argv...)
+				}
+				r := run(t, w, argv)
+				r.did(t, &s)
+				for _, turn := range w.model.turns {
+					for i := range turn {
+						if !slices.ContainsFunc(heard.said(), func(d declaration) bool { return declares(&d, &turn[i]) }) {
+							t.Errorf("nothing was said of %+v", turn[i])
+						}
+					}
+				}
+				if t.Failed() {
+					t.Logf("heard %q\nstderr: %.2000s\nstdout: %.2000s", heard.said(), r.errs, r.out)
+				}
+			})
+		}
+	}
 }

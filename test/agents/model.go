@@ -1,8 +1,10 @@
 package agents
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -13,8 +15,9 @@ import (
 // agents ask, and answers by a session's turns. Which turn it is stands in what
 // is asked, so it remembers nothing and an agent may ask again.
 type model struct {
-	turns [][]Call
-	work  string // the working folder
+	turns  [][]Call
+	prompt string // of the session; whoever asks something else is told that all is done
+	work   string // the working folder
 
 	mu   sync.Mutex
 	asks int      // how often it was asked
@@ -25,8 +28,12 @@ type model struct {
 const lastWord = "All done."
 
 func (m *model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	raw, _ := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<20))
 	var body map[string]any
-	_ = json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<20)).Decode(&body)
+	_ = json.Unmarshal(raw, &body)
+	if !bytes.Contains(raw, []byte(m.prompt)) {
+		delete(body, "tools")
+	}
 	path := r.URL.Path
 	m.mu.Lock()
 	key := r.Header.Get("X-Api-Key") + r.Header.Get("X-Goog-Api-Key") + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")

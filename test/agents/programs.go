@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -96,8 +97,8 @@ func (p *program) path(t *testing.T) string {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(dir, p.binary)
-	if _, err := os.Stat(binary); err == nil {
-		return binary
+	if real, err := filepath.EvalSymlinks(binary); err == nil {
+		return real
 	}
 	if _, err := exec.LookPath("npm"); err != nil {
 		t.Skip("SKIP: npm is not installed: apt-get install npm")
@@ -110,6 +111,9 @@ func (p *program) path(t *testing.T) string {
 		t.Skipf("SKIP: %s could not be installed: %v\n%s", p.pkg, err, out)
 	}
 	if err := os.Rename(aside, dir); err != nil {
+		t.Fatal(err)
+	}
+	if binary, err = filepath.EvalSymlinks(binary); err != nil {
 		t.Fatal(err)
 	}
 	return binary
@@ -131,8 +135,12 @@ func (p *program) argv(t *testing.T, w *world, s *Session, monitors string) []st
 	t.Helper()
 	binary := p.path(t)
 	w.put(w.home, map[string]string{"../bin/" + filepath.Base(p.binary): fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", binary)})
+	tmp := filepath.Join(w.root, "tmp")
+	if strings.HasPrefix(binary, "/tmp/") {
+		tmp = "/tmp" // a checkout below it would be hidden
+	}
 	argv := []string{"ip", "netns", "exec", w.ns, "sh", "-c", enter, "sh", monitors,
-		filepath.Join(w.root, "tmp"), w.work, "HOME=" + w.home, "PATH=" + filepath.Dir(w.hook) + ":" + os.Getenv("PATH"), "LANG=C.UTF-8", "TERM=dumb", "DO_NOT_TRACK=1", "USER=root",
+		tmp, w.work, "HOME=" + w.home, "PATH=" + filepath.Dir(w.hook) + ":" + os.Getenv("PATH"), "LANG=C.UTF-8", "TERM=dumb", "DO_NOT_TRACK=1", "USER=root",
 		"GOFLAGS=-mod=mod", "GOPROXY=off", "GOCACHE=" + filepath.Join(w.home, ".cache/go-build")}
 	argv = append(argv, p.env(w)...)
 	for name, value := range s.Env {

@@ -79,7 +79,7 @@ func newWorld(t *testing.T, s *Session, hook string) *world {
 	w.ip("-n", w.ns, "link", "set", "lo", "up")
 	w.ip("-n", w.ns, "addr", "add", elsewhere+"/32", "dev", "lo")
 
-	w.model = &model{work: w.work}
+	w.model = &model{work: w.work, prompt: s.Prompt}
 	w.api = w.serve("127.0.0.1:0", "model", w.model)
 	w.web = w.serve("127.0.0.1:0", "web", http.HandlerFunc(page))
 	w.other = w.serve(elsewhere+":0", "other", http.HandlerFunc(page))

@@ -144,12 +144,20 @@ func parent(path string) string { return path[:max(strings.LastIndexByte(path, '
 // highest numbers first: a machine that gives out pids anew is rare, a monitor
 // that died is not.
 func sockets(folder string) []string {
-	f, err := os.Open(folder)
+	fd, err := syscall.Open(folder, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	all, _ := f.Readdirnames(4 * maxNames)
+	defer syscall.Close(fd)
+	var all []string
+	buf := make([]byte, 8<<10)
+	for len(all) < 4*maxNames {
+		n, err := syscall.ReadDirent(fd, buf)
+		if n <= 0 || err != nil {
+			break
+		}
+		_, _, all = syscall.ParseDirent(buf[:n], -1, all)
+	}
 	var pids []int
 	for _, name := range all {
 		number, ok := strings.CutSuffix(name, ".sock")
@@ -166,55 +174,103 @@ func sockets(folder string) []string {
 	return names
 }
 
+// conn is a connection to a monitor, with what was not sent yet.
+type conn struct {
+	fd   int
+	left []byte
+}
+
 // deliver sends a message to the monitors behind names, and waits for each one's
 // answer, no longer than patience in all. The patience is for others: what can be
-// sent without waiting is sent, however late a busy machine lets us run.
+// sent without waiting is sent, however late a busy machine lets us run. All of
+// it is done by one thread: a second one would cost more than the whole rest.
 func deliver(folder string, names []string, message []byte, patience time.Duration) {
 	deadline := time.Now().Add(patience)
-	var waits []chan struct{}
+	var open []conn
 	for _, name := range names {
-		if len(waits) == maxMonitors {
+		if len(open) == maxMonitors {
 			break
 		}
-		fd := connect(folder+"/"+name, deadline)
-		if fd < 0 {
+		if c := (conn{connect(folder+"/"+name, deadline), message}); c.fd >= 0 {
+			open = append(open, c)
+			open[len(open)-1].send() // who is gone is found out below
+		}
+	}
+	for len(open) > 0 {
+		var in, out syscall.FdSet
+		highest := 0
+		for _, c := range open {
+			put(&in, c.fd)
+			if len(c.left) > 0 {
+				put(&out, c.fd)
+			}
+			highest = max(highest, c.fd)
+		}
+		if !wait(highest, &in, &out, time.Until(deadline)) {
+			break
+		}
+		rest := open[:0]
+		for _, c := range open {
+			if len(c.left) > 0 && has(&out, c.fd) && !c.send() || has(&in, c.fd) && c.answered() {
+				syscall.Close(c.fd)
+				continue
+			}
+			rest = append(rest, c)
+		}
+		open = rest
+	}
+	for _, c := range open {
+		syscall.Close(c.fd)
+	}
+}
+
+// send sends what can be sent without waiting, and reports whether the monitor
+// is there.
+func (c *conn) send() bool {
+	for len(c.left) > 0 {
+		n, err := syscall.Write(c.fd, c.left)
+		if err == syscall.EINTR {
 			continue
 		}
-		sent := 0
-		for sent < len(message) {
-			n, err := syscall.Write(fd, message[sent:])
-			if n <= 0 || err != nil {
-				break // it takes no more for now
-			}
-			sent += n
+		if n <= 0 || err != nil {
+			return err == syscall.EAGAIN
 		}
-		f := os.NewFile(uintptr(fd), name)
-		done := make(chan struct{})
-		waits = append(waits, done)
-		go func() {
-			defer close(done)
-			defer f.Close()
-			if f.SetDeadline(deadline) != nil {
-				return
-			}
-			if sent < len(message) {
-				if _, err := f.Write(message[sent:]); err != nil {
-					return
-				}
-			}
-			// The answer changes nothing here. It says that the declaration has its place in
-			// the log, before the agent begins what it declared.
-			var answer [256]byte
-			for {
-				n, err := f.Read(answer[:])
-				if err != nil || slices.Contains(answer[:n], '\n') {
-					return
-				}
-			}
-		}()
+		c.left = c.left[n:]
 	}
-	for _, done := range waits {
-		<-done
+	return true
+}
+
+// answered reports whether the answer, or the end, has come. What the answer is
+// changes nothing here. It says that the declaration has its place in the log,
+// before the agent begins what it declared.
+func (c *conn) answered() bool {
+	var answer [256]byte
+	n, err := syscall.Read(c.fd, answer[:])
+	if err == syscall.EAGAIN || err == syscall.EINTR {
+		return false
+	}
+	return n <= 0 || slices.Contains(answer[:n], '\n')
+}
+
+// put and has are for sets of descriptors, which hold those below maxFd.
+func put(set *syscall.FdSet, fd int)      { set.Bits[fd/64] |= 1 << (fd % 64) }
+func has(set *syscall.FdSet, fd int) bool { return set.Bits[fd/64]&(1<<(fd%64)) != 0 }
+
+const maxFd = 1024
+
+// wait waits until one of the descriptors, of which the highest is fd, can be
+// read or written. It reports false when the time is over.
+func wait(fd int, in, out *syscall.FdSet, within time.Duration) bool {
+	end := time.Now().Add(within)
+	for {
+		left := syscall.NsecToTimeval(max(0, time.Until(end)).Nanoseconds())
+		rest, room := *in, *out // select writes into them also where it was interrupted
+		n, err := syscall.Select(fd+1, &rest, &room, nil, &left)
+		if err == syscall.EINTR {
+			continue
+		}
+		*in, *out = rest, room
+		return err == nil && n > 0
 	}
 }
 
@@ -224,6 +280,10 @@ func connect(path string, deadline time.Time) int {
 	for {
 		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 		if err != nil {
+			return -1
+		}
+		if fd >= maxFd {
+			syscall.Close(fd)
 			return -1
 		}
 		if err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err == nil {
@@ -244,45 +304,34 @@ func input(stdin *os.File) []byte {
 	if stdin == nil {
 		return nil
 	}
-	type piece struct {
-		data []byte
-		end  bool
+	fd := int(stdin.Fd())
+	if fd < 0 || fd >= maxFd {
+		return nil
 	}
-	// Standard input may be something that cannot be given a deadline, so it is
-	// read beside; the process ends with or without that goroutine.
-	pieces := make(chan piece)
-	go func() {
-		for {
-			buf := make([]byte, 64<<10)
-			n, err := stdin.Read(buf)
-			pieces <- piece{buf[:n], err != nil}
-			if err != nil {
-				return
-			}
-		}
-	}()
+	end := time.Now().Add(inputWithin)
 	var data []byte
 	var object shape
-	over := time.NewTimer(inputWithin)
-	defer over.Stop()
-	var quiet <-chan time.Time
+	buf := make([]byte, 64<<10)
 	for {
-		select {
-		case p := <-pieces:
-			// What is beyond the bound is read too: its writer would else be stopped.
-			data = append(data, p.data[:min(len(p.data), MaxPayload+1-len(data))]...)
-			if p.end {
-				return data
-			}
-			quiet = nil
-			if object.feed(p.data) {
-				quiet = time.After(lull)
-			}
-		case <-quiet:
-			return data
-		case <-over.C:
+		var in, out syscall.FdSet
+		put(&in, fd)
+		patience := time.Until(end)
+		if object.completed {
+			patience = min(patience, lull)
+		}
+		if !wait(fd, &in, &out, patience) {
 			return data
 		}
+		n, err := syscall.Read(fd, buf)
+		if err == syscall.EINTR || err == syscall.EAGAIN {
+			continue
+		}
+		if n <= 0 || err != nil || time.Now().After(end) {
+			return data
+		}
+		// What is beyond the bound is read too: its writer would else be stopped.
+		data = append(data, buf[:min(n, MaxPayload+1-len(data))]...)
+		object.feed(buf[:n])
 	}
 }
 
