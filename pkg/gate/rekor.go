@@ -14,7 +14,8 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/sigstore/rekor/pkg/generated/models"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
@@ -68,23 +69,32 @@ func (e *loggedEntry) proven(logs map[string]*root.TransparencyLog) error {
 	case len(e.Verification.Promise) == 0 || p == nil:
 		return errors.New("the log gives no promise, or no proof, that it has the entry")
 	}
-	promised, err := tlog.NewEntry(e.Body, e.Time, e.Index, id, e.Verification.Promise, nil)
-	if err == nil {
-		err = tlog.VerifySET(promised, logs)
+	proof := &protorekor.InclusionProof{LogIndex: p.Index, TreeSize: p.Size, Checkpoint: &protorekor.Checkpoint{Envelope: p.Checkpoint}}
+	if proof.RootHash, err = hex.DecodeString(p.Root); err != nil {
+		return fmt.Errorf("its proof of inclusion: root: %w", err)
 	}
+	for _, h := range p.Hashes {
+		raw, err := hex.DecodeString(h)
+		if err != nil {
+			return fmt.Errorf("its proof of inclusion: %w", err)
+		}
+		proof.Hashes = append(proof.Hashes, raw)
+	}
+	entry, err := tlog.ParseTransparencyLogEntry(&protorekor.TransparencyLogEntry{
+		LogIndex: e.Index, LogId: &protocommon.LogId{KeyId: id}, KindVersion: &protorekor.KindVersion{Kind: "dsse", Version: "0.0.1"}, IntegratedTime: e.Time,
+		InclusionPromise: &protorekor.InclusionPromise{SignedEntryTimestamp: e.Verification.Promise}, InclusionProof: proof, CanonicalizedBody: e.Body,
+	})
 	if err != nil {
+		return err
+	}
+	if err := tlog.VerifySET(entry, logs); err != nil {
 		return fmt.Errorf("its promise: %w", err)
 	}
 	verifier, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
 	if err != nil {
 		return fmt.Errorf("the log's key: %w", err)
 	}
-	proof := &models.InclusionProof{Checkpoint: &p.Checkpoint, Hashes: p.Hashes, LogIndex: &p.Index, RootHash: &p.Root, TreeSize: &p.Size}
-	included, err := tlog.NewEntry(e.Body, e.Time, p.Index, id, nil, proof)
-	if err == nil {
-		err = tlog.VerifyInclusion(included, verifier)
-	}
-	if err != nil {
+	if err := tlog.VerifyInclusion(entry, verifier); err != nil {
 		return fmt.Errorf("its proof of inclusion: %w", err)
 	}
 	return nil
