@@ -124,9 +124,11 @@ func TestSlsaVerifierTakesTheSummaryOfAGateThatPassed(t *testing.T) {
 		"another key":             func() (string, error) { return verify(passed, otherKey) },
 		"a changed summary":       func() (string, error) { return verify(changed, key) },
 		"a level that is not met": func() (string, error) { return verify(passed, key, "--verified-level", "EDAMAME_POSTURE_E4") },
-		"another artifact":        func() (string, error) { return verify(passed, key, "--subject-digest", "sha256:"+strings.Repeat("0", 64)) },
-		"another release":         func() (string, error) { return verify(passed, key, "--resource-uri", "pkg:generic/app@2") },
-		"another verifier":        func() (string, error) { return verify(passed, key, "--verifier-id", "https://example.com/other") },
+		"another artifact": func() (string, error) {
+			return verify(passed, key, "--subject-digest", "sha256:"+strings.Repeat("0", 64))
+		},
+		"another release":  func() (string, error) { return verify(passed, key, "--resource-uri", "pkg:generic/app@2") },
+		"another verifier": func() (string, error) { return verify(passed, key, "--verifier-id", "https://example.com/other") },
 	} {
 		if text, err := out(); err == nil {
 			t.Errorf("%s is good for it: %s", what, text)
