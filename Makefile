@@ -10,6 +10,7 @@ TSA_VERSION         := v2.1.3
 REKOR_VERSION       := v2.3.0
 COSIGN_VERSION      := v3.1.3
 GH_VERSION          := v2.95.0
+SLSA_VERSION        := v2.7.1
 NPM_SIGSTORE        := 4.1.3
 export PATH := $(TOOLS)/bin:$(PATH)
 
@@ -112,7 +113,7 @@ $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE):
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $(@D) \
 	  @sigstore/verify@$(NPM_SIGSTORE) @sigstore/bundle@5.0.1 @sigstore/protobuf-specs@0.5.2 && touch $@; fi
 
-thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) ## what other programs accept of ours and we of theirs, with cosign and gh built: 6 minutes more, 2 GB
+thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) $(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION) ## what other programs accept of ours and we of theirs, with cosign, gh and slsa-verifier built: 8 minutes more, 2 GB
 	$(GO) test -count=1 ./test/thirdparty
 
 $(TOOLS)/bin/cosign-$(COSIGN_VERSION):
@@ -124,6 +125,11 @@ $(TOOLS)/bin/gh-$(GH_VERSION):
 	rm -rf $(TOOLS)/src/gh && mkdir -p $(TOOLS)/src/gh
 	cd $(TOOLS)/src/gh && $(GO) mod init gh && $(GO) mod edit -require github.com/cli/cli/v2@$(GH_VERSION) && \
 	  $(GO) build -mod=mod -o $@ github.com/cli/cli/v2/cmd/gh
+
+$(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION):
+	rm -rf $(TOOLS)/src/slsa && mkdir -p $(TOOLS)/src/slsa
+	cd $(TOOLS)/src/slsa && $(GO) mod init slsa && $(GO) mod edit -require github.com/slsa-framework/slsa-verifier/v2@$(SLSA_VERSION) && \
+	  $(GO) build -mod=mod -o $@ github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier
 
 bpf: ## rebuild the BPF objects
 	bash pkg/sensor/ebpf/bpf/rebuild.sh

@@ -19,6 +19,8 @@ import (
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	tiles "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
 	rekor "github.com/sigstore/rekor/pkg/generated/client"
+	"github.com/sigstore/rekor/pkg/generated/client/entries"
+	"github.com/sigstore/rekor/pkg/generated/models"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -138,11 +140,54 @@ func (s *Services) logs(ctx context.Context) []sign.Transparency {
 			u, _ := url.Parse(l.URL) // was checked
 			rt := openapi.NewWithClient(u.Host, "/"+strings.Trim(u.Path, "/"), []string{u.Scheme}, client)
 			rt.Consumers["application/json"], rt.Producers["application/json"] = runtime.JSONConsumer(), runtime.JSONProducer()
-			opts.Client = rekor.New(rt, strfmt.Default).Entries
+			opts.Client = wholeEntries{rekor.New(rt, strfmt.Default).Entries}
 		}
 		out = append(out, sign.NewRekor(opts))
 	}
 	return out
+}
+
+// wholeEntries is a client of Rekor v1 that gives no entry in which something is
+// missing: sigstore-go takes what a server left out for there.
+type wholeEntries struct{ sign.RekorClient }
+
+// CreateLogEntry implements [sign.RekorClient].
+func (c wholeEntries) CreateLogEntry(p *entries.CreateLogEntryParams, o ...entries.ClientOption) (*entries.CreateLogEntryCreated, error) {
+	made, err := c.RekorClient.CreateLogEntry(p, o...)
+	if err != nil {
+		return nil, err
+	}
+	e, there := made.Payload[made.ETag]
+	if !there {
+		return nil, errors.New("the transparency log took the statement, and does not say as what (ETag)")
+	}
+	return made, wholeEntry(&e)
+}
+
+// GetLogEntryByUUID implements [sign.RekorClient].
+func (c wholeEntries) GetLogEntryByUUID(p *entries.GetLogEntryByUUIDParams, o ...entries.ClientOption) (*entries.GetLogEntryByUUIDOK, error) {
+	got, err := c.RekorClient.GetLogEntryByUUID(p, o...)
+	if err != nil {
+		return nil, err
+	}
+	if len(got.Payload) != 1 {
+		return nil, fmt.Errorf("the transparency log gives %d entries of one number", len(got.Payload))
+	}
+	for _, e := range got.Payload {
+		err = wholeEntry(&e)
+	}
+	return got, err
+}
+
+func wholeEntry(e *models.LogEntryAnon) error {
+	err := e.Validate(strfmt.Default)
+	if err == nil && (e.Verification == nil || e.Verification.InclusionProof == nil) {
+		err = errors.New("it has no proof of inclusion")
+	}
+	if err != nil {
+		return fmt.Errorf("the transparency log's entry is not whole: %w", err)
+	}
+	return nil
 }
 
 // tileLog is a client of Rekor v2: sigstore's own takes no transport.

@@ -33,13 +33,19 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{rig: sigstore.Start(t, sigstore.Options{})}
+	w.finish(t)
 	w.by = keyless(t, w.rig)
+	return w
+}
+
+// finish makes what stands beside the rig.
+func (w *world) finish(t *testing.T) {
+	t.Helper()
 	w.jwks = filepath.Join(t.TempDir(), "jwks.json")
 	if err := witness.SaveJWKS(t.Context(), w.rig.Issuer.URL, w.jwks); err != nil {
 		t.Fatal(err)
 	}
 	w.server, w.client, w.key = newWitness(t, w)
-	return w
 }
 
 func newWitness(t *testing.T, w *world) (*httptest.Server, *witness.Client, string) {

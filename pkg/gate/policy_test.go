@@ -74,11 +74,11 @@ func TestThePoliciesThatWeShowAreRightAndTheFullOneHasEveryKey(t *testing.T) {
 		got.MaxStart != 2*time.Minute || got.MaxUnwitnessed != time.Minute || !slices.Equal(got.WrittenBy, []string{"npm", "/usr/bin/tar"}) {
 		t.Errorf("%+v", got)
 	}
-	if len(p.Identities) != 3 || p.Identities[0].Runner != "github-hosted" || p.Identities[1].Signer != "octo/flows/.github/workflows/build.yml" || p.Identities[2].key == nil || len(p.Sources) != 3 || p.Trust.root == nil || len(p.Trust.keys.Keys) != 1 || p.Trust.witness == nil || len(p.Trust.WitnessKeys) != 1 {
+	if len(p.Identities) != 4 || p.Identities[2].Service != "build-7.example" || p.Identities[2].Until.IsZero() || p.Identities[0].Runner != "github-hosted" || p.Identities[1].Signer != "octo/flows/.github/workflows/build.yml" || p.Identities[3].key == nil || len(p.Sources) != 3 || p.Trust.root == nil || len(p.Trust.keys.Keys) != 1 || p.Trust.witness == nil || len(p.Trust.WitnessKeys) != 1 {
 		t.Errorf("%+v", p.Identities)
 	}
 	for _, key := range []string{"level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "max-undated", "subjects", "written-by", "jwks", "witness", "witness-keys", "rekor", "commit-status",
-		"issuer", "server", "repository", "repository-id", "owner-id", "workflow", "signer", "ref", "triggers", "runner", "key", "root", "log", "certificate-log", "actions", "directory", "github", "registry"} {
+		"issuer", "server", "repository", "repository-id", "owner-id", "workflow", "signer", "ref", "triggers", "runner", "key", "service", "runs", "until", "root", "log", "certificate-log", "actions", "directory", "github", "registry"} {
 		if !strings.Contains(string(get(t, full)), key+":") {
 			t.Errorf("the full example does not show %s", key)
 		}

@@ -4,16 +4,23 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"time"
 
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/org/edamame-posture/pkg/attest"
 )
@@ -27,6 +34,70 @@ type logEntry struct {
 	payload string            // SHA-256 of the statement, hex
 	cert    *x509.Certificate // of who signed; nil where a key did
 	at      time.Time         // when it was logged, as the log says
+	raw     *loggedEntry
+}
+
+// loggedEntry is an entry as Rekor v1 answers it:
+// https://github.com/sigstore/rekor/blob/main/openapi.yaml, LogEntry.
+type loggedEntry struct {
+	Body         []byte `json:"body"`
+	Time         int64  `json:"integratedTime"`
+	Index        int64  `json:"logIndex"`
+	Log          string `json:"logID"` // hex
+	Verification struct {
+		Proof *struct {
+			Checkpoint string   `json:"checkpoint"`
+			Hashes     []string `json:"hashes"`
+			Index      int64    `json:"logIndex"`
+			Root       string   `json:"rootHash"`
+			Size       int64    `json:"treeSize"`
+		} `json:"inclusionProof"`
+		Promise []byte `json:"signedEntryTimestamp"`
+	} `json:"verification"`
+}
+
+// proven checks that one of the logs of the policy's root promised the entry,
+// with its time, and has it in a tree that it signed: what the server says in
+// words anybody could say who stands between.
+func (e *loggedEntry) proven(logs map[string]*root.TransparencyLog) error {
+	log := logs[e.Log]
+	id, err := hex.DecodeString(e.Log)
+	p := e.Verification.Proof
+	switch {
+	case err != nil || log == nil:
+		return fmt.Errorf("it is in the log %.64q, which the trusted root does not have", e.Log)
+	case len(e.Verification.Promise) == 0 || p == nil:
+		return errors.New("the log gives no promise, or no proof, that it has the entry")
+	}
+	proof := &protorekor.InclusionProof{LogIndex: p.Index, TreeSize: p.Size, Checkpoint: &protorekor.Checkpoint{Envelope: p.Checkpoint}}
+	if proof.RootHash, err = hex.DecodeString(p.Root); err != nil {
+		return fmt.Errorf("its proof of inclusion: root: %w", err)
+	}
+	for _, h := range p.Hashes {
+		raw, err := hex.DecodeString(h)
+		if err != nil {
+			return fmt.Errorf("its proof of inclusion: %w", err)
+		}
+		proof.Hashes = append(proof.Hashes, raw)
+	}
+	entry, err := tlog.ParseTransparencyLogEntry(&protorekor.TransparencyLogEntry{
+		LogIndex: e.Index, LogId: &protocommon.LogId{KeyId: id}, KindVersion: &protorekor.KindVersion{Kind: "dsse", Version: "0.0.1"}, IntegratedTime: e.Time,
+		InclusionPromise: &protorekor.InclusionPromise{SignedEntryTimestamp: e.Verification.Promise}, InclusionProof: proof, CanonicalizedBody: e.Body,
+	})
+	if err != nil {
+		return err
+	}
+	if err := tlog.VerifySET(entry, logs); err != nil {
+		return fmt.Errorf("its promise: %w", err)
+	}
+	verifier, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
+	if err != nil {
+		return fmt.Errorf("the log's key: %w", err)
+	}
+	if err := tlog.VerifyInclusion(entry, verifier); err != nil {
+		return fmt.Errorf("its proof of inclusion: %w", err)
+	}
+	return nil
 }
 
 // entriesAbout asks a log (Rekor v1, which finds the entries of a statement by
@@ -86,10 +157,7 @@ func entriesAbout(ctx context.Context, base, sha256 string) ([]logEntry, error) 
 // parseEntry reads an entry of the kind dsse 0.0.1, with one signature; false
 // for any other: https://github.com/sigstore/rekor/blob/main/pkg/types/dsse/v0.0.1/dsse_v0_0_1_schema.json.
 func parseEntry(raw []byte) (e logEntry, ok bool) {
-	var entry struct {
-		Body []byte `json:"body"`
-		Time int64  `json:"integratedTime"`
-	}
+	entry := new(loggedEntry)
 	var body struct {
 		Kind string `json:"kind"`
 		Spec struct {
@@ -102,13 +170,13 @@ func parseEntry(raw []byte) (e logEntry, ok bool) {
 			} `json:"signatures"`
 		} `json:"spec"`
 	}
-	if json.Unmarshal(raw, &entry) != nil || json.Unmarshal(entry.Body, &body) != nil {
+	if json.Unmarshal(raw, entry) != nil || json.Unmarshal(entry.Body, &body) != nil {
 		return e, false
 	}
 	if s := &body.Spec; body.Kind != "dsse" || s.Payload.Algorithm != "sha256" || len(s.Signatures) != 1 {
 		return e, false
 	}
-	e.payload, e.at = body.Spec.Payload.Value, time.Unix(entry.Time, 0)
+	e.payload, e.at, e.raw = body.Spec.Payload.Value, time.Unix(entry.Time, 0), entry
 	if block, _ := pem.Decode(body.Spec.Signatures[0].Verifier); block != nil && block.Type == "CERTIFICATE" {
 		e.cert, _ = x509.ParseCertificate(block.Bytes)
 	}
@@ -141,6 +209,12 @@ func (x *examined) firstLogged(ctx context.Context, issued time.Time) {
 			x.refuse(E3, name, SecondCommitment, "one commitment of the job", "another at "+clock(e.at),
 				"two recordings of one job were begun: some step made evidence of its own, or the monitor was started twice. Look for who asked for an identity token, and build anew")
 			return
+		}
+		if logs := trust.root.RekorLogs(); len(logs) > 0 {
+			if err := e.raw.proven(logs); err != nil {
+				x.refuse(E3, name, WrongRecord, "an entry of a log of the trusted root", err.Error(), "another server answers, or the log is another than the root's: name the root that has it")
+				return
+			}
 		}
 		if at.IsZero() || e.at.Before(at) {
 			at = e.at

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sigstore/sigstore-go/pkg/root"
+
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/test/sigstore"
@@ -154,11 +156,17 @@ func aFirstRecordIsLookedUpInATransparencyLog(t *testing.T, w *world) {
 }
 
 func FuzzLogEntry(f *testing.F) {
+	id, known := sigstore.StartLogV1(f).Trusted()
+	f.Add(fmt.Appendf(nil, `{"body":"eyJhcGlWZXJzaW9uIjoiMC4wLjEiLCJraW5kIjoiZHNzZSIsInNwZWMiOnsicGF5bG9hZEhhc2giOnsiYWxnb3JpdGhtIjoic2hhMjU2IiwidmFsdWUiOiJhYSJ9LCJzaWduYXR1cmVzIjpbeyJ2ZXJpZmllciI6IkFBPT0ifV19fQ==","integratedTime":1,"logID":%q,"verification":{"signedEntryTimestamp":"AA==","inclusionProof":{"checkpoint":"x","rootHash":"00","treeSize":1}}}`, id))
 	f.Add([]byte(`{"body":"eyJraW5kIjoiZHNzZSJ9","integratedTime":1}`))
 	f.Add([]byte(`{"body":"eyJraW5kIjoiZHNzZSIsInNwZWMiOnsicGF5bG9hZEhhc2giOnsiYWxnb3JpdGhtIjoic2hhMjU2IiwidmFsdWUiOiJhYSJ9LCJzaWduYXR1cmVzIjpbeyJ2ZXJpZmllciI6IkFBPT0ifV19fQ=="}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if e, ok := parseEntry(raw); !ok && (e.cert != nil || e.payload != "") {
+		e, ok := parseEntry(raw)
+		if !ok && (e.cert != nil || e.payload != "") {
 			t.Errorf("%q is refused, and read: %+v", raw, e)
+		}
+		if ok && e.raw.proven(map[string]*root.TransparencyLog{id: known}) == nil {
+			t.Errorf("%q is proven to be in a log that signed nothing", raw)
 		}
 	})
 }

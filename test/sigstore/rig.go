@@ -42,7 +42,8 @@ const (
 
 // Options choose what there is.
 type Options struct {
-	Rekor bool // a transparency log too, which takes a second for each entry
+	Rekor   bool // a transparency log too, which takes a second for each entry
+	RekorV1 bool // in its place one with the API of Rekor v1
 }
 
 // Rig is a Sigstore that runs until the test ends.
@@ -54,6 +55,8 @@ type Rig struct {
 	TokenURL, RequestToken string
 	// Fulcio, TSA and Rekor are base URLs; Rekor is empty without one.
 	Fulcio, TSA, Rekor string
+	// LogV1 is the log with the API of Rekor v1, nil without one.
+	LogV1 *LogV1
 
 	// TrustedRoot and SigningConfig are files for clients, and RootNoLog and
 	// ConfigNoLog the same without Rekor.
@@ -124,6 +127,9 @@ func Start(t testing.TB, o Options) *Rig {
 		})
 		// The host of the log's URL must be its origin.
 		r.Rekor = strings.Replace(r.Rekor, "127.0.0.1", rekorOrigin, 1)
+	}
+	if o.RekorV1 {
+		r.LogV1 = StartLogV1(t)
 	}
 	if err := r.write(dir, ct.key.Public(), log); err != nil {
 		t.Fatal(err)

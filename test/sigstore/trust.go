@@ -87,6 +87,11 @@ func (r *Rig) write(dir string, ctKey crypto.PublicKey, log ed25519.PublicKey) e
 		}
 		logServices = []root.Service{service(r.Rekor, 2)}
 	}
+	if r.LogV1 != nil {
+		id, log := r.LogV1.Trusted()
+		logs[id] = log
+		logServices = []root.Service{service(r.LogV1.URL, 1)}
+	}
 	save := func(name string, v json.Marshaler, err error) (string, error) {
 		if err != nil {
 			return "", err
