@@ -73,7 +73,7 @@ const (
 
 	// The machine's own state, as the monitor looked at it. Actor is the recording's root.
 	Posture // Detail: when; Count: files looked at, SHA256: of what they were, Lost: what was not read; or Name: a weakness, Path and Detail: where and what
-	Drift   // Class: what for, Path, File, Detail: what changed between start and end, SHA256: of the content at the end
+	Drift   // Class: what for, Path, File, Detail: what changed between start and end, or since the job before; SHA256: of the content that is there then
 
 	// Reserved: declared events of agents.
 	Agent

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/intent/document"
 )
 
@@ -28,7 +29,6 @@ const (
 	recordPath  = libDir + "/installed.json"
 	unitPath    = "/etc/systemd/system/" + Unit
 	stateDir    = "/var/lib/edamame-posture"
-	runtimeDir  = "/run/edamame-posture"
 )
 
 // Unit is the name of the systemd unit.
@@ -59,7 +59,8 @@ type record struct {
 // runnerRecord is what a runner's .env was before.
 type runnerRecord struct {
 	Dir  string      `json:"dir"`
-	New  bool        `json:"new,omitempty"` // there was none
+	New  bool        `json:"new,omitempty"`  // there was none
+	Open bool        `json:"open,omitempty"` // its last line had no end
 	Mode fs.FileMode `json:"mode,omitempty"`
 	UID  int         `json:"uid,omitempty"`
 	GID  int         `json:"gid,omitempty"`
@@ -90,6 +91,9 @@ func (p *Place) Install() (notes []string, err error) {
 	r := &record{Files: map[string]string{}}
 	// What is there when something fails is taken away by Uninstall.
 	defer func() { err = errors.Join(err, p.write(r)) }()
+	if err := p.folder(r, libDir); err != nil {
+		return nil, err
+	}
 	if err := p.put(r, SettingsFile, Example, 0o644, false); err != nil {
 		return nil, err
 	}
@@ -210,6 +214,10 @@ func (p *Place) removable() (*record, []fs.DirEntry, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
+	jobs = slices.DeleteFunc(jobs, func(e fs.DirEntry) bool { // what is ready for the next job is no evidence
+		_, err := os.Lstat(p.at(filepath.Join(stateDir, "jobs", e.Name(), "evidence", evidence.CommitmentFile)))
+		return err != nil
+	})
 	if p.KeepEvidence && p.DeleteEvidence || len(jobs) > 0 && !p.KeepEvidence && !p.DeleteEvidence {
 		return nil, nil, ErrEvidence
 	}
@@ -234,18 +242,20 @@ func (p *Place) Uninstall() (notes []string, err error) {
 			errs = append(errs, err)
 		}
 	}
-	gone := []string{stateDir + "/" + stateName}
+	gone := []string{stateDir + "/" + stateName, Socket}
 	if len(jobs) == 0 || p.DeleteEvidence {
-		gone = append(gone, stateDir+"/jobs", runtimeDir)
+		gone = append(gone, stateDir+"/jobs")
 	} else {
 		notes = append(notes, fmt.Sprintf("the evidence of %d jobs stays in %s", len(jobs), p.at(stateDir+"/jobs")))
 	}
 	for _, path := range gone {
 		errs = append(errs, os.RemoveAll(p.at(path)))
 	}
-	// The folder is that of run's recordings too: it goes where nothing is in it.
-	if err := os.Remove(p.at(stateDir)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-		errs = append(errs, err)
+	// These are the folders of run's recordings too: they go where nothing is in them.
+	for _, dir := range []string{stateDir, filepath.Dir(Socket)} {
+		if err := os.Remove(p.at(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return notes, err // the record stays, for another try
@@ -396,7 +406,7 @@ func (p *Place) hook(r *record, dir string) (notes []string, err error) {
 	}
 	text := string(withoutHooks(data))
 	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
+		text, was.Open = text+"\n", true
 	}
 	text += startedVar + "=" + startedPath + "\n" + endedVar + "=" + endedPath + "\n"
 	if err := replace(root, []byte(text), 0o644, os.Geteuid(), os.Getegid()); err != nil {
@@ -430,6 +440,9 @@ func (p *Place) unhook(was *runnerRecord) error {
 		return err
 	}
 	rest := withoutHooks(data)
+	if was.Open {
+		rest = bytes.TrimSuffix(rest, []byte("\n"))
+	}
 	if was.New && len(rest) == 0 {
 		return root.Remove(".env")
 	}
