@@ -1,9 +1,12 @@
 package service
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 func TestTheExampleHasTheDefaults(t *testing.T) {
@@ -66,6 +69,21 @@ func TestWrongSettingsAreToldWithTheirPlace(t *testing.T) {
 		if s, err := ParseSettings("x", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %+v, %v; want %s", text, s, err, want)
 		}
+	}
+}
+
+func TestTheManifestHoldsSettingsThatAreRead(t *testing.T) {
+	data, err := os.ReadFile("../../examples/actions-runner-controller/daemonset.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct{ Data map[string]string }
+	if err := yaml.Unmarshal(data, &config); err != nil { // the first document
+		t.Fatal(err)
+	}
+	s, err := ParseSettings("service.yml", []byte(config.Data["service.yml"]))
+	if err != nil || len(s.Runners) != 1 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
