@@ -3,6 +3,10 @@
 #
 #   docker run --rm --privileged --pid=host --network=host \
 #     -v /sys/fs/cgroup:/sys/fs/cgroup:ro IMAGE doctor
+#
+# On a machine, or a node of a cluster, with self-hosted runners the same with
+# "service run" records each of their jobs: docs/self-hosted.md says what to
+# mount, and examples/actions-runner-controller has a manifest.
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -74,7 +74,7 @@ const (
 
 	// The machine's own state, as the monitor looked at it. Actor is the recording's root.
 	Posture // Detail: when; Count: files looked at, SHA256: of what they were, Lost: what was not read; or Name: a weakness, Path and Detail: where and what
-	Drift   // Class: what for, Path, File, Detail: what changed between start and end, SHA256: of the content at the end
+	Drift   // Class: what for, Path, File, Detail: what changed between start and end, or since the job before; SHA256: of the content that is there then
 
 	// What a coding agent said of itself. Actor is the agent's own process, by the
 	// kernel's word for who spoke, or of a refused declaration who spoke.

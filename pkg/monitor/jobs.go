@@ -47,13 +47,13 @@ type JobOptions struct {
 
 // Job is a job of a runner, as the kernel tells of it.
 type Job struct {
-	ID     string      // of the recording, and the name of its folder
-	Worker event.Actor // whose children are recorded
-	Runner string      // the runner's folder, by the program that the worker runs
-	UID    uint32      // whom it runs as
-	Begun  time.Time
+	ID     string      `json:"id"`     // of the recording, and the name of its folder
+	Worker event.Actor `json:"worker"` // whose children are recorded
+	Runner string      `json:"runner"` // the runner's folder, by the program that the worker runs
+	UID    uint32      `json:"uid"`    // whom it runs as
+	Begun  time.Time   `json:"begun"`
 	// Late says that it ran already when the recording began.
-	Late bool
+	Late bool `json:"late,omitempty"`
 }
 
 // jobs records each job of the machine's runners: from the exec of its worker

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // spoolIn makes the tests' own folder the only root of recordings.
@@ -67,5 +68,37 @@ func TestOnlyFoldersOfRecordingsAreRecoveredAndDiscarded(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
+func TestOnlyRecordingsThatNobodyTouchesAnyMoreAreSwept(t *testing.T) {
+	root := spoolIn(t)
+	if err := os.Mkdir(root, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string, age time.Duration) string {
+		at := filepath.Join(root, name)
+		file := filepath.Join(at, evidenceDir, "log")
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Now().Add(-age)
+		if err := os.Chtimes(file, when, when); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	old, day := put("0123456789abcdef", 72*time.Hour), 24*time.Hour
+	stay := []string{put("1123456789abcdef", time.Second), put("2123456789abcdef", day-time.Hour), put(jobsName, 72*time.Hour), put("other", 72*time.Hour)}
+	if removed := SweepSpools(time.Second); len(removed) != 1 || removed[0] != old {
+		t.Errorf("removed are %q", removed)
+	}
+	for _, dir := range stay {
+		if _, err := os.Stat(filepath.Join(dir, evidenceDir, "log")); err != nil {
+			t.Error(err)
+		}
 	}
 }

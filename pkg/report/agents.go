@@ -7,8 +7,8 @@ import (
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
-// declared says how much of what an agent started it had declared.
-func declared(s *judge.AgentSession) string {
+// coveredBy says how much of what an agent started it had declared.
+func coveredBy(s *judge.AgentSession) string {
 	switch {
 	case s.Coverage < 0:
 		return "nothing started"
@@ -30,7 +30,7 @@ func (t *terminal) agents() section {
 	for i := range list {
 		a := &list[i]
 		l := fmt.Sprintf("%s %s  %s, %s; %s", t.show(a.Agent), cutMiddle(t.show(a.Session), 16), count(a.Prompts, "prompt", "prompts"),
-			count(uint64(len(a.Calls))+a.LeftOut, "tool call", "tool calls"), declared(a))
+			count(uint64(len(a.Calls))+a.LeftOut, "tool call", "tool calls"), coveredBy(a))
 		if a.Refused > 0 {
 			l += fmt.Sprintf("; %s refused", number(a.Refused))
 		}
@@ -50,7 +50,7 @@ func (m *markdown) agents() {
 	for i := range m.d.Verdict.Agents {
 		a := &m.d.Verdict.Agents[i]
 		m.printf("#### Session of %s\n\n", text(a.Agent))
-		m.printf("%s: %s, %s; %s", code(cutMiddle(a.Session, 64)), count(a.Prompts, "prompt", "prompts"), count(uint64(len(a.Calls))+a.LeftOut, "tool call", "tool calls"), declared(a))
+		m.printf("%s: %s, %s; %s", code(cutMiddle(a.Session, 64)), count(a.Prompts, "prompt", "prompts"), count(uint64(len(a.Calls))+a.LeftOut, "tool call", "tool calls"), coveredBy(a))
 		for _, n := range []struct {
 			of   uint64
 			what string

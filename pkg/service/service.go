@@ -1,9 +1,10 @@
 // Package service is the monitor of a machine with self-hosted runners: one
 // process that records every job of every runner, keeps the evidence for a
-// while, and says how it goes. [Install] puts it on a machine, [Run] is what
-// systemd, or a container, starts.
+// while, and says how it goes. [Place.Install] puts it on a machine, [Run] is
+// what systemd, or a container, starts.
 //
-//	installed, err := service.Install(service.Options{Program: "/proc/self/exe"})
+//	place := service.Place{Program: "/proc/self/exe", Runners: []string{"/opt/actions-runner"}}
+//	notes, err := place.Install()
 //
 // It runs as root, so it links what pkg/monitor links and no more: nothing
 // that signs, makes reports, or speaks to GitHub or over HTTP.
