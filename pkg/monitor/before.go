@@ -35,8 +35,11 @@ func (m *Monitor) commit(r *recording, o *Opening, key [32]byte, root, client *p
 	if o.Claims != nil {
 		c.Slot = o.Claims.Slot()
 	}
-	if intent != nil {
+	switch {
+	case intent != nil:
 		c.Intent = digest(intent)
+	case r.later != nil:
+		c.Intent = evidence.IntentLater
 	}
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		c.Boot = string(trimNewline(boot))
