@@ -3,7 +3,12 @@
 #
 #   docker run --rm --privileged --pid=host --network=host \
 #     -v /sys/fs/cgroup:/sys/fs/cgroup:ro IMAGE doctor
-FROM golang:1.26-bookworm AS build
+#
+# GO is an image with Go; GOPROXY where its modules come from.
+ARG GO=golang:1.26-bookworm
+FROM ${GO} AS build
+ARG GOPROXY
+ENV GOTOOLCHAIN=local
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

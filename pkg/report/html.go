@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/org/edamame-posture/pkg/judge"
 )
@@ -45,7 +46,7 @@ func HTML(w io.Writer, d *Data) error {
 		p.None = "None that was seen."
 	}
 	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	if err := pageTemplate().Execute(&b, p); err != nil {
 		return err
 	}
 	_, err := w.Write(b.Bytes())
@@ -95,29 +96,33 @@ func rows(ps []*Process, depth int) []node {
 	return out
 }
 
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"show":         visible,
-	"suppressedBy": suppressedBy,
-	"bytes":        bytesOf,
-	"span":         span,
-	"number":       number,
-	"count":        count,
-	"chain":        chain,
-	"command":      func(p *Process) string { return cmp.Or(command(p.Argv, p.ArgvCut), p.Program, "?") },
-	"argv":         func(argv []string) string { return command(argv, false) },
-	"name":         func(d Destination) string { return d.name() },
-	"known":        func(d Destination) string { return d.known() },
-	"join":         func(s []string) string { return strings.Join(s, ", ") },
-	"who": func(f judge.Finding) string {
-		return chain(append([]string{path.Base(f.Actor.Exe)}, f.Actor.Lineage...))
-	},
-	"leaves": func(ls []uint64) string {
-		out := make([]string, len(ls))
-		for i, l := range ls {
-			out[i] = fmt.Sprint(l)
-		}
-		return strings.Join(out, ", ")
-	},
-	"lines": func(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") },
-	"minus": func(a, b int64) int64 { return a - b },
-}).Parse(pageSource))
+// pageTemplate is parsed when the first page is made: most starts of the program
+// make none.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("report").Funcs(template.FuncMap{
+		"show":         visible,
+		"suppressedBy": suppressedBy,
+		"bytes":        bytesOf,
+		"span":         span,
+		"number":       number,
+		"count":        count,
+		"chain":        chain,
+		"command":      func(p *Process) string { return cmp.Or(command(p.Argv, p.ArgvCut), p.Program, "?") },
+		"argv":         func(argv []string) string { return command(argv, false) },
+		"name":         func(d Destination) string { return d.name() },
+		"known":        func(d Destination) string { return d.known() },
+		"join":         func(s []string) string { return strings.Join(s, ", ") },
+		"who": func(f judge.Finding) string {
+			return chain(append([]string{path.Base(f.Actor.Exe)}, f.Actor.Lineage...))
+		},
+		"leaves": func(ls []uint64) string {
+			out := make([]string, len(ls))
+			for i, l := range ls {
+				out[i] = fmt.Sprint(l)
+			}
+			return strings.Join(out, ", ")
+		},
+		"lines": func(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") },
+		"minus": func(a, b int64) int64 { return a - b },
+	}).Parse(pageSource))
+})
