@@ -7,7 +7,12 @@
 # On a machine, or a node of a cluster, with self-hosted runners the same with
 # "service run" records each of their jobs: docs/self-hosted.md says what to
 # mount, and examples/actions-runner-controller has a manifest.
-FROM golang:1.26-bookworm AS build
+#
+# GO is an image with Go; GOPROXY where its modules come from.
+ARG GO=golang:1.26-bookworm
+FROM ${GO} AS build
+ARG GOPROXY
+ENV GOTOOLCHAIN=local
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -16,7 +16,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 # Packages whose tests need root and the real kernel run one after the other:
 # they share its process events.
-KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
+KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
 .PHONY: all build test evasion agents corpus machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean

@@ -68,6 +68,7 @@ type watch struct {
 	Learn    bool         `json:"learn,omitempty"`
 	FailOpen bool         `json:"fail_open,omitempty"`
 	Origin   string       `json:"origin,omitempty"` // of the intent, in words
+	Job      string       `json:"job,omitempty"`    // in the policy
 	Pull     *github.Pull `json:"pull,omitempty"`   // to be commented on
 	Not      bool         `json:"not,omitempty"`    // nothing is watched, which was told
 	Refused  bool         `json:"-"`                // the job does not go on
@@ -277,6 +278,7 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (_ *watch, err er
 		declared = &github.Declared{}
 	}
 	b := beginning{Job: in.Job, Cwd: os.Getenv("GITHUB_WORKSPACE"), Home: os.Getenv("HOME"), File: declared.File}
+	b.Later, w.Job = declared.Later, in.Job
 	if in.DropSudo {
 		b.Drop = &monitor.Drop{Restore: a.kept()}
 	}
@@ -527,7 +529,7 @@ func (a *action) end(ctx context.Context, w *watch) error {
 // collect ends the recording and writes the results, of a monitor that is not
 // there any more too. It returns their folder.
 func (a *action) collect(ctx context.Context, w *watch) (string, error) {
-	client, closed, err := ring(w)
+	client, closed, err := a.ring(w)
 	if err != nil && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, monitor.ErrMonitorDied)) {
 		// Its log is root's.
 		return w.Out, a.recover(w, err)
@@ -562,12 +564,12 @@ func (a *action) collect(ctx context.Context, w *watch) (string, error) {
 }
 
 // ring asks for the end. Others may be at the door, so it is tried again.
-func ring(w *watch) (*monitor.Client, *monitor.Closed, error) {
+func (a *action) ring(w *watch) (*monitor.Client, *monitor.Closed, error) {
 	for end := time.Now().Add(ringWithin); ; time.Sleep(50 * time.Millisecond) {
 		client, err := monitor.Dial(w.Socket)
 		var closed *monitor.Closed
 		if err == nil {
-			if closed, err = client.Ring(w.Ring); err == nil {
+			if closed, err = client.Ring(w.Ring, func(l *monitor.Later) []byte { return a.resolve(w, l) }); err == nil {
 				return client, closed, nil
 			}
 			_ = client.Close()
@@ -576,6 +578,22 @@ func ring(w *watch) (*monitor.Client, *monitor.Closed, error) {
 			return nil, nil, err
 		}
 	}
+}
+
+// resolve says what the policy means that a checkout brought, as its monitor
+// has read it.
+func (a *action) resolve(w *watch, l *monitor.Later) []byte {
+	name, err := filepath.Rel(os.Getenv("GITHUB_WORKSPACE"), l.File)
+	if err != nil {
+		name = filepath.Base(l.File)
+	}
+	in, err := github.ParseLater(name, l.Data, w.Job)
+	if err != nil {
+		a.runner.Say(github.Error, err.Error())
+		return nil
+	}
+	w.Origin = github.WorkspaceOrigin(name)
+	return in.Canonical()
 }
 
 // recover has root hand over what a monitor left that is not there any more.

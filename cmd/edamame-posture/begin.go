@@ -23,11 +23,12 @@ type beginning struct {
 	Intent []byte           `json:"intent,omitempty"` // canonical
 	File   string           `json:"file,omitempty"`   // where the intent was read, if that was on this machine
 	SHA256 string           `json:"sha256,omitempty"` // of what stood there
+	Later  string           `json:"later,omitempty"`  // a file that may still come
 	Claims *evidence.Claims `json:"claims,omitempty"`
 	Masked []string         `json:"masked,omitempty"`
 	// Keys are as in monitor.Opening.
 	Keys map[string]string `json:"keys,omitempty"`
-	Drop   *monitor.Drop    `json:"drop,omitempty"`
+	Drop *monitor.Drop     `json:"drop,omitempty"`
 }
 
 // began is what begin answers.
@@ -100,7 +101,7 @@ func beginCommand() *cobra.Command {
 				return err
 			}
 			opened, err := client.Open(monitor.Opening{
-				Cwd: b.Cwd, Home: b.Home, Job: b.Job, Intent: b.Intent, PolicyFile: b.File, PolicySHA256: b.SHA256,
+				Cwd: b.Cwd, Home: b.Home, Job: b.Job, Intent: b.Intent, PolicyFile: b.File, PolicySHA256: b.SHA256, Later: b.Later,
 				Claims: b.Claims, Masked: b.Masked, Keys: b.Keys, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed, Drop: b.Drop,
 			})
 			if err != nil {

@@ -30,7 +30,7 @@ type Commitment struct {
 	Tool       Tool   `json:"tool"`
 	Sensor     string `json:"sensor"`
 	Barriers   int    `json:"barriers"`   // programs whose exec waits until what led to it is sealed
-	Intent     string `json:"intent"`     // SHA-256 of inputs/intent.json in hex, or "none"
+	Intent     string `json:"intent"`     // SHA-256 of inputs/intent.json in hex, "none" or [IntentLater]
 	Signatures string `json:"signatures"` // the same of inputs/signatures.json
 
 	Boot     string `json:"boot"`     // the machine's boot id
@@ -47,6 +47,13 @@ type Commitment struct {
 
 	key []byte // Key, decoded
 }
+
+// IntentLater is what a commitment says of the intent where a checkout still
+// has to bring it: a note of the log names its SHA-256, IntentNote.
+const (
+	IntentLater = "workspace"
+	IntentNote  = "intent of the workspace"
+)
 
 // Tool is the program that records.
 type Tool struct {

@@ -75,6 +75,7 @@ type verifier struct {
 	last    Checkpoint  // the one before it
 	count   int
 	chain   Chain
+	intent  event.SHA256 // of the workspace, by the log
 
 	tree tree
 	leaf []byte
@@ -167,6 +168,9 @@ func (v *verifier) line(line []byte, ev *event.Event) error {
 			if err := v.date(ev); err != nil {
 				return err
 			}
+		}
+		if ev.Detail.Is(IntentNote) {
+			v.intent = ev.SHA256
 		}
 	}
 	v.kind = ev.Kind
@@ -274,7 +278,14 @@ func (e *Evidence) checkCommitment(v *verifier) error {
 	if c.Origin != v.last.Origin {
 		return fault(CommitmentFile, "origin %.160s: the log's is %s", c.Origin, v.last.Origin)
 	}
-	for path, want := range map[string]string{IntentInput: c.Intent, SignaturesInput: c.Signatures} {
+	declared := c.Intent
+	if declared == IntentLater {
+		declared = "none"
+		if !v.intent.IsZero() {
+			declared = v.intent.String()
+		}
+	}
+	for path, want := range map[string]string{IntentInput: declared, SignaturesInput: c.Signatures} {
 		got := "none"
 		if input, err := e.Input(path); err == nil {
 			got = fmt.Sprintf("%x", sha256.Sum256(input))

@@ -34,6 +34,9 @@ type Declared struct {
 	// empty where it came from elsewhere.
 	File string
 	Data []byte
+	// Later is the file in the workspace that would count and is not there yet;
+	// empty where there is none to wait for.
+	Later string
 	// Problems are what kept a better source away, each worth a warning.
 	Problems []error
 }
@@ -127,6 +130,7 @@ func (d *Declared) workspace(r *Runner, name, job string) {
 	if dir == "" {
 		return
 	}
+	d.Later = filepath.Join(dir, filepath.FromSlash(name))
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return
@@ -136,6 +140,7 @@ func (d *Declared) workspace(r *Runner, name, job string) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return // nothing was checked out yet
 	}
+	d.Later = ""
 	if err == nil {
 		err = d.parse(name, data, job, plain{root.FS()})
 	}
@@ -144,7 +149,20 @@ func (d *Declared) workspace(r *Runner, name, job string) {
 		return
 	}
 	d.File, d.Data = filepath.Join(dir, filepath.FromSlash(name)), data
-	d.Origin = name + ", origin: " + origin
+	d.Origin = WorkspaceOrigin(name)
+}
+
+// WorkspaceOrigin is what is said of a file that was read in the workspace.
+func WorkspaceOrigin(name string) string { return name + ", origin: " + origin }
+
+// ParseLater reads the policy or workflow that a checkout has brought. What it
+// runs of the repository is not looked at: by now a step may have written that.
+func ParseLater(name string, data []byte, job string) (*intent.Resolved, error) {
+	var d Declared
+	if err := d.parse(name, data, job, nil); err != nil {
+		return nil, err
+	}
+	return d.Resolved, nil
 }
 
 // parse makes the intent of a job out of a policy's or a workflow's text. A

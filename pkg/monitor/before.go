@@ -36,8 +36,11 @@ func (m *Monitor) commit(d *draft, o *Opening, root, client *process.Process) (e
 	if o.Claims != nil {
 		c.Slot = o.Claims.Slot()
 	}
-	if d.intent != nil {
+	switch {
+	case d.intent != nil:
 		c.Intent = digest(d.intent)
+	case r.later != nil:
+		c.Intent = evidence.IntentLater
 	}
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		c.Boot = string(trimNewline(boot))

@@ -29,7 +29,7 @@ func init() {
 	c, err := Dial(socket)
 	if err == nil {
 		if nonce, ok := os.LookupEnv("RING_NONCE"); ok {
-			_, err = c.Ring(nonce)
+			_, err = c.Ring(nonce, nil)
 		} else {
 			var o Opening
 			if err = json.Unmarshal([]byte(os.Getenv("RING_OPEN")), &o); err == nil {

@@ -393,9 +393,13 @@ func (c *Client) Finish(end Closing) (*Closed, error) {
 }
 
 // Ring ends a recording that has a [Bell], as Finish does one that is the
-// caller's: nonce is what Open gave as Ring.
-func (c *Client) Ring(nonce string) (*Closed, error) {
+// caller's: nonce is what Open gave as Ring. Where a policy was found in the
+// workspace, resolve says what it means, in canonical form.
+func (c *Client) Ring(nonce string, resolve func(*Later) []byte) (*Closed, error) {
 	a, err := c.ask(Request{Op: "ring", Ring: nonce}, time.Minute)
+	if err == nil && a.Later != nil {
+		a, err = c.ask(Request{Op: "ring", Ring: nonce, Declared: true, Intent: resolve(a.Later)}, time.Minute)
+	}
 	if err == nil && a.Closed == nil {
 		err = errors.New("the monitor's answer to ring is empty")
 	}

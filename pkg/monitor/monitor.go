@@ -378,6 +378,14 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			}
 		}
 	}
+	// A later policy is looked for before its path is shortened or hashed.
+	if p != nil {
+		for bit, r := range m.recs {
+			if r != nil && r.later != nil && p.Tags.Has(bit) {
+				r.later.saw(m, r, rec, p)
+			}
+		}
+	}
 	// What the monitor does itself is no job's doing, whoever started it.
 	if p == nil || rec.PID == m.self || m.canary.pid != 0 && rec.PID == m.canary.pid {
 		return

@@ -38,6 +38,10 @@ type Request struct {
 
 	Parent uint32 `json:"parent,omitempty"` // of watched
 	Ring   string `json:"ring,omitempty"`   // what [Opened.Ring] was
+	// Declared says, in a second ring, that Intent is what the policy of
+	// [Response.Later] means, resolved; empty where it means nothing.
+	Declared bool   `json:"declared,omitempty"`
+	Intent   []byte `json:"intent,omitempty"`
 }
 
 // Attached is a file that goes beside the log: what others say of the
@@ -74,6 +78,9 @@ type Opening struct {
 	// was read at the start counts.
 	PolicyFile   string `json:"policy_file,omitempty"`
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
+	// Later is the file of a policy that a checkout brings, where there is no
+	// intent yet. It counts as the job first had it; empty for none.
+	Later string `json:"later,omitempty"`
 	// Claims say which job it is, where somebody else can know of it; nil else.
 	Claims *evidence.Claims `json:"claims,omitempty"`
 	// Witnessed says that the client shows the log to a witness as it grows.
@@ -120,6 +127,7 @@ type Response struct {
 	Version int     `json:"version,omitempty"`
 	Opened  *Opened `json:"opened,omitempty"`
 	Closed  *Closed `json:"closed,omitempty"`
+	Later   *Later  `json:"later,omitempty"` // instead of Closed: ring again, and say what it means
 	Status  *Status `json:"status,omitempty"`
 	Shown   *Shown  `json:"shown,omitempty"`
 	Newest  []byte  `json:"newest,omitempty"` // text of a checkpoint

@@ -83,6 +83,9 @@ type recording struct {
 
 	declared, untold int // declarations of agents, and those of them that count as refused or unread
 
+	later *later // a policy that is still to come; nil where there is none
+	anew  bool   // the log is judged once more at its end, by that policy
+
 	bell    *rung // who may end it; nil where a connection of root's does
 	control string
 
@@ -218,6 +221,10 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		return nil, err
 	}
 	r.red = redact.New(key, redact.Options{Masked: slices.Concat(o.Masked, slices.Collect(maps.Values(o.Keys)))})
+	if o.Later != "" && !in.Present() {
+		// What it limits is not known yet, so it is all kept.
+		r.later, r.requests = &later{path: o.Later}, true
+	}
 	r.judge.OnFinding = func(f *judge.Finding) {
 		m.sealSoon()
 		if o.found != nil {
@@ -466,6 +473,12 @@ func (r *recording) start(m *Monitor, o Opening, client *process.Process) {
 	if o.Parent == 0 {
 		r.inherited(now, client)
 	}
+	if r.policyFile != "" {
+		ev := r.blank(event.Note, now)
+		ev.Detail, ev.Path = redact.Const("the policy's file"), r.red.Path([]byte(r.policyFile))
+		ev.SHA256, _ = event.ParseSHA256(r.policySHA256)
+		r.append(ev)
+	}
 	r.tellPower(now)
 	if r.before != nil {
 		r.tellPosture(now, r.before, redact.Const("start"))
@@ -654,7 +667,7 @@ func (r *recording) witness(first, second sensor.Stats, base [3]int64, open *soc
 func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 	looked := r.look(true)
 	late := m.settle()
-	changed := r.policyChanged()
+	changed := m.policyChanged(r)
 	m.round(false)
 	if err := m.settle(); late == nil {
 		late = err
@@ -695,7 +708,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	m.tellUnattributed(r, now)
 	if changed {
 		ev := r.blank(event.Note, now)
-		ev.Detail = redact.Const("the policy's file changed while the job ran; what was read at the start counts")
+		ev.Detail = redact.Const("policy-changed: the policy's file is another than it was; what was read first counts")
 		ev.Path = r.red.Path([]byte(r.policyFile))
 		r.append(ev)
 	}
@@ -789,14 +802,17 @@ func unresolved(s process.Stats) uint64 { return s.Unresolved + s.Overflow }
 // start, or gone, or does not answer. Only that leaves it: the path may lead
 // anywhere by now. It is asked without the monitor's lock, since a file system
 // of the job's own need never answer.
-func (r *recording) policyChanged() bool {
-	if r.policyFile == "" {
+func (m *Monitor) policyChanged(r *recording) bool {
+	m.mu.Lock()
+	file, want := r.policyFile, r.policySHA256
+	m.mu.Unlock()
+	if file == "" {
 		return false
 	}
 	changed := make(chan bool, 1)
 	go func() {
-		digest, err := digestOf(r.policyFile)
-		changed <- err != nil || digest != r.policySHA256
+		digest, err := digestOf(file)
+		changed <- err != nil || digest != want
 	}()
 	select {
 	case c := <-changed:
@@ -851,12 +867,12 @@ const maxSurvivors = 256
 
 // seal closes the log and writes the verdict beside it.
 func (r *recording) seal(now int64) (*judge.Verdict, error) {
-	full := r.log.Full() != nil
+	again := r.anew || r.log.Full() != nil
 	_, err := r.log.Close(evidence.Closing{Boottime: now, Judge: judge.Version})
 	v := r.judge.Verdict()
-	if full {
+	if again {
 		// A write that failed may have taken lines back that were judged: the
-		// verdict is of the log as it is.
+		// verdict is of the log as it is. Or what was declared came last.
 		if again, rerr := rejudge(filepath.Join(r.spool, evidenceDir)); rerr == nil {
 			v = again
 		} else {

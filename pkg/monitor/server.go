@@ -327,6 +327,14 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			s.m.tellRefused(s.rec, peer, err)
 			return Response{}, fmt.Errorf("only the last step of what began it ends this recording: %w", err)
 		}
+		if later := s.m.pending(s.rec); later != nil {
+			if !q.Declared {
+				return Response{Later: later}, nil
+			}
+			if err := s.m.declare(s.rec, q.Intent); err != nil {
+				return Response{}, fmt.Errorf("ring: %w", err)
+			}
+		}
 		s.holder = k
 		return s.close(Closing{Exit: -1, by: uint32(peer.Pid)})
 	case "memory":

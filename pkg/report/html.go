@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"io"
+	"sync"
 
 	"github.com/org/edamame-posture/pkg/judge"
 )
@@ -48,7 +49,7 @@ func HTML(w io.Writer, d *Data) error {
 	}
 	var b bytes.Buffer
 	b.Grow(len(data) + len(pageScript) + len(pageStyle) + 1<<16)
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	if err := pageTemplate().Execute(&b, p); err != nil {
 		return err
 	}
 	_, err = w.Write(b.Bytes())
@@ -74,7 +75,11 @@ func hashOf(s string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"show":   func(s string) string { return visible(clip(s, maxString)) },
-	"number": number,
-}).Parse(pageSource))
+// pageTemplate is parsed when the first page is made: most starts of the program
+// make none.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("report").Funcs(template.FuncMap{
+		"show":   func(s string) string { return visible(clip(s, maxString)) },
+		"number": number,
+	}).Parse(pageSource))
+})

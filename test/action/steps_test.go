@@ -597,3 +597,33 @@ func BenchmarkTheStepsOfTheAction(b *testing.B) {
 	b.ReportMetric(float64(pre.Milliseconds())/float64(b.N), "pre-ms/op")
 	b.ReportMetric(float64(post.Milliseconds())/float64(b.N), "post-ms/op")
 }
+
+// How long the last step takes after a job of 100,000 events and more, with
+// nothing to ask over the network.
+func BenchmarkTheEndOfALongJob(b *testing.B) {
+	r := newRunner(b, nil)
+	r.env["INPUT_POLICY"], r.env["INPUT_UPLOAD-EVIDENCE"] = "version: 1\n", "false"
+	var post time.Duration
+	events := 0
+	for b.Loop() {
+		r.state = nil
+		if out, code := r.step("pre"); code != 0 {
+			b.Fatal(out)
+		}
+		// A fork, an exec and an exit each.
+		r.run("for i in $(seq 34000); do /bin/true $i; done")
+		begin := time.Now()
+		if out, code := r.step("post"); code != 0 {
+			b.Fatal(out)
+		}
+		post += time.Since(begin)
+		e, err := evidence.Open(r.output("evidence-path"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		events += int(e.Manifest().Tree.Size)
+		e.Close()
+	}
+	b.ReportMetric(float64(post.Milliseconds())/float64(b.N), "post-ms/op")
+	b.ReportMetric(float64(events)/float64(b.N), "events/op")
+}

@@ -177,7 +177,7 @@ func TestAFloodedDiskIsTold(t *testing.T) {
 	dir := filepath.Join(out, "posture")
 	wf := filepath.Join(lay(t, map[string]string{"ci.yml": attacked(uses, dir, `
 sudo -n dd if=/dev/zero of=/var/lib/edamame-posture/fill bs=64k 2>/dev/null || :
-for i in $(seq 600); do /bin/true $i $RANDOM $(head -c 600 /dev/urandom | base64 -w0); done
+for i in $(seq 80); do /bin/true $i $RANDOM $(head -c 6000 /dev/urandom | base64 -w0); done
 sudo -n rm /var/lib/edamame-posture/fill
 `)}), "ci.yml")
 	// A disk of its own, which nobody else on this machine sees.
