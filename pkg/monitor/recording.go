@@ -77,6 +77,8 @@ type recording struct {
 
 	pinned bool // see Monitor.pin
 
+	audience *audience // who watches; nil where nobody can
+
 	bell    *rung // who may end it; nil where a connection of root's does
 	control string
 
@@ -519,6 +521,9 @@ func (r *recording) append(ev *event.Event) {
 		return
 	}
 	r.judge.Apply(ev)
+	if r.audience != nil {
+		r.audience.saw(ev, r.judge)
+	}
 }
 
 func (r *recording) gap(sensor, what string, from, to int64, lost uint64) {

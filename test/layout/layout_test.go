@@ -22,7 +22,7 @@ var order = []string{
 	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/runner", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
 	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness",
-	"pkg/monitor", "pkg/agent", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/service",
+	"pkg/monitor", "pkg/agent", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/live", "pkg/github", "pkg/service",
 	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden",
 }
 
@@ -102,7 +102,7 @@ func TestTheMonitorLinksNoSigningReportOrGitHubCode(t *testing.T) {
 	if !ok {
 		t.Fatal("pkg/monitor is not there")
 	}
-	for _, banned := range []string{"pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/witness"} {
+	for _, banned := range []string{"pkg/attest", "pkg/gate", "pkg/report", "pkg/live", "pkg/github", "pkg/witness"} {
 		if slices.Contains(m.Deps, module+banned) {
 			t.Errorf("pkg/monitor reaches %s", banned)
 		}
