@@ -93,4 +93,3 @@ func TestWithoutATerminalWatchingPrintsLinesUntilTheEnd(t *testing.T) {
 		}
 	}
 }
-
