@@ -227,6 +227,7 @@ type stage struct {
 	audience
 	l       *net.UnixListener
 	dir     string
+	shut    chan struct{} // closed at the end
 	serving sync.WaitGroup
 }
 
@@ -244,7 +245,7 @@ func (s *server) openStage(r *recording, st *stage) error {
 	if err != nil {
 		return errors.Join(err, Discard(dir))
 	}
-	st.l, st.dir = l, dir
+	st.l, st.dir, st.shut = l, dir, make(chan struct{})
 	s.m.own.folder(dir)
 	s.m.locked(func() { r.audience = &st.audience })
 	st.serving.Go(func() { s.receive(r, st) })
@@ -282,7 +283,12 @@ func (s *server) receive(r *recording, st *stage) {
 			defer st.leave(w)
 			s.showTo(r, w, c)
 		})
-		time.Sleep(watchPause) // looking back takes the lock: who comes again and again takes little
+		// Looking back takes the lock: who comes again and again takes little.
+		select {
+		case <-st.shut:
+			return
+		case <-time.After(watchPause):
+		}
 	}
 }
 
@@ -362,6 +368,7 @@ func (st *stage) close() {
 		return
 	}
 	st.l.Close()
+	close(st.shut)
 	st.end()
 	gone := make(chan struct{})
 	go func() {
