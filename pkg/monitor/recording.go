@@ -86,6 +86,8 @@ type recording struct {
 	later *later // a policy that is still to come; nil where there is none
 	anew  bool   // the log is judged once more at its end, by that policy
 
+	audience *audience // who watches; nil where nobody can
+
 	bell    *rung // who may end it; nil where a connection of root's does
 	control string
 
@@ -619,6 +621,9 @@ func (r *recording) append(ev *event.Event) {
 		return
 	}
 	r.judge.Apply(ev)
+	if r.audience != nil {
+		r.audience.saw(ev, r.judge)
+	}
 }
 
 func (r *recording) gap(sensor, what string, from, to int64, lost uint64) {

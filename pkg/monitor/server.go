@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/judge"
 )
 
 // Hello is the one line that a monitor started by a client writes to its
@@ -159,6 +161,7 @@ type server struct {
 
 	mu     sync.Mutex
 	feed   feed
+	stage  stage
 	holder *conn // whose recording it is; nil for a detached one
 	rec    *recording
 	ended  bool
@@ -282,7 +285,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		if s.rec != nil || s.ended {
 			return Response{}, errors.New("open: this monitor has its recording already")
 		}
-		q.Open.found, q.Open.uid = s.feed.add, uint32(s.opt.UID)
+		q.Open.found, q.Open.uid = s.found, uint32(s.opt.UID)
 		r, err := s.m.Open(*q.Open, uint32(peer.Pid))
 		if err != nil {
 			return Response{}, err
@@ -291,6 +294,9 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 		ring, notDropped := "", ""
 		if r.notDropped != nil {
 			notDropped = r.notDropped.Error()
+		}
+		if err := s.openStage(r, &s.stage); err != nil {
+			s.m.opt.Logf("this recording cannot be watched: %v", err)
 		}
 		if r.bell != nil {
 			ring, r.control = r.bell.nonce, s.path
@@ -399,6 +405,12 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 	return Response{}, fmt.Errorf("there is no operation %q", q.Op)
 }
 
+// found is told of each finding, under the monitor's lock.
+func (s *server) found(f *judge.Finding) {
+	s.feed.add(f)
+	s.stage.finding(f)
+}
+
 // close ends the recording and gives its folder to the caller. It is called
 // with the lock held.
 func (s *server) close(c Closing) (Response, error) {
@@ -408,6 +420,7 @@ func (s *server) close(c Closing) (Response, error) {
 	if r.drop != nil {
 		s.took = r
 	}
+	s.stage.close()
 	if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 		return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
 	}
@@ -451,6 +464,7 @@ func (s *server) abandon(why string) {
 	if r.drop != nil {
 		s.took = r
 	}
+	s.stage.close()
 	if err := handOver(r.spool, s.opt.UID, s.opt.GID); err != nil {
 		s.m.opt.Logf("handing over %s: %v", r.spool, err)
 		return

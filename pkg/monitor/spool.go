@@ -107,16 +107,8 @@ func sweepControl() {
 		}
 		for _, e := range entries {
 			dir := filepath.Join(root, e.Name())
-			st, err := os.Lstat(filepath.Join(dir, controlName))
-			if err != nil || time.Since(st.ModTime()) < sweepAfter {
-				continue
-			}
-			c, err := net.Dial("unix", filepath.Join(dir, controlName))
-			switch {
-			case err == nil:
-				c.Close()
-			case errors.Is(err, unix.ECONNREFUSED):
-				_ = Discard(dir)
+			for _, name := range []string{controlName, watchName} {
+				sweepSocket(dir, name)
 			}
 		}
 	}
@@ -166,6 +158,21 @@ func untouchedSince(dir string, t time.Time) bool {
 		}
 	}
 	return true
+}
+
+// sweepSocket removes a folder whose socket nobody listens at any more.
+func sweepSocket(dir, name string) {
+	st, err := os.Lstat(filepath.Join(dir, name))
+	if err != nil || time.Since(st.ModTime()) < sweepAfter {
+		return
+	}
+	c, err := net.Dial("unix", filepath.Join(dir, name))
+	switch {
+	case err == nil:
+		c.Close()
+	case errors.Is(err, unix.ECONNREFUSED):
+		_ = Discard(dir)
+	}
 }
 
 const (

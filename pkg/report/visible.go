@@ -182,3 +182,6 @@ func command(argv []string, cut bool) string {
 // Visible returns s as the views show it: with everything escaped that a
 // terminal, a log or an eye might take for something else.
 func Visible(s string) string { return visible(s) }
+
+// Cut shortens what [Visible] gave to at most n columns.
+func Cut(s string, n int) string { return cutEnd(s, n) }

@@ -24,7 +24,7 @@ var order = []string{
 	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/runner", "pkg/agent", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
 	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness",
-	"pkg/monitor", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/service",
+	"pkg/monitor", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/live", "pkg/github", "pkg/service",
 	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden", "cmd/edamame-release",
 }
 
@@ -105,7 +105,7 @@ func TestTheMonitorLinksNoSigningReportOrGitHubCode(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is not there", root)
 		}
-		for _, banned := range []string{"pkg/attest", "pkg/gate", "pkg/report", "pkg/github", "pkg/witness"} {
+		for _, banned := range []string{"pkg/attest", "pkg/gate", "pkg/report", "pkg/live", "pkg/github", "pkg/witness"} {
 			if slices.Contains(m.Deps, module+banned) {
 				t.Errorf("%s reaches %s", root, banned)
 			}
