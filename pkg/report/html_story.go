@@ -45,6 +45,7 @@ type story struct {
 	slot  int64 // nanoseconds of a moment
 	lanes map[string]*lane
 	order []*lane
+	last  *lane // that moment returned
 }
 
 // born names a process, whatever it runs.
@@ -291,7 +292,10 @@ func (s *story) moment(ev *event.Event, n *process.Node) *moment {
 	if n != nil {
 		step = n.Step.String()
 	}
-	l := s.lanes[step]
+	l := s.last
+	if l == nil || l.step != step {
+		l = s.lanes[step]
+	}
 	if l == nil {
 		if len(s.order) >= maxLanes {
 			step = dots
@@ -302,6 +306,7 @@ func (s *story) moment(ev *event.Event, n *process.Node) *moment {
 			s.order = append(s.order, l)
 		}
 	}
+	s.last = l
 	at := max(ev.Time-s.began, 0)
 	for at/s.slot >= maxMoments {
 		s.widen()
