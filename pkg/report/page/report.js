@@ -419,7 +419,7 @@ const DEEPEST = 24;
 
 function processCells(i) {
   return [
-    P.flags[i] & EXISTED ? h("span.dim", null, "there before") : span(P.took[i]),
+    P.flags[i] & EXISTED ? h("span.dim", null, "there before") : P.flags[i] & RUNNING ? "" : span(P.took[i]),
     P.flags[i] & RUNNING ? P.flags[i] & EXISTED ? "" : h("span.dim", null, "still ran") : P.signal[i] ? h("span.bad", null, "signal " + P.signal[i]) : P.code[i] ? h("span.bad", null, "exit " + P.code[i]) : "",
     P.sent[i] || P.received[i] ? "↑" + bytes(P.sent[i]) + " ↓" + bytes(P.received[i]) : "",
     P.wrote[i] ? num(P.wrote[i]) : "",
@@ -446,7 +446,7 @@ function detail(i) {
     h("p", null, code(label(i))),
     h("p", null, marks(i)),
     h("h3", null, "Lineage"),
-    h("ol.descent", null, lineage(i).map((p) => h("li", null, p === i ? h("b", null, code(word(P.program[p]))) : procButton(p, code(word(P.program[p]))), h("span.dim", null, " pid " + P.pid[p])))),
+    h("ol.descent", null, lineage(i).filter((p) => p === i || !(P.flags[p] & EXISTED)).map((p) => h("li", null, p === i ? h("b", null, code(word(P.program[p]))) : procButton(p, code(word(P.program[p]))), h("span.dim", null, " pid " + P.pid[p])))),
     h("dl.pairs", null, [
       ["Began", P.flags[i] & EXISTED ? "before the recording" : at(P.from[i])], ["Ran for", P.flags[i] & RUNNING ? "it was still running" : span(P.took[i])],
       ["Ended", P.flags[i] & RUNNING ? "" : P.signal[i] ? "signal " + P.signal[i] : "exit " + P.code[i]],
@@ -554,7 +554,7 @@ function timeline(panel) {
     columns: [["Process", "wide"], ["Ran for", "n"], ["When", "grow bar-cell"]],
     cells: (i) => {
       const width = to - from, left = 100 * (P.from[i] - from) / width, right = 100 * (end(i) - from) / width;
-      return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], span(P.took[i]),
+      return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], P.flags[i] & RUNNING ? h("span.dim", null, "still ran") : span(P.took[i]),
         h("span.gantt", { title: at(P.from[i]) + " to " + at(end(i)) }, h("span.bar" + (foundBy.has(i) ? ".found" : ""), { style: { left: Math.max(0, left) + "%", width: Math.max(0.25, Math.min(100, right) - Math.max(0, left)) + "%" } }),
           (connsOf.get(i) || []).slice(0, 60).map((c) => C.at[c] < from || C.at[c] > to ? null : h("span.tick" + (C.bad.has(c) ? ".failed" : ""), { style: { left: 100 * (C.at[c] - from) / width + "%" }, title: word(C.to[c]) + ", " + bytes(C.sent[c]) + " out" })))];
     },
@@ -579,7 +579,7 @@ function timeline(panel) {
     for (let t = Math.ceil(from / by) * by; t <= to; t += by) {
       g.moveTo(Math.round(x(t)) + .5, 0);
       g.lineTo(Math.round(x(t)) + .5, tall - 18);
-      g.fillText(at(t), Math.min(x(t) + 3, wide - 60), tall - 5);
+      if (x(t) < wide - 66) g.fillText(at(t), x(t) + 3, tall - 5);
     }
     g.stroke();
     lanes.forEach((l, n) => {
@@ -594,7 +594,7 @@ function timeline(panel) {
           const a = x(m[0] * D.slot), b = x((m[0] + 1) * D.slot);
           if (!m[k] || b < 0 || a > wide) continue;
           const tall = 2 + (room - 2) * Math.log1p(m[k]) / Math.log1p(max);
-          g.fillRect(a, base - tall, Math.max(1.5, b - a - .5), tall);
+          g.fillRect(a, base - tall, Math.max(1.5, b - a), tall);
         }
       });
     });
@@ -881,7 +881,7 @@ function evidence(panel, arg) {
 
 const VIEWS = [
   ["overview", "Overview", overview, ""], ["findings", "Findings", findings, V.findings.length], ["timeline", "Timeline", timeline, ""],
-  ["processes", "Processes", processes, procs], ["egress", "Egress", egress, D.destinations.filter((d) => !d.Local).length + D.destinationsLeft],
+  ["processes", "Processes", processes, D.ran.Processes], ["egress", "Egress", egress, D.destinations.filter((d) => !d.Local).length + D.destinationsLeft],
   ["files", "Files", files, D.files.Workspace + D.files.Temp + D.files.Cache + D.files.Outside], ["policy", "Policy", policy, D.intent ? V.facts.undeclared : ""], ["evidence", "Evidence", evidence, D.lines.length],
 ];
 
