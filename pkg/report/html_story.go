@@ -402,10 +402,17 @@ func (s *story) lines(limit int, apart map[int32]bool) (out []line, at []int32) 
 		}
 		slices.Sort(named)
 		for _, i := range named {
-			for p := i; p >= 0 && !keep[p] && kept < limit; p = s.above(p, stands) {
-				keep[p] = true
-				kept++
+			var way []int32
+			for p := i; p >= 0 && !keep[p]; p = s.above(p, stands) {
+				way = append(way, p)
 			}
+			if kept+len(way) > limit {
+				continue // too deep to be shown with all that leads to it
+			}
+			for _, p := range way {
+				keep[p] = true
+			}
+			kept += len(way)
 		}
 		slices.SortStableFunc(left, func(a, b int32) int { return cmp.Compare(depth[a], depth[b]) })
 	}
