@@ -12,6 +12,8 @@ COSIGN_VERSION      := v3.1.3
 GH_VERSION          := v2.95.0
 SLSA_VERSION        := v2.7.1
 NPM_SIGSTORE        := 4.1.3
+PLAYWRIGHT          := 1.56.1
+AXE                 := 4.11.0
 export PATH := $(TOOLS)/bin:$(PATH)
 
 # Packages whose tests need root and the real kernel run one after the other:
@@ -79,7 +81,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	    echo "$$dir $$f"; (cd $$dir && "$$fuzzed/test" -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime $(FUZZTIME) \
 	      -test.fuzzminimizetime 1x -test.fuzzcachedir "$$fuzzed/cache"); done; done
 
-tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) sigstore $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE) ## third-party programs that tests use, kept by version
+tools: $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION) $(TOOLS)/bin/act-$(ACT_VERSION) sigstore $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE) $(TOOLS)/npm-report/v$(PLAYWRIGHT)-$(AXE) ## third-party programs that tests use, kept by version
 
 $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION):
 	GOBIN=$(TOOLS)/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
@@ -112,6 +114,11 @@ $(TOOLS)/bin/rekor-posix-$(REKOR_VERSION):
 $(TOOLS)/npm-sigstore/verify-v$(NPM_SIGSTORE):
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $(@D) \
 	  @sigstore/verify@$(NPM_SIGSTORE) @sigstore/bundle@5.0.1 @sigstore/protobuf-specs@0.5.2 && touch $@; fi
+
+# They drive Debian's Chromium through the HTML report.
+$(TOOLS)/npm-report/v$(PLAYWRIGHT)-$(AXE):
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $(@D) \
+	  playwright-core@$(PLAYWRIGHT) axe-core@$(AXE) && touch $@; fi
 
 thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) $(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION) ## what other programs accept of ours and we of theirs, with cosign, gh and slsa-verifier built: 8 minutes more, 2 GB
 	$(GO) test -count=1 ./test/thirdparty

@@ -572,3 +572,31 @@ func TestAProofHoldsForItsLineAndPlaceOnly(t *testing.T) {
 		t.Error("an event that is not there is proved")
 	}
 }
+
+func TestManyProofsAreThoseOfEach(t *testing.T) {
+	dir, m := closedLog(t)
+	e := open(t, dir)
+	var seqs []uint64
+	for seq := range m.Tree.Size {
+		seqs = append(seqs, m.Tree.Size-1-seq, seq/2)
+	}
+	many, err := e.Proofs(seqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range many {
+		one, err := e.Prove(seqs[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(p, one) {
+			t.Errorf("proof of %d among many is %+v, alone %+v", seqs[i], p, one)
+		}
+		if err := p.Verify(m.Tree.Root); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := e.Proofs([]uint64{0, m.Tree.Size}); err == nil {
+		t.Error("an event that is not there is proved")
+	}
+}

@@ -45,6 +45,7 @@ type story struct {
 	slot  int64 // nanoseconds of a moment
 	lanes map[string]*lane
 	order []*lane
+	last  *lane // that moment returned
 }
 
 // born names a process, whatever it runs.
@@ -291,7 +292,10 @@ func (s *story) moment(ev *event.Event, n *process.Node) *moment {
 	if n != nil {
 		step = n.Step.String()
 	}
-	l := s.lanes[step]
+	l := s.last
+	if l == nil || l.step != step {
+		l = s.lanes[step]
+	}
 	if l == nil {
 		if len(s.order) >= maxLanes {
 			step = dots
@@ -302,6 +306,7 @@ func (s *story) moment(ev *event.Event, n *process.Node) *moment {
 			s.order = append(s.order, l)
 		}
 	}
+	s.last = l
 	at := max(ev.Time-s.began, 0)
 	for at/s.slot >= maxMoments {
 		s.widen()
@@ -397,10 +402,17 @@ func (s *story) lines(limit int, apart map[int32]bool) (out []line, at []int32) 
 		}
 		slices.Sort(named)
 		for _, i := range named {
-			for p := i; p >= 0 && !keep[p] && kept < limit; p = s.above(p, stands) {
-				keep[p] = true
-				kept++
+			var way []int32
+			for p := i; p >= 0 && !keep[p]; p = s.above(p, stands) {
+				way = append(way, p)
 			}
+			if kept+len(way) > limit {
+				continue // too deep to be shown with all that leads to it
+			}
+			for _, p := range way {
+				keep[p] = true
+			}
+			kept += len(way)
 		}
 		slices.SortStableFunc(left, func(a, b int32) int { return cmp.Compare(depth[a], depth[b]) })
 	}

@@ -12,7 +12,7 @@ function table(label, heads, rows) {
 export function files(panel) {
   const facts = D.facts.filter((f) => ["write", "delete", "posture-drift", "exec"].includes(f.verb));
   let query = "", only = false;
-  const t = D.files, all = t.Workspace + t.Temp + t.Cache + t.Outside;
+  const t = D.files, parts = [["workspace", t.Workspace], ["temporary folders", t.Temp], ["caches", t.Cache], ["elsewhere", t.Outside]], all = t.Workspace + t.Temp + t.Cache + t.Outside;
   const rows = list({
     label: "What was written, removed or run", columns: [["", "verb-cell"], ["What", "grow"], ["Who", "name"], ["Times", "n"], ["", "state"], ["Evidence", "proof"]],
     cells: (f) => [h("span.verb", null, f.verb), h("span.clip", { title: f.object }, code(f.object)), h("span.clip", null, code([...f.who].reverse().join(" › "))), num(f.count), f.standing ? tag(f.standing) : "", leafButtons([f.leaf])],
@@ -27,7 +27,7 @@ export function files(panel) {
       : h("p.dim", null, "None that was seen."), D.credentialsLeft ? h("p.dim", null, num(D.credentialsLeft) + " more are not listed.") : null,
     h("h2", null, "Files written"),
     h("p", null, count(all, "file"), ": ", num(t.Workspace), " in the workspace, ", num(t.Temp), " in temporary folders, ", num(t.Cache), " in caches, ", num(t.Outside), " elsewhere", t.Deleted ? "; " + num(t.Deleted) + " deleted" : "", t.Uncounted ? "; " + num(t.Uncounted) + " writes more" : "", "."),
-    all ? h("div.stack", { "aria-hidden": "true" }, [["workspace", t.Workspace], ["temp", t.Temp], ["cache", t.Cache], ["elsewhere", t.Outside]].map(([n, v], i) => v ? h("span.part.s" + (i + 1), { style: { width: 100 * v / all + "%" } }, 12 * v > all ? n : "") : null)) : null,
+    all ? h("div", { "aria-hidden": "true" }, h("div.stack", null, parts.map(([, v], i) => v ? h("span.part.s" + (i + 1), { style: { width: 100 * v / all + "%" } }) : null)), h("div.legend", null, parts.map(([n, v], i) => v ? h("span.s" + (i + 1), null, n) : null))) : null,
     D.written.length ? table("Folders written to", ["Place", "Folder", "Files", "Such as"], D.written.map((w) => h("tr", null, h("th", { scope: "row" }, w.Place), h("td", null, code(w.Path)), h("td.n", null, num(w.Files)), h("td.dim", null, code((w.Examples || []).join(", ")))))) : null,
     h("h2", null, "By program"),
     h("div.tools", null, h("input", { type: "search", class: "search", placeholder: "Search paths and programs", "aria-label": "Search files", oninput: (e) => { query = e.target.value.toLowerCase(); draw(); } }),

@@ -1,6 +1,6 @@
 // The page: its views, the panel of details, keys and printing.
 import { h, fill, num, tag, code } from "./dom.js";
-import { D, V, procs } from "./data.js";
+import { D, V } from "./data.js";
 import { go } from "./open.js";
 import { redraw, printing } from "./list.js";
 import { overview } from "./overview.js";
@@ -14,7 +14,7 @@ import { evidence } from "./evidence.js";
 
 const VIEWS = [
   ["overview", "Overview", overview, ""], ["findings", "Findings", findings, V.findings.length], ["timeline", "Timeline", timeline, ""],
-  ["processes", "Processes", processes, procs], ["egress", "Egress", egress, D.destinations.filter((d) => !d.Local).length + D.destinationsLeft],
+  ["processes", "Processes", processes, D.ran.Processes], ["egress", "Egress", egress, D.destinations.filter((d) => !d.Local).length + D.destinationsLeft],
   ["files", "Files", files, D.files.Workspace + D.files.Temp + D.files.Cache + D.files.Outside], ["policy", "Policy", policy, D.intent ? V.facts.undeclared : ""], ["evidence", "Evidence", evidence, D.lines.length],
 ];
 

@@ -42,7 +42,7 @@ export function overview() {
   return [
     h("section.hero." + V.verdict, { "aria-label": "Outcome" },
       h("div.word", null, h("h1", null, tag(V.verdict)), h("p", null, D.why, ".")),
-      h("div.score", null, h("span.big", null, V.score), h("span.dim", null, "of 100"), h("div.track", { role: "meter", "aria-label": "score", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": V.score }, h("div.bar", { style: { width: V.score + "%" } })))),
+      h("div.score", null, h("span.big", null, V.score), h("span.dim", null, " of 100"), h("div.track", { role: "meter", "aria-label": "score", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": V.score }, h("div.bar", { style: { width: V.score + "%" } })))),
     h("section.numbers", { "aria-label": "In numbers" }, [
       ["findings", "Findings", num(V.findings.length), V.findings.length ? "most severe: " + V.findings[0].severity : c.state === "complete" ? "none" : "none that was seen"],
       ["policy", "Undeclared", num(V.facts.undeclared), D.intent ? "of " + count(V.facts.total, "fact") : "no policy was given"],

@@ -8,7 +8,7 @@ const DEEPEST = 24;
 
 export function processCells(i) {
   return [
-    P.flags[i] & EXISTED ? h("span.dim", null, "there before") : span(P.took[i]),
+    P.flags[i] & EXISTED ? h("span.dim", null, "there before") : P.flags[i] & RUNNING ? "" : span(P.took[i]),
     P.flags[i] & RUNNING ? P.flags[i] & EXISTED ? "" : h("span.dim", null, "still ran") : P.signal[i] ? h("span.bad", null, "signal " + P.signal[i]) : P.code[i] ? h("span.bad", null, "exit " + P.code[i]) : "",
     P.sent[i] || P.received[i] ? "↑" + bytes(P.sent[i]) + " ↓" + bytes(P.received[i]) : "",
     P.wrote[i] ? num(P.wrote[i]) : "",
@@ -35,7 +35,7 @@ export function detail(i) {
     h("p", null, code(label(i))),
     h("p", null, marks(i)),
     h("h3", null, "Lineage"),
-    h("ol.descent", null, lineage(i).map((p) => h("li", null, p === i ? h("b", null, code(word(P.program[p]))) : procButton(p, code(word(P.program[p]))), h("span.dim", null, " pid " + P.pid[p])))),
+    h("ol.descent", null, lineage(i).filter((p) => p === i || !(P.flags[p] & EXISTED)).map((p) => h("li", null, p === i ? h("b", null, code(word(P.program[p]))) : procButton(p, code(word(P.program[p]))), h("span.dim", null, " pid " + P.pid[p])))),
     h("dl.pairs", null, [
       ["Began", P.flags[i] & EXISTED ? "before the recording" : at(P.from[i])], ["Ran for", P.flags[i] & RUNNING ? "it was still running" : span(P.took[i])],
       ["Ended", P.flags[i] & RUNNING ? "" : P.signal[i] ? "signal " + P.signal[i] : "exit " + P.code[i]],

@@ -331,7 +331,7 @@ function overview() {
   return [
     h("section.hero." + V.verdict, { "aria-label": "Outcome" },
       h("div.word", null, h("h1", null, tag(V.verdict)), h("p", null, D.why, ".")),
-      h("div.score", null, h("span.big", null, V.score), h("span.dim", null, "of 100"), h("div.track", { role: "meter", "aria-label": "score", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": V.score }, h("div.bar", { style: { width: V.score + "%" } })))),
+      h("div.score", null, h("span.big", null, V.score), h("span.dim", null, " of 100"), h("div.track", { role: "meter", "aria-label": "score", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": V.score }, h("div.bar", { style: { width: V.score + "%" } })))),
     h("section.numbers", { "aria-label": "In numbers" }, [
       ["findings", "Findings", num(V.findings.length), V.findings.length ? "most severe: " + V.findings[0].severity : c.state === "complete" ? "none" : "none that was seen"],
       ["policy", "Undeclared", num(V.facts.undeclared), D.intent ? "of " + count(V.facts.total, "fact") : "no policy was given"],
@@ -419,7 +419,7 @@ const DEEPEST = 24;
 
 function processCells(i) {
   return [
-    P.flags[i] & EXISTED ? h("span.dim", null, "there before") : span(P.took[i]),
+    P.flags[i] & EXISTED ? h("span.dim", null, "there before") : P.flags[i] & RUNNING ? "" : span(P.took[i]),
     P.flags[i] & RUNNING ? P.flags[i] & EXISTED ? "" : h("span.dim", null, "still ran") : P.signal[i] ? h("span.bad", null, "signal " + P.signal[i]) : P.code[i] ? h("span.bad", null, "exit " + P.code[i]) : "",
     P.sent[i] || P.received[i] ? "↑" + bytes(P.sent[i]) + " ↓" + bytes(P.received[i]) : "",
     P.wrote[i] ? num(P.wrote[i]) : "",
@@ -446,7 +446,7 @@ function detail(i) {
     h("p", null, code(label(i))),
     h("p", null, marks(i)),
     h("h3", null, "Lineage"),
-    h("ol.descent", null, lineage(i).map((p) => h("li", null, p === i ? h("b", null, code(word(P.program[p]))) : procButton(p, code(word(P.program[p]))), h("span.dim", null, " pid " + P.pid[p])))),
+    h("ol.descent", null, lineage(i).filter((p) => p === i || !(P.flags[p] & EXISTED)).map((p) => h("li", null, p === i ? h("b", null, code(word(P.program[p]))) : procButton(p, code(word(P.program[p]))), h("span.dim", null, " pid " + P.pid[p])))),
     h("dl.pairs", null, [
       ["Began", P.flags[i] & EXISTED ? "before the recording" : at(P.from[i])], ["Ran for", P.flags[i] & RUNNING ? "it was still running" : span(P.took[i])],
       ["Ended", P.flags[i] & RUNNING ? "" : P.signal[i] ? "signal " + P.signal[i] : "exit " + P.code[i]],
@@ -554,7 +554,7 @@ function timeline(panel) {
     columns: [["Process", "wide"], ["Ran for", "n"], ["When", "grow bar-cell"]],
     cells: (i) => {
       const width = to - from, left = 100 * (P.from[i] - from) / width, right = 100 * (end(i) - from) / width;
-      return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], span(P.took[i]),
+      return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], P.flags[i] & RUNNING ? h("span.dim", null, "still ran") : span(P.took[i]),
         h("span.gantt", { title: at(P.from[i]) + " to " + at(end(i)) }, h("span.bar" + (foundBy.has(i) ? ".found" : ""), { style: { left: Math.max(0, left) + "%", width: Math.max(0.25, Math.min(100, right) - Math.max(0, left)) + "%" } }),
           (connsOf.get(i) || []).slice(0, 60).map((c) => C.at[c] < from || C.at[c] > to ? null : h("span.tick" + (C.bad.has(c) ? ".failed" : ""), { style: { left: 100 * (C.at[c] - from) / width + "%" }, title: word(C.to[c]) + ", " + bytes(C.sent[c]) + " out" })))];
     },
@@ -579,7 +579,7 @@ function timeline(panel) {
     for (let t = Math.ceil(from / by) * by; t <= to; t += by) {
       g.moveTo(Math.round(x(t)) + .5, 0);
       g.lineTo(Math.round(x(t)) + .5, tall - 18);
-      g.fillText(at(t), Math.min(x(t) + 3, wide - 60), tall - 5);
+      if (x(t) < wide - 66) g.fillText(at(t), x(t) + 3, tall - 5);
     }
     g.stroke();
     lanes.forEach((l, n) => {
@@ -594,7 +594,7 @@ function timeline(panel) {
           const a = x(m[0] * D.slot), b = x((m[0] + 1) * D.slot);
           if (!m[k] || b < 0 || a > wide) continue;
           const tall = 2 + (room - 2) * Math.log1p(m[k]) / Math.log1p(max);
-          g.fillRect(a, base - tall, Math.max(1.5, b - a - .5), tall);
+          g.fillRect(a, base - tall, Math.max(1.5, b - a), tall);
         }
       });
     });
@@ -739,7 +739,7 @@ function table(label, heads, rows) {
 function files(panel) {
   const facts = D.facts.filter((f) => ["write", "delete", "posture-drift", "exec"].includes(f.verb));
   let query = "", only = false;
-  const t = D.files, all = t.Workspace + t.Temp + t.Cache + t.Outside;
+  const t = D.files, parts = [["workspace", t.Workspace], ["temporary folders", t.Temp], ["caches", t.Cache], ["elsewhere", t.Outside]], all = t.Workspace + t.Temp + t.Cache + t.Outside;
   const rows = list({
     label: "What was written, removed or run", columns: [["", "verb-cell"], ["What", "grow"], ["Who", "name"], ["Times", "n"], ["", "state"], ["Evidence", "proof"]],
     cells: (f) => [h("span.verb", null, f.verb), h("span.clip", { title: f.object }, code(f.object)), h("span.clip", null, code([...f.who].reverse().join(" › "))), num(f.count), f.standing ? tag(f.standing) : "", leafButtons([f.leaf])],
@@ -754,7 +754,7 @@ function files(panel) {
       : h("p.dim", null, "None that was seen."), D.credentialsLeft ? h("p.dim", null, num(D.credentialsLeft) + " more are not listed.") : null,
     h("h2", null, "Files written"),
     h("p", null, count(all, "file"), ": ", num(t.Workspace), " in the workspace, ", num(t.Temp), " in temporary folders, ", num(t.Cache), " in caches, ", num(t.Outside), " elsewhere", t.Deleted ? "; " + num(t.Deleted) + " deleted" : "", t.Uncounted ? "; " + num(t.Uncounted) + " writes more" : "", "."),
-    all ? h("div.stack", { "aria-hidden": "true" }, [["workspace", t.Workspace], ["temp", t.Temp], ["cache", t.Cache], ["elsewhere", t.Outside]].map(([n, v], i) => v ? h("span.part.s" + (i + 1), { style: { width: 100 * v / all + "%" } }, 12 * v > all ? n : "") : null)) : null,
+    all ? h("div", { "aria-hidden": "true" }, h("div.stack", null, parts.map(([, v], i) => v ? h("span.part.s" + (i + 1), { style: { width: 100 * v / all + "%" } }) : null)), h("div.legend", null, parts.map(([n, v], i) => v ? h("span.s" + (i + 1), null, n) : null))) : null,
     D.written.length ? table("Folders written to", ["Place", "Folder", "Files", "Such as"], D.written.map((w) => h("tr", null, h("th", { scope: "row" }, w.Place), h("td", null, code(w.Path)), h("td.n", null, num(w.Files)), h("td.dim", null, code((w.Examples || []).join(", ")))))) : null,
     h("h2", null, "By program"),
     h("div.tools", null, h("input", { type: "search", class: "search", placeholder: "Search paths and programs", "aria-label": "Search files", oninput: (e) => { query = e.target.value.toLowerCase(); draw(); } }),
@@ -881,7 +881,7 @@ function evidence(panel, arg) {
 
 const VIEWS = [
   ["overview", "Overview", overview, ""], ["findings", "Findings", findings, V.findings.length], ["timeline", "Timeline", timeline, ""],
-  ["processes", "Processes", processes, procs], ["egress", "Egress", egress, D.destinations.filter((d) => !d.Local).length + D.destinationsLeft],
+  ["processes", "Processes", processes, D.ran.Processes], ["egress", "Egress", egress, D.destinations.filter((d) => !d.Local).length + D.destinationsLeft],
   ["files", "Files", files, D.files.Workspace + D.files.Temp + D.files.Cache + D.files.Outside], ["policy", "Policy", policy, D.intent ? V.facts.undeclared : ""], ["evidence", "Evidence", evidence, D.lines.length],
 ];
 

@@ -1,6 +1,6 @@
 // What went on when: a picture of each step, and the processes of a span.
 import { h, code, num, count, bytes, span, at, fill } from "./dom.js";
-import { D, P, C, procs, span0, connsOf, foundBy, label, end, stepName, word, EXISTED } from "./data.js";
+import { D, P, C, procs, span0, connsOf, foundBy, label, end, stepName, word, EXISTED, RUNNING } from "./data.js";
 import { list } from "./list.js";
 import { detail, marks } from "./processes.js";
 
@@ -17,7 +17,7 @@ export function timeline(panel) {
     columns: [["Process", "wide"], ["Ran for", "n"], ["When", "grow bar-cell"]],
     cells: (i) => {
       const width = to - from, left = 100 * (P.from[i] - from) / width, right = 100 * (end(i) - from) / width;
-      return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], span(P.took[i]),
+      return [[h("span.clip", { title: label(i) }, code(label(i))), marks(i)], P.flags[i] & RUNNING ? h("span.dim", null, "still ran") : span(P.took[i]),
         h("span.gantt", { title: at(P.from[i]) + " to " + at(end(i)) }, h("span.bar" + (foundBy.has(i) ? ".found" : ""), { style: { left: Math.max(0, left) + "%", width: Math.max(0.25, Math.min(100, right) - Math.max(0, left)) + "%" } }),
           (connsOf.get(i) || []).slice(0, 60).map((c) => C.at[c] < from || C.at[c] > to ? null : h("span.tick" + (C.bad.has(c) ? ".failed" : ""), { style: { left: 100 * (C.at[c] - from) / width + "%" }, title: word(C.to[c]) + ", " + bytes(C.sent[c]) + " out" })))];
     },
@@ -42,7 +42,7 @@ export function timeline(panel) {
     for (let t = Math.ceil(from / by) * by; t <= to; t += by) {
       g.moveTo(Math.round(x(t)) + .5, 0);
       g.lineTo(Math.round(x(t)) + .5, tall - 18);
-      g.fillText(at(t), Math.min(x(t) + 3, wide - 60), tall - 5);
+      if (x(t) < wide - 66) g.fillText(at(t), x(t) + 3, tall - 5);
     }
     g.stroke();
     lanes.forEach((l, n) => {
@@ -57,7 +57,7 @@ export function timeline(panel) {
           const a = x(m[0] * D.slot), b = x((m[0] + 1) * D.slot);
           if (!m[k] || b < 0 || a > wide) continue;
           const tall = 2 + (room - 2) * Math.log1p(m[k]) / Math.log1p(max);
-          g.fillRect(a, base - tall, Math.max(1.5, b - a - .5), tall);
+          g.fillRect(a, base - tall, Math.max(1.5, b - a), tall);
         }
       });
     });
