@@ -280,8 +280,16 @@ func TestAServiceRecordsEachJobOfTheMachineApart(t *testing.T) {
 		if !strings.Contains(by[job].Log, "This machine records what jobs do (edamame-posture, recording "+id) || !strings.Contains(by[job].Log, "Recording "+id+":") {
 			t.Errorf("job %q was not told that it is recorded as %s:\n%s", job, id, by[job].Log)
 		}
-		if v, err := rig.Judge(filepath.Join(jobsDir, id, "evidence")); err != nil || v.Verdict().Coverage.State != "complete" {
-			t.Errorf("job %q: %v, coverage %+v", job, err, v.Verdict().Coverage)
+		j, err := rig.Judge(filepath.Join(jobsDir, id, "evidence"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The witnesses are held against each other over the whole machine, on which
+		// other tests may run: that they agree is shown where nothing else does.
+		if c := j.Verdict().Coverage; c.Lost != 0 || len(c.Gaps) != 0 {
+			t.Errorf("job %q: coverage %+v", job, c)
+		} else {
+			t.Logf("job %q: witnesses %s", job, c.Witness)
 		}
 	}
 	if len(ids) != 4 || len(seen) != 4 {
