@@ -77,16 +77,22 @@ func (d delivery) deliver(ctx context.Context, spool string) (string, error) {
 	// By the open folder: what a process that the job left running puts in its
 	// place meanwhile is not written to.
 	dir := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
-	data, err := d.fill(spool, dir)
-	if err != nil {
-		return "", errors.New(strings.ReplaceAll(err.Error(), dir, out))
+	inOut := func(err error) error { return errors.New(strings.ReplaceAll(err.Error(), dir, out)) }
+	if err := d.fill(spool, dir); err != nil {
+		return "", inOut(err)
 	}
+	signed := func() error { return nil }
 	if d.wanted() {
-		// The results are whole without a signature: what keeps it away is told,
-		// and no reason to keep them back too.
-		if err := d.attest(ctx, dir); err != nil {
-			d.tellUnsigned(err, dir, out)
-		}
+		signed = d.attest(ctx, dir)
+	}
+	data, err := d.reports(dir)
+	// The results are whole without a signature: what keeps it away is told, and
+	// no reason to keep them back too.
+	if serr := signed(); serr != nil {
+		d.tellUnsigned(serr, dir, out)
+	}
+	if err != nil {
+		return "", inOut(err)
 	}
 	if d.quiet {
 		return out, nil
@@ -96,11 +102,11 @@ func (d delivery) deliver(ctx context.Context, spool string) (string, error) {
 	return out, nil
 }
 
-// fill writes everything that there is to a recording into dir.
-func (d delivery) fill(spool, dir string) (*report.Data, error) {
+// fill writes what a recording is signed by into dir: its evidence and verdict.
+func (d delivery) fill(spool, dir string) error {
 	ev := filepath.Join(dir, evidenceDir)
 	if err := copyEvidence(filepath.Join(spool, evidenceDir), ev); err != nil {
-		return nil, err
+		return err
 	}
 	verdict, err := os.ReadFile(filepath.Join(spool, verdictFile))
 	switch {
@@ -109,15 +115,17 @@ func (d delivery) fill(spool, dir string) (*report.Data, error) {
 		// The monitor died before it judged: what its log tells is judged here.
 		v, rerr := recompute(ev)
 		if rerr != nil {
-			return nil, fmt.Errorf("judging what is left of the log: %w", rerr)
+			return fmt.Errorf("judging what is left of the log: %w", rerr)
 		}
 		verdict = v.Encode()
 	default:
-		return nil, err
+		return err
 	}
-	if err := writeNew(filepath.Join(dir, verdictFile), verdict); err != nil {
-		return nil, err
-	}
+	return writeNew(filepath.Join(dir, verdictFile), verdict)
+}
+
+// reports writes what people and other programs read of it.
+func (d delivery) reports(dir string) (*report.Data, error) {
 	data, err := report.Load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the evidence for the reports: %w", err)

@@ -249,15 +249,25 @@ func (s *signing) describe(dir string) (*attest.Statement, error) {
 	return stmt, nil
 }
 
-// attest signs the evidence in a folder of results. Where that fails after the
-// statement was made, it is kept beside it.
-func (s *signing) attest(ctx context.Context, dir string) error {
+// attest makes the statement about the evidence in a folder of results, and has
+// it signed while its caller does something else: wait returns when that is done.
+// Where it fails after the statement was made, it is kept beside the evidence.
+func (s *signing) attest(ctx context.Context, dir string) (wait func() error) {
 	ctx, cancel := context.WithTimeout(ctx, s.budget)
-	defer cancel()
 	stmt, err := s.describe(dir)
-	if err != nil {
-		return err
-	}
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		if err == nil {
+			err = s.leave(ctx, dir, stmt)
+		}
+		done <- err
+	}()
+	return func() error { return <-done }
+}
+
+// leave signs a statement and leaves it in the folder of results.
+func (s *signing) leave(ctx context.Context, dir string, stmt *attest.Statement) error {
 	bundle, err := s.bundle(ctx, stmt)
 	if err == nil {
 		if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
