@@ -228,7 +228,7 @@ func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
 }
 
 // The other ways to install: each agent reads the settings where we write them,
-// and the folders of examples/agents are what it takes for a plugin.
+// and Claude Code takes the folder of examples/agents for a plugin.
 func TestEveryWayOfInstallingIsHeard(t *testing.T) {
 	examples, err := filepath.Abs("../../examples/agents")
 	if err != nil {
@@ -243,7 +243,7 @@ func TestEveryWayOfInstallingIsHeard(t *testing.T) {
 	for i := range programs {
 		p := &programs[i]
 		for _, way := range []string{"project", "managed", "plugin"} {
-			if p.name == "copilot" && way == "managed" || way == "plugin" && p.name != "claude-code" && p.name != "gemini" {
+			if p.name == "copilot" && way == "managed" || way == "plugin" && p.name != "claude-code" {
 				continue // it has none
 			}
 			t.Run(p.name+"/"+way, func(t *testing.T) {
@@ -254,15 +254,10 @@ func TestEveryWayOfInstallingIsHeard(t *testing.T) {
 				if p.name == "gemini" { // for the folder's own settings --skip-trust comes too late
 					s.Env = map[string]string{"GEMINI_CLI_TRUST_WORKSPACE": "true"}
 				}
-				switch {
-				case way != "plugin":
-					install(t, w, p, settings.Scope(way))
-				case p.name == "claude-code":
+				if way == "plugin" {
 					s.Flags = map[string][]string{p.name: {"--plugin-dir", filepath.Join(examples, p.name)}}
-				default:
-					if err := os.CopyFS(filepath.Join(w.home, ".gemini", "extensions", "edamame-posture"), os.DirFS(filepath.Join(examples, p.name))); err != nil {
-						t.Fatal(err)
-					}
+				} else {
+					install(t, w, p, settings.Scope(way))
 				}
 				argv := p.argv(t, w, &s, monitors)
 				if way == "managed" {

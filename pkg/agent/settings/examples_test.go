@@ -28,8 +28,7 @@ func TestTheExamplesAreWhatInstallWrites(t *testing.T) {
 			t.Errorf("%s: no files", agent)
 		}
 		for name, text := range files {
-			switch agent { // these have plugins, which hold hooks in a place of their own
-			case "claude-code", "gemini":
+			if agent == "claude-code" { // a plugin, which holds hooks in a place of its own
 				name = "/hooks/hooks.json"
 			}
 			path := examples + "/" + agent + name
