@@ -23,11 +23,11 @@ type quicKey struct {
 func (r *recording) hello(rec *sensor.Record) (wire.Hello, bool) {
 	if rec.Proto == event.ProtoTCP {
 		h, err := wire.ClientHello(rec.Payload)
-		if err != nil || len(h.ServerName) == 0 {
+		if err != nil {
 			return h, false
 		}
 		r.plains.hello(rec.Sock)
-		return h, true
+		return h, len(h.ServerName) > 0
 	}
 	k := quicKey{rec.Sock, rec.Dst}
 	q := r.quic[k]

@@ -1,15 +1,22 @@
 package monitor
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/net/quic"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/intent"
@@ -279,4 +286,103 @@ func TestGrantsOfRequestsHoldInsideTLS(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestGitOverHTTPSIsReadInGnuTLS(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip(err)
+	}
+	m := payloads(t)
+	srv := overTLS(t)
+	r := opened(t, m, "git")
+	cmd := exec.Command("git", "ls-remote", srv.URL+"/repo.git")
+	cmd.Env = append(os.Environ(), "GIT_SSL_NO_VERIFY=1", "GIT_TERMINAL_PROMPT=0")
+	out, err := cmd.CombinedOutput() // it fails: what answers is no repository
+	m.finish(r, Closing{}, "")
+	for _, ev := range events(t, r) {
+		if ev.Kind == event.HTTP && ev.TLS && ev.Method.Is("GET") && ev.Path.Is("/repo.git/info/refs?service=git-upload-pack") && ev.Dst.String() == srv.Listener.Addr().String() {
+			return
+		}
+	}
+	t.Errorf("its request is not told; git: %v\n%s", err, out)
+}
+
+func TestTheNameOfAQUICConnectionIsTold(t *testing.T) {
+	m := payloads(t)
+	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	// A real client's first datagram, which a process of the recording sends: what
+	// this process does is not recorded.
+	client, err := quic.Listen("udp4", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	defer client.Close(ctx)
+	go func() {
+		_, _ = client.Dial(ctx, "udp4", server.LocalAddr().String(), &quic.Config{TLSConfig: &tls.Config{
+			ServerName: "quic.example.com", NextProtos: []string{"h3"}, MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519},
+		}})
+	}()
+	b := make([]byte, 4096)
+	_ = server.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, _, err := server.ReadFrom(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "datagram")
+	if err := os.WriteFile(file, b[:n], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dst := netip.MustParseAddrPort(server.LocalAddr().String())
+	r := opened(t, m, "bash")
+	if out, err := exec.Command("bash", "-c", fmt.Sprintf("cat %s > /dev/udp/127.0.0.1/%d", file, dst.Port())).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	m.finish(r, Closing{}, "")
+	for _, ev := range events(t, r) {
+		if ev.Kind == event.TLS && ev.Proto == event.ProtoUDP && ev.Name.Is("quic.example.com") && ev.Dst == dst {
+			return
+		}
+	}
+	t.Error("the name is not told")
+}
+
+func TestProgramsWhoseTLSIsNotReadAreNamed(t *testing.T) {
+	m := payloads(t)
+	lib, err := filepath.Glob("/usr/lib/*-linux-gnu/libssl.so.3")
+	if err != nil || len(lib) == 0 {
+		t.Skip("no libssl.so.3")
+	}
+	data, err := os.ReadFile(lib[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "harmless.so")
+	if err := os.WriteFile(other, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv := overTLS(t)
+	r := opened(t, m, "curl")
+	for range 2 {
+		cmd := exec.Command("curl", "-sk", srv.URL)
+		cmd.Env = append(os.Environ(), "LD_PRELOAD="+other)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	m.finish(r, Closing{}, "")
+	for _, ev := range events(t, r) {
+		switch {
+		case ev.Kind == event.HTTP:
+			t.Errorf("a request was read: %s", ev.AppendJSON(nil))
+		case ev.Kind == event.Note && ev.Detail == noLibrary && ev.Exe.Base().Is("curl") && ev.Count == 2:
+			return
+		}
+	}
+	t.Error("that two connections were not read is not told")
 }

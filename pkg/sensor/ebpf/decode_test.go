@@ -434,7 +434,7 @@ func TestTheLayoutIsThatOfTheObject(t *testing.T) {
 		t.Errorf("%d types of records, not %d", len(types.Values), recordTypes)
 	}
 	last := types.Values[len(types.Values)-1]
-	if last.Name != "R_CGROUP" || last.Value != uint64(rCgroup) {
+	if last.Name != "R_SESSION" || last.Value != uint64(rSession) {
 		t.Errorf("the last type is %s=%d", last.Name, last.Value)
 	}
 	coll, err := bpf.LoadCollectionSpecFromReader(bytes.NewReader(object))

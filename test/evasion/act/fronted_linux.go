@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"net/netip"
@@ -71,10 +70,10 @@ func fronted() error {
 
 // curl asks for hidden.test over TLS, with the library that the file is in place
 // of its own: a loader takes one that is there under the same internal name.
-func curl(library string) error {
+func curl(library string, inherits ...*os.File) error {
 	cmd := exec.Command("curl", "-sk", "--http1.1", "-H", "X-Padding: 0123456789012345678901234567890123456789",
 		"--connect-to", "hidden.test:443:"+secure, "https://hidden.test/inside")
-	cmd.Env = append(os.Environ(), "LD_PRELOAD="+library)
+	cmd.Env, cmd.ExtraFiles = append(os.Environ(), "LD_PRELOAD="+library), inherits
 	return cmd.Run()
 }
 
@@ -108,6 +107,6 @@ func init() {
 		if err = errors.Join(err, merr); err == nil {
 			_, err = unix.Write(fd, lib)
 		}
-		return errors.Join(err, curl(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)))
+		return errors.Join(err, curl("/proc/self/fd/3", os.NewFile(uintptr(fd), "harmless")))
 	})
 }
