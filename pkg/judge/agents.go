@@ -169,11 +169,11 @@ func (a *agents) speaker(n *process.Node, agent string) (at *process.Node, why s
 			continue // it runs its parent's program
 		}
 		if s := a.byRoot[keyOf(m.Actor)]; s != nil && !s.root.Exited || clientName(m.AgentProgram()).Is(agent) {
-			if between != nil {
-				return nil, "what spoke was not started by the agent itself"
-			}
 			if !in.IsZero() && in != m.Call {
 				break // a call of that agent's own
+			}
+			if between != nil {
+				return nil, "what spoke was not started by the agent itself"
 			}
 			return a.claims(m, agent)
 		}
