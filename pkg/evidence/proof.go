@@ -56,7 +56,7 @@ func (e *Evidence) Proofs(seqs []uint64) ([]*Proof, error) {
 		out[i] = of[seq]
 	}
 	var t tree
-	keep := func(level int, index uint64, h *Hash) {
+	keep := func(level int, index uint64, h Hash) {
 		k := compact.NodeID{Level: uint(level), Index: index}
 		if _, ok := want[k]; ok {
 			want[k] = bytes.Clone(h[:])

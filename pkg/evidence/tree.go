@@ -23,16 +23,16 @@ const leafPrefix = 0
 func (t *tree) append(h Hash) { t.grow(h, nil) }
 
 // grow is append; made is told of each node that becomes whole.
-func (t *tree) grow(h Hash, made func(level int, index uint64, h *Hash)) {
+func (t *tree) grow(h Hash, made func(level int, index uint64, h Hash)) {
 	level := bits.TrailingZeros64(^t.size)
 	for i := range level {
 		if made != nil {
-			made(i, t.size>>i, &h)
+			made(i, t.size>>i, h)
 		}
 		h = nodeHash(&t.roots[i], &h)
 	}
 	if made != nil {
-		made(level, t.size>>level, &h)
+		made(level, t.size>>level, h)
 	}
 	t.roots[level] = h
 	t.size++

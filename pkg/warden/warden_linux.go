@@ -11,13 +11,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/org/edamame-posture/pkg/carried"
 	"golang.org/x/sys/unix"
 )
 
 // image is the program in memory, sealed, so that nobody can change what is
 // started.
 var image = sync.OnceValues(func() (*os.File, error) {
-	if len(program) == 0 {
+	if len(compressed) == 0 {
 		return nil, errors.New("there is no warden for this processor")
 	}
 	fd, err := unix.MemfdCreate("edamame-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
@@ -28,7 +29,10 @@ var image = sync.OnceValues(func() (*os.File, error) {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "edamame-warden")
-	_, err = f.Write(program)
+	plain, err := carried.Unpack(compressed)
+	if err == nil {
+		_, err = f.Write(plain)
+	}
 	if err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 	}

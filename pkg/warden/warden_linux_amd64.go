@@ -2,5 +2,5 @@ package warden
 
 import _ "embed"
 
-//go:embed warden_amd64
-var program []byte
+//go:embed warden_amd64.zst
+var compressed []byte

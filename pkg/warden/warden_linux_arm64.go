@@ -2,5 +2,5 @@ package warden
 
 import _ "embed"
 
-//go:embed warden_arm64
-var program []byte
+//go:embed warden_arm64.zst
+var compressed []byte

@@ -2,4 +2,4 @@
 
 package warden
 
-var program []byte
+var compressed []byte

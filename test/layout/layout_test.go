@@ -20,7 +20,7 @@ const module = "github.com/org/edamame-posture/"
 
 // order is the way of an event. A package imports only packages above it.
 var order = []string{
-	"policies",
+	"policies", "pkg/carried",
 	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/runner", "pkg/agent", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
 	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness",

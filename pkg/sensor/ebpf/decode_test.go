@@ -15,6 +15,7 @@ import (
 	bpf "github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/org/edamame-posture/pkg/carried"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/sensor"
 )
@@ -384,8 +385,12 @@ func TestANameUnderAPrefixKeepsWhatThePrefixSays(t *testing.T) {
 // TestTheLayoutIsThatOfTheObject compares layout.go with the type information
 // of the programs.
 func TestTheLayoutIsThatOfTheObject(t *testing.T) {
-	if len(object) == 0 {
+	if len(compressed) == 0 {
 		t.Skip("no object is built for this machine")
+	}
+	object, err := carried.Unpack(compressed)
+	if err != nil {
+		t.Fatal(err)
 	}
 	spec, err := btf.LoadSpecFromReader(bytes.NewReader(object))
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/carried"
 	"github.com/org/edamame-posture/pkg/probe"
 	"github.com/org/edamame-posture/pkg/redact"
 )
@@ -128,8 +129,12 @@ func (l *loaded) detach() {
 
 // load puts the programs into the kernel; attach arms them.
 func load(opt Options) (_ *loaded, err error) {
-	if len(object) == 0 {
+	if len(compressed) == 0 {
 		return nil, fmt.Errorf("no programs are built for %s: use the netlink sensor", runtime.GOARCH)
+	}
+	object, err := carried.Unpack(compressed)
+	if err != nil {
+		return nil, fmt.Errorf("unpacking the embedded programs: %w", err)
 	}
 	spec, err := bpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {

@@ -2,6 +2,6 @@
 
 package ebpf
 
-// object is empty: no object has been built for this machine yet. What it
+// compressed is empty: no compressed has been built for this machine yet. What it
 // takes is in bpf/arch.h.
-var object []byte
+var compressed []byte

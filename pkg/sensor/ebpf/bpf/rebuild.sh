@@ -7,9 +7,9 @@ cd "$(dirname "$0")"
 
 clang=${CLANG:-clang-14}
 strip=${STRIP:-llvm-strip-14}
-for tool in "$clang" "$strip"; do
+for tool in "$clang" "$strip" zstd; do
 	command -v "$tool" >/dev/null || {
-		echo "rebuild.sh: $tool is not here; on Debian 12: apt-get install clang-14 llvm-14 libbpf-dev" >&2
+		echo "rebuild.sh: $tool is not here; on Debian 12: apt-get install clang-14 llvm-14 libbpf-dev zstd" >&2
 		exit 2
 	}
 done
@@ -26,10 +26,11 @@ if [ "${1:-}" = --check ]; then
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	build x86 "$tmp/sensor_amd64.o"
-	if ! cmp "$tmp/sensor_amd64.o" sensor_amd64.o; then
+	if ! zstd -qdc sensor_amd64.o.zst | cmp - "$tmp/sensor_amd64.o"; then
 		echo "rebuild.sh: the committed object is not what this source builds; run bpf/rebuild.sh and commit" >&2
 		exit 1
 	fi
 	exit 0
 fi
 build x86 sensor_amd64.o
+zstd -q -19 -f --rm sensor_amd64.o -o sensor_amd64.o.zst
