@@ -22,14 +22,17 @@ import (
 // tlsPrefixes are the names of libraries that TLS is written by.
 var tlsPrefixes = []string{"libssl.so", "libssl3.so", "libssl-", "libgnutls.so"}
 
-// tlsPlaces are where such libraries, and programs that have one of their own,
-// lie on most machines. They are probed before anything is watched: a program
-// that is over in a few milliseconds has no other chance.
-var tlsPlaces = []string{
-	"/usr/lib/*-linux-gnu/libssl.so.*", "/usr/lib/*-linux-gnu/libgnutls.so.*", "/usr/lib64/libssl.so.*", "/usr/lib64/libgnutls.so.*",
-	"/usr/lib/libssl.so.*", "/usr/lib/libgnutls.so.*", "/lib/libssl.so.*", "/usr/local/lib*/libssl.so.*",
-	"/usr/bin/node", "/usr/local/bin/node", "/opt/hostedtoolcache/node/*/*/bin/node", "/home/runner/*/externals*/node*/bin/node",
-}
+// tlsLibraries are attached to before anything runs: a program may be over soon
+// after it was started. tlsNodes are large, and take longer to start than to
+// be looked at: a machine may have a dozen of them, and those are attached to
+// beside the way, first of all.
+var (
+	tlsLibraries = []string{
+		"/usr/lib/*-linux-gnu/libssl.so.*", "/usr/lib/*-linux-gnu/libgnutls.so.*", "/usr/lib64/libssl.so.*", "/usr/lib64/libgnutls.so.*",
+		"/usr/lib/libssl.so.*", "/usr/lib/libgnutls.so.*", "/lib/libssl.so.*", "/usr/local/lib*/libssl.so.*",
+	}
+	tlsNodes = []string{"/usr/bin/node", "/usr/local/bin/node", "/opt/hostedtoolcache/node/*/*/bin/node", "/home/runner/*/externals*/node*/bin/node"}
+)
 
 const (
 	maxTLSFiles = 128  // that are probed at once
@@ -96,17 +99,27 @@ func newTLSProbes(l *loaded, own func(kernelObject), logf func(string, ...any)) 
 			return nil
 		}
 	}
-	for _, pattern := range tlsPlaces {
+	t.lookAt(tlsLibraries)
+	go t.run()
+	return t
+}
+
+// lookAt attaches to the files that are there.
+func (t *tlsProbes) lookAt(patterns []string) {
+	for _, pattern := range patterns {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			continue
 		}
 		for _, path := range paths {
-			t.look(&candidate{path: path, at: boottime()})
+			select {
+			case <-t.stop:
+				return
+			default:
+				t.look(&candidate{path: path, at: boottime()})
+			}
 		}
 	}
-	go t.run()
-	return t
 }
 
 // see takes note of a file that a record tells of. It is the reader's.
@@ -158,6 +171,7 @@ func isTLSLibrary(path []byte) bool {
 
 func (t *tlsProbes) run() {
 	defer close(t.ended)
+	t.lookAt(tlsNodes)
 	for {
 		select {
 		case <-t.stop:
