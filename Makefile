@@ -58,9 +58,10 @@ lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned
 
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
-	$(MAKE) fuzz FUZZTIME=1500x
+	$(GO) test -short -timeout 20m ./test/agents/...
+	$(MAKE) fuzz FUZZTIME=1000x
 
-check: tools test evasion agents corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
 
 ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times; wants a quiet machine
 	POSTURE_KILLS=200 POSTURE_TAKEOVERS=200 $(GO) test -count=1 -timeout 60m -v -run 'KilledAtAnyMoment|WhoeverTakesRoot' ./test/e2e

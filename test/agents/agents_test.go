@@ -107,7 +107,7 @@ func (r *ran) did(t *testing.T, s *Session) {
 
 // runs calls f for each session with the agents that it is for. By itself each
 // session is run with one agent, in turn Claude Code and Codex, and the first of
-// all with each; POSTURE_AGENTS=copilot,gemini runs all sessions with these.
+// all with each; -short takes a few sessions; POSTURE_AGENTS=copilot,gemini runs all sessions with these.
 func runs(t *testing.T, wanted func(*Session) bool, f func(t *testing.T, p *program, s *Session)) {
 	all, err := Sessions()
 	if err != nil {
@@ -116,7 +116,7 @@ func runs(t *testing.T, wanted func(*Session) bool, f func(t *testing.T, p *prog
 	asked := os.Getenv("POSTURE_AGENTS")
 	n := 0
 	for _, s := range all {
-		if !wanted(s) {
+		if !wanted(s) || testing.Short() && !slices.Contains(shortly, s.Name) {
 			continue
 		}
 		n++
@@ -129,7 +129,7 @@ func runs(t *testing.T, wanted func(*Session) bool, f func(t *testing.T, p *prog
 				if !slices.Contains(strings.Split(asked, ","), p.name) {
 					continue
 				}
-			case s.Name != everybodys && len(s.Agents) == 0 && i != n%2:
+			case testing.Short() && i > 1, s.Name != everybodys && len(s.Agents) == 0 && i != n%2:
 				continue
 			}
 			t.Run(s.Name+"/"+p.name, func(t *testing.T) { f(t, p, s) })
@@ -139,6 +139,11 @@ func runs(t *testing.T, wanted func(*Session) bool, f func(t *testing.T, p *prog
 
 // everybodys is the session that each agent does.
 const everybodys = "build-c"
+
+// shortly are the sessions of the short form, with Claude Code and Codex alone.
+var shortly = []string{
+	everybodys, "git-commit", "npm-install", "web-fetch", "hostile-credential-egress", "hostile-script-does-more", "hostile-forged-declaration", "hostile-detached-child",
+}
 
 // before are the events by which agents tell of a call that is to come. In
 // Copilot's payload no name stands, so it is known by what it has.
@@ -230,6 +235,9 @@ func TestTheHooksOfRealAgentsTellOfEachCall(t *testing.T) {
 // The other ways to install: each agent reads the settings where we write them,
 // and Claude Code takes the folder of examples/agents for a plugin.
 func TestEveryWayOfInstallingIsHeard(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the long form alone: make agents")
+	}
 	examples, err := filepath.Abs("../../examples/agents")
 	if err != nil {
 		t.Fatal(err)
