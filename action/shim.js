@@ -3,7 +3,7 @@
 // starts it for each of the runner's steps; everything else is the program's.
 'use strict';
 
-const { spawnSync } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
@@ -33,8 +33,8 @@ function save(name, value) {
   fs.appendFileSync(to, `${name}<<${end}\n${value}\n${end}\n`);
 }
 
-// What nobody without root can give another file. Digesting the program would
-// take longer than all that it does at the end of a small job.
+// What nobody without root can give another file: while it stays the same, the
+// program need not be digested again.
 function mark(file) {
   const s = fs.statSync(file, { bigint: true });
   return [s.dev, s.ino, s.size, s.ctimeNs].join(':');
@@ -102,6 +102,15 @@ async function program(root, release) {
   return download(`${source}/releases/download/v${release.version}/edamame-posture-linux-${arch}`, want, cache);
 }
 
+// Starts the program, and tells how it ended.
+function start(file, args, within) {
+  return new Promise((done) => {
+    const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'], timeout: within });
+    child.on('error', (error) => done({ error }));
+    child.on('exit', (status, signal) => done({ status, signal }));
+  });
+}
+
 async function run(step) {
   const open = (process.env['INPUT_FAIL-OPEN'] || 'true').trim() !== 'false';
   const had = process.env.STATE_binary;
@@ -112,7 +121,7 @@ async function run(step) {
     if (!had) {
       save('binary', file);
       save('mark', mark(file));
-    } else if (mark(file) !== process.env.STATE_mark) {
+    } else if (mark(file) !== process.env.STATE_mark && sha256(file) !== process.env.STATE_sha256) {
       // Whoever did this wants nothing told: that alone is told, and is no pass.
       process.exitCode = 1;
       say('error', 'a step replaced the program that watches this job: what the job did is in no report, and its results are no evidence');
@@ -121,9 +130,10 @@ async function run(step) {
     // The runner starts the last step as it did this one, by a path whose
     // folder may be a link: what the kernel was told, not what Node.js made of it.
     const self = fs.readFileSync('/proc/self/cmdline', 'utf8').split('\0')[1];
-    const r = spawnSync(file, ['action', step, '--parent', String(process.ppid),
-      '--bell', path.join(path.dirname(self), 'post.js'), '--bell-file', path.join(path.dirname(self), 'shim.js')],
-    { stdio: ['ignore', 'inherit', 'inherit'], timeout: WITHIN[step] });
+    const running = start(file, ['action', step, '--parent', String(process.ppid),
+      '--bell', path.join(path.dirname(self), 'post.js'), '--bell-file', path.join(path.dirname(self), 'shim.js')], WITHIN[step]);
+    if (!had) save('sha256', sha256(file)); // while it arms
+    const r = await running;
     if (r.error) throw r.error;
     if (r.status === FAILED) process.exitCode = 1;
     else if (r.status !== 0) throw new Error(`it ended with ${r.signal || `exit code ${r.status}`}`);
