@@ -58,25 +58,12 @@ type declarations struct {
 
 // listenDeclared makes the socket.
 func (m *Monitor) listenDeclared() (*declarations, error) {
-	if err := rootOwned(filepath.Dir(AgentsFolder)); err != nil {
+	if err := socketFolder(AgentsFolder); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(AgentsFolder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	st, err := os.Lstat(AgentsFolder)
-	if err != nil {
-		return nil, err
-	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s is not a folder that only uid %d can write: remove it", AgentsFolder, os.Geteuid())
-	}
-	if err := os.Chmod(AgentsFolder, 0o755); err != nil {
-		return nil, err
-	}
-	sweepDeclared()
 	d := &declarations{m: m, path: filepath.Join(AgentsFolder, strconv.Itoa(os.Getpid())+".sock"), slot: make(chan struct{}, maxDeclaring)}
 	_ = os.Remove(d.path) // of a monitor before us that had the same pid
+	var err error
 	if d.l, err = net.ListenUnix("unix", &net.UnixAddr{Name: d.path, Net: "unix"}); err != nil {
 		return nil, err
 	}
@@ -88,17 +75,35 @@ func (m *Monitor) listenDeclared() (*declarations, error) {
 	return d, nil
 }
 
-// sweepDeclared removes the sockets that no monitor listens at any more.
-func sweepDeclared() {
-	entries, _ := os.ReadDir(AgentsFolder)
+// socketFolder makes a folder of sockets to which anyone may connect and where
+// root alone makes any, and removes those that no monitor listens at any more.
+func socketFolder(dir string) error {
+	if err := rootOwned(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not a folder that only uid %d can write: remove it", dir, os.Geteuid())
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask is
+		return err
+	}
+	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		name := filepath.Join(AgentsFolder, e.Name())
+		name := filepath.Join(dir, e.Name())
 		if c, err := net.Dial("unix", name); err == nil {
 			c.Close()
 		} else if errors.Is(err, unix.ECONNREFUSED) {
 			_ = os.Remove(name)
 		}
 	}
+	return nil
 }
 
 func (d *declarations) close() {

@@ -146,7 +146,9 @@ func TestTheSocketGoesWithItsMonitor(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	sweepDeclared()
+	if err := socketFolder(AgentsFolder); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it was not swept: %v", err)
 	}

@@ -106,10 +106,7 @@ func sweepControl() {
 			continue
 		}
 		for _, e := range entries {
-			dir := filepath.Join(root, e.Name())
-			for _, name := range []string{controlName, watchName} {
-				sweepSocket(dir, name)
-			}
+			sweepSocket(filepath.Join(root, e.Name()))
 		}
 	}
 }
@@ -160,13 +157,13 @@ func untouchedSince(dir string, t time.Time) bool {
 	return true
 }
 
-// sweepSocket removes a folder whose socket nobody listens at any more.
-func sweepSocket(dir, name string) {
-	st, err := os.Lstat(filepath.Join(dir, name))
+// sweepSocket removes the folder of a control socket that nobody listens at any more.
+func sweepSocket(dir string) {
+	st, err := os.Lstat(filepath.Join(dir, controlName))
 	if err != nil || time.Since(st.ModTime()) < sweepAfter {
 		return
 	}
-	c, err := net.Dial("unix", filepath.Join(dir, name))
+	c, err := net.Dial("unix", filepath.Join(dir, controlName))
 	switch {
 	case err == nil:
 		c.Close()

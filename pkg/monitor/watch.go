@@ -31,8 +31,10 @@ const (
 	watchEnd      = 300 * time.Millisecond // how long the end waits for who still reads
 	watchInterval = time.Second            // between two lines of status
 	watchWithin   = 5 * time.Second        // who does not read for so long is let go
-	watchName     = "watch"
 )
+
+// watchFolder holds a socket of each recording that can be watched.
+const watchFolder = "/run/edamame-posture/watch"
 
 // Sight is one line that who watches a recording is told, as JSON. Texts come
 // from the watched job, without secrets: they are to be escaped before they are
@@ -221,12 +223,11 @@ func short(s string) string {
 	return s[:maxSightText-3] + "..."
 }
 
-// stage is where a recording is watched: a socket in a folder of its own, which
-// goes when the recording has ended.
+// stage is where a recording is watched: a socket, which goes when the recording
+// has ended.
 type stage struct {
 	audience
 	l       *net.UnixListener
-	dir     string
 	shut    chan struct{} // closed at the end
 	serving sync.WaitGroup
 }
@@ -234,19 +235,18 @@ type stage struct {
 // openStage lets root and the user uid watch r. That it cannot be watched is no
 // reason not to record it.
 func (s *server) openStage(r *recording, st *stage) error {
-	_, dir, err := newSpool()
+	if err := socketFolder(watchFolder); err != nil {
+		return err
+	}
+	path := filepath.Join(watchFolder, r.id+".sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, watchName), Net: "unix"})
-	if err == nil {
-		err = os.Chmod(filepath.Join(dir, watchName), 0o666) // who it is, the kernel says
+	if err := os.Chmod(path, 0o666); err != nil { // who it is, the kernel says
+		return errors.Join(err, l.Close())
 	}
-	if err != nil {
-		return errors.Join(err, Discard(dir))
-	}
-	st.l, st.dir, st.shut = l, dir, make(chan struct{})
-	s.m.own.folder(dir)
+	st.l, st.shut = l, make(chan struct{})
 	s.m.locked(func() { r.audience = &st.audience })
 	st.serving.Go(func() { s.receive(r, st) })
 	return nil
@@ -379,12 +379,11 @@ func (st *stage) close() {
 	case <-gone:
 	case <-time.After(watchEnd):
 	}
-	_ = Discard(st.dir)
 }
 
 // Watchable returns the sockets of the recordings that can be watched on this
 // machine, by root and by who began them. They are read from proc_net_unix(5),
-// since the folders of recordings cannot be listed.
+// which says who listens.
 func Watchable() ([]string, error) {
 	b, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
@@ -397,12 +396,10 @@ func watchSockets(table string) (found []string) {
 	for line := range strings.Lines(table) {
 		// Num RefCount Protocol Flags Type St Inode Path; flags 10000 is that it listens.
 		f := strings.Fields(line)
-		if len(f) != 8 || f[3] != "00010000" || filepath.Base(f[7]) != watchName || slices.Contains(found, f[7]) {
+		if len(f) != 8 || f[3] != "00010000" || filepath.Dir(f[7]) != watchFolder || slices.Contains(found, f[7]) {
 			continue
 		}
-		if slices.Contains(spoolRoots, filepath.Dir(filepath.Dir(f[7]))) {
-			found = append(found, f[7])
-		}
+		found = append(found, f[7])
 	}
 	slices.Sort(found)
 	return found

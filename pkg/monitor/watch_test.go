@@ -49,22 +49,22 @@ func TestAnEventThatNobodyWatchesCostsNoAllocation(t *testing.T) {
 
 func TestSocketsToWatchAreReadFromTheKernelsTable(t *testing.T) {
 	table := `Num       RefCount Protocol Flags    Type St Inode Path
-0000000000000000: 00000002 00000000 00010000 0001 01 111 /var/lib/edamame-posture/0123/watch
+0000000000000000: 00000002 00000000 00010000 0001 01 111 /run/edamame-posture/watch/0123.sock
 0000000000000000: 00000002 00000000 00010000 0001 01 112 /var/lib/edamame-posture/0123/control
-0000000000000000: 00000002 00000000 00000000 0001 03 113 /var/lib/edamame-posture/4567/watch
+0000000000000000: 00000002 00000000 00000000 0001 03 113 /run/edamame-posture/watch/4567.sock
 0000000000000000: 00000002 00000000 00010000 0001 01 114 /home/mallory/edamame-posture/1/watch
-0000000000000000: 00000002 00000000 00010000 0001 01 115 @/var/lib/edamame-posture/9/watch
+0000000000000000: 00000002 00000000 00010000 0001 01 115 @/run/edamame-posture/watch/9.sock
 `
-	if got := watchSockets(table); len(got) != 1 || got[0] != "/var/lib/edamame-posture/0123/watch" {
+	if got := watchSockets(table); len(got) != 1 || got[0] != "/run/edamame-posture/watch/0123.sock" {
 		t.Errorf("found %v", got)
 	}
 }
 
 func FuzzWatchSockets(f *testing.F) {
-	f.Add("0: 00000002 00000000 00010000 0001 01 111 /var/lib/edamame-posture/0123/watch\n")
+	f.Add("0: 00000002 00000000 00010000 0001 01 111 /run/edamame-posture/watch/0123.sock\n")
 	f.Fuzz(func(t *testing.T, table string) {
 		for _, s := range watchSockets(table) {
-			if !strings.HasSuffix(s, "/watch") {
+			if !strings.HasPrefix(s, "/run/edamame-posture/watch/") {
 				t.Errorf("%q", s)
 			}
 		}

@@ -293,7 +293,7 @@ func TestAPolicyThatTheJobChangesIsTold(t *testing.T) {
 			w := run(t, options{in: in, flags: []string{"--intent", policy}}, "/bin/sh", "-c", tt.script)
 			told := 0
 			for _, e := range w.events {
-				if e.Kind == event.Note && strings.Contains(e.Detail.String(), "policy's file changed") && e.Path.String() == policy {
+				if e.Kind == event.Note && strings.Contains(e.Detail.String(), "policy-changed") && e.Path.String() == policy {
 					told++
 				}
 			}

@@ -60,7 +60,6 @@ func TestRequestsOfCurlAreHeldAgainstThePolicy(t *testing.T) {
 	for name, c := range map[string]struct{ script, why string }{
 		"two requests on a connection": {"curl -sf " + url + "/v1/a " + url + "/v2/b", "more was sent on a connection"},
 		"HTTP/2":                       {"curl -s --http2-prior-knowledge " + url + "/v2/b || true", "no request was seen"},
-		"TLS":                          {"curl -sk https://localhost:" + secret.URL[strings.LastIndexByte(secret.URL, ':')+1:] + "/v2/b --ipv4", "encrypted"},
 		"a chunked body":               {"curl -sf -H 'Transfer-Encoding: chunked' -d x " + url + "/v1/releases", "where a request ends is not known"},
 	} {
 		w := job(c.script)
@@ -71,6 +70,18 @@ func TestRequestsOfCurlAreHeldAgainstThePolicy(t *testing.T) {
 		}
 		w.must(told, "%s: the gaps are %+v", name, w.verdict.Coverage.Gaps)
 	}
+
+	inTLS := "curl -sk https://localhost:" + secret.URL[strings.LastIndexByte(secret.URL, ':')+1:] + "/v2/b --ipv4"
+	w = job(inTLS)
+	w.complete()
+	u = w.verdict.Undeclared
+	w.must(w.code == 3 && len(u) == 1 && u[0].Verb == "request" && u[0].Object == "GET "+secret.Listener.Addr().String()+"/v2/b", "TLS: %s, %+v", w.verdict.Verdict, u)
+	w = run(t, options{flags: []string{"--intent", policy, "--no-tls"}}, "/bin/sh", "-c", inTLS)
+	told := false
+	for _, g := range w.verdict.Coverage.Gaps {
+		told = told || strings.Contains(g.What, "encrypted") && strings.Contains(g.What, "posture.yml:")
+	}
+	w.must(w.verdict.Verdict == "review" && told && w.code == 0, "TLS that is not read: %s, the gaps are %+v", w.verdict.Verdict, w.verdict.Coverage.Gaps)
 
 	// Behind one that is allowed, in the same write.
 	pipelined := `import socket

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/report"
 	"github.com/org/edamame-posture/test/rig"
@@ -44,11 +45,11 @@ var tampers = []struct {
 	{name: "stops the monitor", script: ownMonitor + "sudo -n kill -STOP $pid; sleep 0.1; sudo -n kill -CONT $pid",
 		finding: "monitor-attack", object: "signal 19", failed: true},
 	{name: "asks for the end over the socket", script: ownMonitor + `
-sock=$(sudo -n ls -l /proc/$pid/fd | grep -o 'socket:\[[0-9]*\]' | tr -dc '0-9\n' | while read i; do awk -v i=$i '$7 == i && $8 ~ /^\// {print $8}' /proc/net/unix; done | head -1)
+sock=$(sudo -n ls -l /proc/$pid/fd | grep -o 'socket:\[[0-9]*\]' | tr -dc '0-9\n' | while read i; do awk -v i=$i '$7 == i && $8 ~ /control$/ {print $8}' /proc/net/unix; done | head -1)
 sudo -n node -e "const s = require('net').connect('$sock', () => { s.write(JSON.stringify({op: 'hello', id: 1, version: 1}) + '\n'); s.write(JSON.stringify({op: 'close', id: 2, close: {exit: 0}}) + '\n'); }); s.on('data', (d) => process.stdout.write(d)); setTimeout(() => s.destroy(), 400)"`,
 		finding: "monitor-attack", object: "a request to end"},
 	{name: "rings without the number", script: ownMonitor + `
-sock=$(sudo -n ls -l /proc/$pid/fd | grep -o 'socket:\[[0-9]*\]' | tr -dc '0-9\n' | while read i; do awk -v i=$i '$7 == i && $8 ~ /^\// {print $8}' /proc/net/unix; done | head -1)
+sock=$(sudo -n ls -l /proc/$pid/fd | grep -o 'socket:\[[0-9]*\]' | tr -dc '0-9\n' | while read i; do awk -v i=$i '$7 == i && $8 ~ /control$/ {print $8}' /proc/net/unix; done | head -1)
 node -e "const s = require('net').connect('$sock', () => { s.write(JSON.stringify({op: 'hello', id: 1, version: 1}) + '\n'); s.write(JSON.stringify({op: 'ring', id: 2, ring: '0'}) + '\n'); }); s.on('data', (d) => process.stdout.write(d)); setTimeout(() => s.destroy(), 400)"`,
 		finding: "monitor-attack", object: "a request to end"},
 	{name: "replaces the program", script: "rm -f $ACTION/bin/*/edamame-posture; cp /bin/true $ACTION/bin/$(ls $ACTION/bin)/edamame-posture",
@@ -198,8 +199,19 @@ exec "$@"`, "sh", self, "-user", "nobody", "-root", root, "-action", uses+"="+re
 		}
 		return
 	}
-	if v.Verdict.Coverage.State != "partial" || v.Verdict.Verdict == judge.Pass {
-		t.Errorf("coverage is %s, verdict %s\n%s", v.Verdict.Coverage.State, v.Verdict.Verdict, printed)
+	// What could not be written waits for room, as far as there is memory for it.
+	events, err := rig.Events(filepath.Join(dir, "evidence"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := 0
+	for i := range events {
+		if events[i].Kind == event.Exec && len(events[i].Argv) == 4 && events[i].Argv[0].String() == "/bin/true" {
+			all++
+		}
+	}
+	if complete := v.Verdict.Coverage.State == "complete"; complete != (all == 80) || v.Verdict.Verdict == judge.Pass {
+		t.Errorf("%d of 80 programs are in the log, coverage is %s, verdict %s\n%s", all, v.Verdict.Coverage.State, v.Verdict.Verdict, printed)
 	}
 }
 
