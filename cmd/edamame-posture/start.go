@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -154,6 +155,11 @@ Exit code: 0, or 3 where the verdict is fail.`,
 			}
 			surviveBrokenPipe()
 			client, err := monitor.Dial(s.Socket)
+			// One that dies just now resets the connection; gone it is when nobody listens.
+			for end := time.Now().Add(2 * time.Second); errors.Is(err, monitor.ErrMonitorDied) && time.Now().Before(end); {
+				time.Sleep(20 * time.Millisecond)
+				client, err = monitor.Dial(s.Socket)
+			}
 			if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 				return s.recover(caller, f, err)
 			}
