@@ -252,7 +252,9 @@ func (d *Declaration) tool(word string, m members) error {
 	if d.What == Permission {
 		return nil
 	}
-	d.Command = in.command()
+	if tools[d.Name] != "patch" { // a patch is what is written, and no command
+		d.Command = in.command()
+	}
 	if d.What == Result {
 		d.result(word, m)
 		return nil

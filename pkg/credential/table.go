@@ -215,7 +215,7 @@ var classes = []Class{
 	{
 		Name:   redact.Const("ai-agent"),
 		About:  "log-ins of coding agents and the tokens of the tools they were given",
-		Owners: []string{"claude", "codex", "gemini", "gemini.js", "cursor", "cursor-agent", "agent", "copilot", "openclaw", "openclaw-gateway", "opencode", "kiro", "kiro-cli", "q", "aider", "goose", "amp", "cline", "continue", "windsurf", "auggie", "crush", "gh"},
+		Owners: []string{"claude", "claude.exe", "codex", "gemini", "gemini.js", "cursor", "cursor-agent", "agent", "copilot", "openclaw", "openclaw-gateway", "opencode", "kiro", "kiro-cli", "q", "aider", "goose", "amp", "cline", "continue", "windsurf", "auggie", "crush", "gh"},
 		Hosts: []string{"**.anthropic.com", "**.claude.ai", "**.claude.com", "**.openai.com", "**.chatgpt.com", "**.googleapis.com", "**.cursor.sh", "**.cursor.com", "**.githubcopilot.com", "api.github.com",
 			"**.openrouter.ai", "**.kiro.dev", "**.ampcode.com", "**.codeium.com", "**.augmentcode.com"},
 		patterns: []string{

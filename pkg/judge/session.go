@@ -518,7 +518,17 @@ func (j *Judge) agentSessions(facts []*fact.Fact) []AgentSession {
 // own reports whether a process that an agent started is one of those by which
 // its program works, as the intent says, or by which it looks around.
 func (j *Judge) own(s *session, r *execRoot) bool {
-	return inner(r.node) || j.in.Owns(s.agent.String(), r.node.Name())
+	if inner(r.node) {
+		return true
+	}
+	switch r.node.Name() {
+	case "bash", "sh", "dash", "zsh":
+		// Agents ask a shell how it is set up before they have a call to run.
+		if len(s.calls) > 0 && r.leaf > s.calls[0].leaf {
+			return false
+		}
+	}
+	return j.in.Owns(s.agent.String(), r.node.Name())
 }
 
 func shortened(t redact.Text) string {

@@ -39,7 +39,7 @@ var agentMarkers = []struct {
 // agentPrograms are the programs of the agents themselves. What an agent
 // starts with a clean environment is known by its lineage.
 var agentPrograms = map[string]agents{
-	"claude": 1 << 0, "codex": 1 << 1, "gemini": 1 << 2, "copilot": 1 << 3, "cursor-agent": 1 << 4, "openclaw": 1 << 5, "opencode": 1 << 6,
+	"claude": 1 << 0, "claude.exe": 1 << 0, "codex": 1 << 1, "gemini": 1 << 2, "copilot": 1 << 3, "cursor-agent": 1 << 4, "openclaw": 1 << 5, "opencode": 1 << 6,
 }
 
 // agentFiles are further names of their programs, which are no labels.

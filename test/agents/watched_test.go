@@ -23,7 +23,7 @@ func monitorListens() bool {
 // each agent's own, its model, which is here on loopback, and the rig's namespaces.
 func policy(w *world) string {
 	var b strings.Builder
-	b.WriteString("version: 1\nuse: [agents]\nroot: [ip, mount]\ncredentials: [npm, {class: git, by: [git, npm, node]}]\nagents:\n")
+	b.WriteString("version: 1\nuse: [agents]\nroot: [ip, mount]\negress: [{to: \"" + strings.TrimPrefix(w.registry, "http://") + "\", by: [npm]}]\ncredentials: [npm, {class: git, by: [git, npm, node]}]\nagents:\n")
 	for i := range programs {
 		b.WriteString("  " + programs[i].name + ": {egress: [\"" + strings.TrimPrefix(w.api, "http://") + "\"]}\n")
 	}
@@ -140,7 +140,7 @@ func TestRealAgentsUnderTheMonitor(t *testing.T) {
 			t.Errorf("an honest session has score %d and %q", v.Score, found)
 		}
 		if t.Failed() {
-			t.Logf("%.6000s", data)
+			t.Logf("%.20000s", data)
 		}
 	})
 }
