@@ -170,8 +170,10 @@ func isTLSLibrary(path []byte) bool {
 }
 
 func (t *tlsProbes) run() {
+	var nodes sync.WaitGroup
+	nodes.Go(func() { t.lookAt(tlsNodes) })
 	defer close(t.ended)
-	t.lookAt(tlsNodes)
+	defer nodes.Wait()
 	for {
 		select {
 		case <-t.stop:
@@ -209,15 +211,10 @@ func (t *tlsProbes) look(c *candidate) {
 	}
 	defer unix.Close(fd)
 	id := contentID{uint64(st.Dev), st.Ino, st.Ctim.Nano(), st.Size}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f := t.files[id]; f != nil {
-		f.used = c.at
+	f := t.note(id, c.at)
+	if f == nil {
 		return
 	}
-	t.makeRoom()
-	f := &tlsFile{used: c.at}
-	t.files[id] = f
 	path := "/proc/self/fd/" + strconv.Itoa(fd)
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOATIME, 0)
 	if err != nil {
@@ -228,12 +225,31 @@ func (t *tlsProbes) look(c *candidate) {
 	if err != nil || p.none() {
 		return
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.files[id] != f {
+		return // forgotten meanwhile
+	}
 	if err := t.attach(f, path, &p); err != nil {
 		f.detach()
 		t.logf("TLS of %s is not read: %v", c.path, err)
 		return
 	}
 	t.attached.Add(1)
+}
+
+// note takes a content down as one that is looked at; nil where it was.
+func (t *tlsProbes) note(id contentID, at int64) *tlsFile {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.files[id]; f != nil {
+		f.used = at
+		return nil
+	}
+	t.makeRoom()
+	f := &tlsFile{used: at}
+	t.files[id] = f
+	return f
 }
 
 // makeRoom forgets the files that were used least lately where there is no room.
