@@ -401,7 +401,7 @@ var cases = []evasion{
 	{name: "shared-address", tries: "two names lead to one address; the ClientHello of the one that is not declared", event: hello("203.0.113.9:443", "undeclared.test"), netlink: noWords},
 	{name: "domain-fronting", tries: "one name in the ClientHello, another in the request inside", event: insideTLS, netlink: noWords},
 	{name: "tls-renamed-library", tries: "TLS by a copy of libssl under another name", event: readOrUntold, netlink: noWords},
-	{name: "tls-library-in-memory", tries: "TLS by a copy of libssl that is a memfd", event: readOrUntold, netlink: noWords},
+	{name: "tls-library-in-memory", tries: "TLS by a copy of libssl that is a memfd", alone: true, event: readOrUntold, netlink: noWords},
 	{name: "http-other-host", tries: "an allowed name as Host of cleartext HTTP, to another address", event: func(s *scene) bool {
 		return s.has(event.HTTP, func(e *event.Event) bool { return e.Name.Is("allowed.test") && e.Dst.String() == peer })
 	}, netlink: noWords},
