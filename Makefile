@@ -21,7 +21,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion agents corpus machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean
+.PHONY: all build test evasion agents corpus tries machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean
 
 all: build
 
@@ -42,6 +42,10 @@ evasion: ## every way of doing it unseen that we know of, for real
 RUNS ?= 1
 corpus: ## attacks and ordinary jobs under the monitor; writes test/CORPUS.md; RUNS=5 does each ordinary job five times
 	$(GO) run ./test/corpus -runs $(RUNS) -out test/CORPUS.md
+
+tries: ## the published agent incident 25 times; each must be found
+	$(GO) build -o $(TOOLS)/bin/corpus ./test/corpus
+	@for i in $$(seq 25); do $(TOOLS)/bin/corpus -only '^agent-told-to-read$$' -sensor ebpf || exit 1; done
 
 race: ## what runs at the same time, under the race detector
 	$(GO) test -timeout 30m -race -skip InNoMemoryOfOurs ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
