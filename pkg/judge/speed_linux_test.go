@@ -134,13 +134,14 @@ func again(b *testing.B, lines []byte, n int, judged func([]event.Event)) {
 	}
 }
 
-// A million events against 500 grants and the rules, and the verdict, of a made
-// job with thousands of facts and of two real commands. The metric judging-s is
+// A million events against 500 grants, without rules and with ours, and the
+// verdict, of a made job with thousands of facts and of two real commands. The
+// metric judging-s is
 // what the judge takes of one processor; cpu-s is that and the reading of the
 // lines, which is what replay takes besides unpacking them. A flood, which finds
 // no room, is what a hostile job could make of it.
 func BenchmarkAMillionEventsAgainst500Grants(b *testing.B) {
-	in, pack := resolved(b, grants500()), rules(b)
+	in, ours := resolved(b, grants500()), rules(b)
 	for _, log := range []struct {
 		name  string
 		lines []byte
@@ -151,33 +152,39 @@ func BenchmarkAMillionEventsAgainst500Grants(b *testing.B) {
 		{"npm install", unpacked(b, "../fact/testdata/npm-install.jsonl.zst"), 10},
 		{"go build", unpacked(b, "../fact/testdata/go-build.jsonl.zst"), 20},
 	} {
-		b.Run(log.name, func(b *testing.B) {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			b.ReportAllocs()
-			var judging, all int64
-			for b.Loop() {
-				start := spent(b, unix.CLOCK_PROCESS_CPUTIME_ID)
-				j := judge.New(in, pack)
-				again(b, log.lines, 1_000_000, func(list []event.Event) {
-					start := spent(b, unix.CLOCK_THREAD_CPUTIME_ID)
-					for i := range list {
-						j.Apply(&list[i])
+		for _, with := range []struct {
+			name string
+			pack *signature.Pack
+		}{{"grants alone", nil}, {"and rules", ours}} {
+			pack := with.pack
+			b.Run(log.name+"/"+with.name, func(b *testing.B) {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				b.ReportAllocs()
+				var judging, all int64
+				for b.Loop() {
+					start := spent(b, unix.CLOCK_PROCESS_CPUTIME_ID)
+					j := judge.New(in, pack)
+					again(b, log.lines, 1_000_000, func(list []event.Event) {
+						start := spent(b, unix.CLOCK_THREAD_CPUTIME_ID)
+						for i := range list {
+							j.Apply(&list[i])
+						}
+						judging += spent(b, unix.CLOCK_THREAD_CPUTIME_ID) - start
+					})
+					end := spent(b, unix.CLOCK_THREAD_CPUTIME_ID)
+					v := j.Verdict()
+					judging += spent(b, unix.CLOCK_THREAD_CPUTIME_ID) - end
+					all += spent(b, unix.CLOCK_PROCESS_CPUTIME_ID) - start
+					if v.Coverage.Events < 1_000_000 || v.Facts.Total < log.facts {
+						b.Fatalf("%d events, %+v", v.Coverage.Events, v.Facts)
 					}
-					judging += spent(b, unix.CLOCK_THREAD_CPUTIME_ID) - start
-				})
-				end := spent(b, unix.CLOCK_THREAD_CPUTIME_ID)
-				v := j.Verdict()
-				judging += spent(b, unix.CLOCK_THREAD_CPUTIME_ID) - end
-				all += spent(b, unix.CLOCK_PROCESS_CPUTIME_ID) - start
-				if v.Coverage.Events < 1_000_000 || v.Facts.Total < log.facts {
-					b.Fatalf("%d events, %+v", v.Coverage.Events, v.Facts)
+					b.ReportMetric(float64(v.Facts.Total), "facts")
 				}
-				b.ReportMetric(float64(v.Facts.Total), "facts")
-			}
-			b.ReportMetric(float64(judging)/1e9/float64(b.N), "judging-s/op")
-			b.ReportMetric(float64(all)/1e9/float64(b.N), "cpu-s/op")
-		})
+				b.ReportMetric(float64(judging)/1e9/float64(b.N), "judging-s/op")
+				b.ReportMetric(float64(all)/1e9/float64(b.N), "cpu-s/op")
+			})
+		}
 	}
 }
 
