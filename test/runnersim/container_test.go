@@ -69,7 +69,7 @@ jobs:
       - {id: after, run: "echo said ${{ steps.dock.outputs.said }}; /bin/true mark=machine=after"}
       - {id: own, run: "docker run --rm -e GITHUB_ACTION=plain -e GITHUB_JOB=inside posture-box:local /bin/true mark=="}
 `, in("inside", "plain", 30), in("inside", "one", 30), in("inside", "two", 30), in("inside", "forger", 10)), nil, []string{
-		"-runners", "2", "-network", "host", "-env", "DOCKER_HOST=" + engine.Host, "-env", "DOCKER_BUILDKIT=0",
+		"-runners", "2", "-network", "host", "-env", "DOCKER_HOST=" + engine.Host, "-env", "DOCKER_BUILDKIT=0", "-env", "DOCKER_CONFIG=/nowhere",
 		"-action", "octo/dock@v1=" + acts, "-action", "octo/built@v1=" + built,
 	})
 	if !strings.Contains(printed, "said dock\n") {

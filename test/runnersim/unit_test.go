@@ -122,14 +122,11 @@ func confinementOf(t *testing.T) confinement {
 		}
 	}
 	slices.Sort(c.Calls)
-	for file, of := range map[string]struct {
+	for _, of := range []struct {
 		setting, prefix string
 		to              *[]int
-	}{
-		"zerrors_linux.go": {"RestrictAddressFamilies", "AF_", &c.Families},
-		"ztypes_linux.go":  {"CapabilityBoundingSet", "CAP_", &c.Capabilities},
-	} {
-		known := numbers(t, file, of.prefix)
+	}{{"RestrictAddressFamilies", "AF_", &c.Families}, {"CapabilityBoundingSet", "CAP_", &c.Capabilities}} {
+		known := numbers(t, "zerrors_linux.go", of.prefix)
 		for _, name := range strings.Fields(settings(t, of.setting)[0]) {
 			n, ok := known[name]
 			if !ok {

@@ -101,8 +101,8 @@ func (w *worker) startContainer(tasks []*task) error {
 	if err != nil {
 		return err
 	}
-	w.container = id
-	_, err = w.docker("start", id)
+	w.container = id[strings.LastIndexByte(id, '\n')+1:] // after its warnings
+	_, err = w.docker("start", w.container)
 	return err
 }
 
