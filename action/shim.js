@@ -115,8 +115,9 @@ async function run(step) {
   const open = (process.env['INPUT_FAIL-OPEN'] || 'true').trim() !== 'false';
   const had = process.env.STATE_binary;
   try {
-    // No first step, nothing to end; and what it could not do was told.
-    if (had === 'none' || (step === 'post' && !had)) return;
+    // No first step, nothing to end; and what it could not do was told. What began
+    // in the first step need not begin in the main one.
+    if (had === 'none' || (step === 'post' && !had) || (step === 'main' && process.env.STATE_watch)) return;
     const file = had || (await program(path.join(__dirname, '..'), RELEASE));
     if (!had) {
       save('binary', file);

@@ -28,6 +28,7 @@ import (
 	"github.com/org/edamame-posture/pkg/monitor"
 	"github.com/org/edamame-posture/pkg/posture"
 	"github.com/org/edamame-posture/pkg/report"
+	"github.com/org/edamame-posture/pkg/service"
 )
 
 const (
@@ -167,10 +168,14 @@ func (a *action) begin(ctx context.Context) error {
 		a.runner.Say(github.Error, err.Error())
 		return exit(exitNo, a.leave(&watch{Not: true}))
 	}
+	recorded := machineService()
 	w, err := a.watch(ctx, in)
 	if err == nil {
 		refused := w.Refused
 		a.runner.Mask(w.Ring)
+		if id := recorded(); id != "" {
+			fmt.Fprintf(a.runner.Stdout, "the service of this machine records this job too, as %s: that is another recording, with settings of its own, and this action's monitor is in it as what the job did\n", id)
+		}
 		if w.Joined {
 			fmt.Fprintln(a.runner.Stdout, "edamame-posture watches this job already: this use of it joins that one, whose settings count")
 		} else {
@@ -187,6 +192,33 @@ func (a *action) begin(ctx context.Context) error {
 	}
 	a.runner.Say(github.Error, "this job is not watched: "+err.Error())
 	return exit(exitNo, a.leave(&watch{Not: true}))
+}
+
+// serviceWithin is how long the service of the machine may take to answer, which
+// it does while the monitor arms.
+const serviceWithin = time.Second
+
+// machineService begins to ask whether this machine has a service that records
+// this job. What it returns waits for the answer: the id of that recording, or
+// nothing.
+func machineService() func() string {
+	answer := make(chan string, 1)
+	go func() {
+		job, err := monitor.AskJob(service.Socket)
+		if err != nil {
+			answer <- ""
+			return
+		}
+		answer <- job.ID
+	}()
+	return func() string {
+		select {
+		case id := <-answer:
+			return id
+		case <-time.After(serviceWithin):
+			return ""
+		}
+	}
 }
 
 // leave gives the last step its state.
@@ -484,11 +516,7 @@ func (a *action) end(ctx context.Context, w *watch) error {
 		return nil
 	}
 	surviveBrokenPipe()
-	out, err := a.collect(ctx, w)
-	var data *report.Data
-	if err == nil {
-		data, err = report.Load(out)
-	}
+	out, data, err := a.collect(ctx, w)
 	if err != nil {
 		a.runner.Say(github.Error, "what this job did is not told: "+err.Error())
 		if w.FailOpen {
@@ -527,15 +555,19 @@ func (a *action) end(ctx context.Context, w *watch) error {
 }
 
 // collect ends the recording and writes the results, of a monitor that is not
-// there any more too. It returns their folder.
-func (a *action) collect(ctx context.Context, w *watch) (string, error) {
+// there any more too. It returns their folder, and what the reports there tell.
+func (a *action) collect(ctx context.Context, w *watch) (string, *report.Data, error) {
 	client, closed, err := a.ring(w)
 	if err != nil && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, monitor.ErrMonitorDied)) {
 		// Its log is root's.
-		return w.Out, a.recover(w, err)
+		if err := a.recover(w, err); err != nil {
+			return "", nil, err
+		}
+		data, err := report.Load(w.Out)
+		return w.Out, data, err
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() { _ = client.Close() }()
 	by := witnessing{url: w.Witness, keys: w.Keys, stop: func() {}}
@@ -553,14 +585,14 @@ func (a *action) collect(ctx context.Context, w *watch) (string, error) {
 		keyless: w.Keyless, config: w.Config, root: w.Root, subjects: w.Subjects, upload: w.Store, budget: signBudget,
 		workspace: os.Getenv("GITHUB_WORKSPACE"),
 	}}
-	out, err := d.deliver(ctx, closed.Spool)
+	out, data, err := d.deliver(ctx, closed.Spool)
 	if err != nil {
-		return "", fmt.Errorf("%w; the recording stays in %s", err, closed.Spool)
+		return "", nil, fmt.Errorf("%w; the recording stays in %s", err, closed.Spool)
 	}
 	if err := client.Discard(); err != nil {
 		a.runner.Say(github.Warning, "removing the monitor's copy: "+err.Error())
 	}
-	return out, nil
+	return out, data, nil
 }
 
 // ring asks for the end. Others may be at the door, so it is tried again.

@@ -43,7 +43,7 @@ func deliverCommand() *cobra.Command {
 			}
 			surviveBrokenPipe()
 			endPreference()
-			_, err := d.deliver(cmd.Context(), args[0])
+			_, _, err := d.deliver(cmd.Context(), args[0])
 			return err
 		},
 	}
@@ -64,11 +64,11 @@ type delivery struct {
 	quiet, partial bool
 }
 
-// deliver returns the folder that it has filled.
-func (d delivery) deliver(ctx context.Context, spool string) (string, error) {
+// deliver returns the folder that it has filled, and what the reports there tell.
+func (d delivery) deliver(ctx context.Context, spool string) (string, *report.Data, error) {
 	folder, out, err := takeOut(d.out)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer folder.Close()
 	if out != d.out {
@@ -79,7 +79,7 @@ func (d delivery) deliver(ctx context.Context, spool string) (string, error) {
 	dir := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
 	inOut := func(err error) error { return errors.New(strings.ReplaceAll(err.Error(), dir, out)) }
 	if err := d.fill(spool, dir); err != nil {
-		return "", inOut(err)
+		return "", nil, inOut(err)
 	}
 	signed := func() error { return nil }
 	if d.wanted() {
@@ -92,14 +92,14 @@ func (d delivery) deliver(ctx context.Context, spool string) (string, error) {
 		d.tellUnsigned(serr, dir, out)
 	}
 	if err != nil {
-		return "", inOut(err)
+		return "", nil, inOut(err)
 	}
 	if d.quiet {
-		return out, nil
+		return out, data, nil
 	}
 	// Nobody may be reading any more; the results are there all the same.
 	_ = report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: out})
-	return out, nil
+	return out, data, nil
 }
 
 // fill writes what a recording is signed by into dir: its evidence and verdict.

@@ -18,7 +18,8 @@ func TestWhatAKnownAttackLeftIsFoundByItsName(t *testing.T) {
 	if err := own.Add("own.yml", []byte("version: 1\nindicators:\n  - {incident: our own, severity: high, hosts: [bad.example], addresses: [203.0.113.66], sha256: [\""+facttest.Digest(7).String()+"\"]}\n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := pack.AddIndicators(own); err != nil {
+	pack, err := pack.WithIndicators(own)
+	if err != nil {
 		t.Fatal(err)
 	}
 	// What is stored with the evidence finds the same.

@@ -54,6 +54,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 	}
 	ev.Op, ev.Count, ev.OK, ev.Err = rec.Op, rec.Count, rec.OK, rec.Err
 	var step runner.Step
+	var entered *client
 	switch rec.Kind {
 	case event.Fork:
 		if p.Parent != nil {
@@ -67,6 +68,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		if p.BeginsStep() && via == event.ViaLineage {
 			step = runner.StepOf(ev, r.workers.hookOf(p.Parent.Actor, rec.Argv))
 		}
+		entered = r.enters(rec, p, ev, via)
 	case event.Exit:
 		ev.Code, ev.Signal = rec.Code, rec.Signal
 		if ev.Actor.PID == r.root.PID && ev.Actor.Start == r.root.Start {
@@ -130,6 +132,10 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		}
 		if !step.Kind.IsZero() {
 			r.step(rec.Time, p, step)
+			r.asks(p, step, rec.Argv)
+		}
+		if entered != nil {
+			r.entered(rec.Time, p, entered)
 		}
 		r.container(rec, p, via)
 	case event.HTTP:

@@ -31,6 +31,9 @@ type JobOptions struct {
 	State string
 	// Opening is what holds for every job: intent, rules, indicators.
 	Opening Opening
+	// Ready is how many jobs may begin at once without one of them waiting; at
+	// least one. A recording that is ready costs two processes that hold keys.
+	Ready int
 	// Work returns the folder that a runner's jobs work in, by the folder of the
 	// runner itself, and false for a runner whose jobs are not recorded. The
 	// monitor's lock is held: it must not wait.
@@ -63,9 +66,9 @@ type jobs struct {
 	// red makes the texts of snapshots, which are compared between recordings.
 	red  *redact.Redactor
 	open map[event.Actor]*job // by the worker's process
-	// spare is a recording that can begin in the middle of the way of events:
-	// nothing that a worker starts may be before it.
-	spare *draft
+	// spare are recordings that can begin in the middle of the way of events:
+	// nothing that a worker starts may be before them.
+	spare []*draft
 	// last is what earlier jobs have left, which outlives this process; more counts
 	// the processes for which there was no room in it.
 	last states
@@ -75,6 +78,7 @@ type jobs struct {
 
 	closed  bool
 	working sync.WaitGroup
+	filling sync.Mutex // taken before any other lock
 	ending  sync.Mutex // one recording is closed at a time; taken before any other lock
 }
 
@@ -104,12 +108,15 @@ func (m *Monitor) WatchJobs(o JobOptions) error {
 	if js.red, js.last, err = readStates(o.State); err != nil {
 		m.opt.Logf("what the machine was at the end of the last job is not known: %v", err)
 	}
-	if js.spare, err = m.draft(&o.Opening, o.Dir); err != nil {
+	first, err := m.draft(&o.Opening, o.Dir)
+	if err != nil {
 		return err
 	}
+	js.spare = append(js.spare, first)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.jobs = js
+	js.working.Go(func() { js.refill(m) })
 	for _, p := range m.table.Workers() {
 		js.beginsLate(m, p)
 	}
@@ -128,9 +135,11 @@ func (js *jobs) begins(m *Monitor, p *process.Process, exe string) {
 	j.Worker, j.UID, j.Begun, j.work = p.Actor, p.UID, time.Now(), work
 	o := js.opt.Opening
 	o.Cwd, o.Home, o.uid, o.Parent, o.Command = work, homeOf(p.Actor.PID), p.UID, p.Actor.PID, []string{exe}
-	d := js.spare
-	if js.spare = nil; d == nil {
-		// Several at once. The rings hold what comes meanwhile.
+	var d *draft
+	if n := len(js.spare); n > 0 {
+		d, js.spare = js.spare[n-1], js.spare[:n-1]
+	} else {
+		// More at once than are ready. The rings hold what comes meanwhile.
 		var err error
 		if d, err = m.draft(&o, js.opt.Dir); err != nil {
 			js.opt.Missed(err)
@@ -179,20 +188,29 @@ func (js *jobs) beginsLate(m *Monitor, p *process.Process) {
 	j.r.gap(m.primary.Name(), "the job ran already when the recording began: what it did before was not seen", p.Actor.Start, now, 0)
 }
 
-// refill makes the recording that is ready for the next job.
+// refill makes the recordings that are ready for the next jobs, one at a time.
 func (js *jobs) refill(m *Monitor) {
-	d, err := m.draft(&js.opt.Opening, js.opt.Dir)
-	if err != nil {
-		m.opt.Logf("nothing is ready for the next job: %v", err)
-		return
-	}
-	m.mu.Lock()
-	if !js.closed && js.spare == nil {
-		js.spare, d = d, nil
-	}
-	m.mu.Unlock()
-	if d != nil {
-		d.discard(m)
+	js.filling.Lock()
+	defer js.filling.Unlock()
+	for {
+		wanted := false
+		m.locked(func() { wanted = !js.closed && len(js.spare) < max(js.opt.Ready, 1) })
+		if !wanted {
+			return
+		}
+		d, err := m.draft(&js.opt.Opening, js.opt.Dir)
+		if err != nil {
+			m.opt.Logf("nothing is ready for the next job: %v", err)
+			return
+		}
+		m.locked(func() {
+			if !js.closed {
+				js.spare, d = append(js.spare, d), nil
+			}
+		})
+		if d != nil {
+			d.discard(m)
+		}
 	}
 }
 
@@ -355,12 +373,10 @@ func (m *Monitor) closeJobs() {
 	for _, j := range js.open {
 		js.end(m, j, Closing{Exit: -1}, "the monitor was told to stop: what the job did after this was not seen")
 	}
-	spare := js.spare
-	js.spare = nil
 	m.mu.Unlock()
 	js.working.Wait()
-	if spare != nil {
-		spare.discard(m)
+	for _, d := range js.spare {
+		d.discard(m)
 	}
 }
 

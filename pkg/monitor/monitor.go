@@ -85,6 +85,7 @@ type Monitor struct {
 	without []string      // what is done without, and why
 	canary  *canary
 	witness witness
+	counted reading // at the last comparison with care
 	sockets *sockets
 	recs    [process.MaxTags]*recording
 	bells   int    // recordings that have a bell
@@ -108,7 +109,7 @@ type Monitor struct {
 	turnedAway  uint64        // connections to it that found no room
 
 	ahead   atomic.Pointer[prepared]
-	rules   atomic.Pointer[rules]
+	rules   *rules           // set once, when it is started
 	barrier *barrier.Barrier // nil where there is none
 	guard   uint32           // its process; guarded by mu
 
@@ -193,25 +194,35 @@ func (m *Monitor) lower() {
 }
 
 // level takes the difference between the two witnesses that stands before
-// anything is recorded. On a busy machine one of them is always a little
-// behind, so it is read until two readings agree. What exits meanwhile is
-// counted between the two.
+// anything is recorded: it is read until two readings agree, and on a machine
+// that is never still so often that little is left open.
 func (m *Monitor) level(ctx context.Context) {
-	const tries = 16
+	const tries = 6
 	leaving := int64(0)
 	for range tries {
-		before := m.witness.base
-		if m.second.Drain(ctx) != nil || m.primary.Drain(ctx) != nil {
+		before, based := m.witness.base, m.witness.based
+		r, err := m.bothCounts(ctx)
+		if err != nil {
 			return // the round will tell that a sensor does not answer
 		}
-		again := m.witness.based
-		m.witness.arm(counts(m.primary.Stats()), counts(m.second.Stats()))
+		m.witness.arm(r)
 		m.witness.leaving = leaving
 		leaving = exitingProcesses()
-		if again && m.witness.base == before {
+		if based && m.witness.base == before && m.witness.slack == [3]int64{} {
 			return
 		}
 	}
+}
+
+// bothCounts reads both witnesses, so that what has happened before the call is
+// in what the second one counted.
+func (m *Monitor) bothCounts(ctx context.Context) (reading, error) {
+	before := counts(m.primary.Stats())
+	if err := m.second.Drain(ctx); err != nil {
+		return reading{}, fmt.Errorf("second witness: %w", err)
+	}
+	netlink := counts(m.second.Stats())
+	return reading{before: before, netlink: netlink, after: counts(m.primary.Stats())}, nil
 }
 
 // arm starts the sensors that the settings and the kernel allow.

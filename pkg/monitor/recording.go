@@ -99,6 +99,7 @@ type recording struct {
 	strangers   map[event.Actor]bool // see stranger
 	workers     *workers             // the monitor's
 	unnamed     map[uint32]unnamed   // steps, by their process
+	clients     []client             // of engines, that wait for their process
 
 	// drop is what was asked to be taken from the job's user, dropped what was,
 	// and notDropped why not all of it; survivors counts what the job left
@@ -184,7 +185,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 	if len(o.Indicators) > 0 {
 		own, err := indicator.Read(o.Indicators)
 		if err == nil {
-			err = pack.AddIndicators(own)
+			pack, err = pack.WithIndicators(own)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("indicators as the client read them: %w", err)
@@ -653,11 +654,10 @@ var (
 // witness writes what both witnesses counted, with the difference that was
 // there at arming taken out, and how many of the connected sockets that one of
 // them lists the other has told of.
-func (r *recording) witness(first, second sensor.Stats, base [3]int64, open *sockets, disagree bool) {
+func (r *recording) witness(both reading, base [3]int64, open *sockets, disagree bool) {
 	ev := r.blank(event.Witness, boottime())
-	a, b := counts(first), counts(second)
-	for i := range a {
-		ev.Counts = append(ev.Counts, event.Count{What: witnessedText[i], EBPF: a[i], Netlink: uint64(int64(b[i]) - base[i])})
+	for i := range both.netlink {
+		ev.Counts = append(ev.Counts, event.Count{What: witnessedText[i], EBPF: both.after[i], Netlink: uint64(int64(both.netlink[i]) - base[i])})
 	}
 	if open.compared {
 		ev.Counts = append(ev.Counts, event.Count{What: socketText, EBPF: open.both, Netlink: open.both + uint64(len(open.missed))})
@@ -708,7 +708,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 		r.canary(m.primary.Name(), false, redact.Const("the monitor's own exec or connect was not seen at the end"), m.lastCanary, now)
 	}
 	if m.second != nil {
-		r.witness(m.primary.Stats(), m.second.Stats(), m.witness.base, m.sockets, m.witness.disagree)
+		r.witness(m.counted, m.witness.base, m.sockets, m.witness.disagree)
 	}
 	m.tellUnattributed(r, now)
 	if changed {

@@ -109,7 +109,9 @@ func (r *recording) existingStep(ev *event.Event, p *process.Process) {
 		return
 	}
 	r.environ(ev, environ)
-	r.step(ev.Time, p, runner.StepOf(ev, r.workers.hookOf(p.Parent.Actor, argv)))
+	s := runner.StepOf(ev, r.workers.hookOf(p.Parent.Actor, argv))
+	r.step(ev.Time, p, s)
+	r.asks(p, s, argv)
 }
 
 // follow reads a worker's log until the worker has gone.

@@ -8,22 +8,25 @@ import (
 	"github.com/org/edamame-posture/pkg/sensor"
 )
 
-// witness compares what two independent sensors counted. Their totals are
-// never read at the same instant, so a difference counts only when it stays:
-// it is compared with the difference at arming whenever the two can be made to
-// agree, and judged when they could not for patience readings in a row.
+// witness compares what two independent sensors counted. Their totals cannot be
+// read at one instant, and netlink's are told by a thread that a busy machine
+// may keep waiting: so eBPF's, which are the kernel's own, are read before and
+// after netlink was read to its end, and netlink's must lie between.
 type witness struct {
-	base  [3]int64 // netlink minus eBPF at arming: fork, exec, exit
-	based bool
+	// base is netlink minus eBPF at arming: fork, exec, exit. On a busy machine it
+	// is known to lie between base and base plus slack.
+	base, slack [3]int64
+	based       bool
 	// leaving are the processes that were exiting at arming: eBPF may have seen
 	// the end of each that netlink tells later.
 	leaving  int64
-	failing  int
-	least    int64  // smallest deviation of the failing readings
-	moved    uint64 // events during the failing readings
-	last     [3]uint64
+	failing  int // readings in a row
 	disagree bool
 }
+
+// reading is what netlink has counted at a moment between two readings of what
+// eBPF has.
+type reading struct{ before, netlink, after [3]uint64 }
 
 // patience is how many readings in a row may differ. They are a second apart
 // while a job runs.
@@ -34,19 +37,24 @@ const exit = 2
 
 func counts(s sensor.Stats) [3]uint64 { return [3]uint64{s.Forks, s.Execs, s.Exits} }
 
-// deviation returns the largest difference beyond that at arming. exiting are
-// the processes that are exiting now. What netlink tells late of those that were
-// at arming becomes part of the difference at arming.
+// deviation returns by how much netlink's counts are at least too few or too
+// many, beyond the difference at arming. exiting are the processes that are
+// exiting now. What netlink tells late of those that were at arming becomes part
+// of the difference at arming.
 //
 // eBPF tells of an exit when it begins, netlink when it is nearly done
 // (do_exit, kernel/exit.c), and in between a process may be held up for long:
 // by a machine that is short of time, or the first process of a namespace by
 // another one's child. As many exits as there are such processes are no
 // difference.
-func (w *witness) deviation(ebpf, netlink [3]uint64, exiting int64) int64 {
+func (w *witness) deviation(r reading, exiting int64) int64 {
 	var worst int64
-	for i := range ebpf {
-		d := int64(netlink[i]) - int64(ebpf[i]) - w.base[i]
+	for i := range r.netlink {
+		n := int64(r.netlink[i]) - w.base[i]
+		d := max(n-w.slack[i]-int64(r.after[i]), 0)
+		if d == 0 {
+			d = min(n-int64(r.before[i]), 0)
+		}
 		if i == exit && d > 0 {
 			late := min(d, w.leaving)
 			w.base[i] += late
@@ -93,59 +101,27 @@ func exitingStat(stat []byte) bool {
 	return err == nil && flags&pfExiting != 0
 }
 
-// arm takes the difference that is there before anything is recorded.
-func (w *witness) arm(ebpf, netlink [3]uint64) {
-	for i := range ebpf {
-		w.base[i] = int64(netlink[i]) - int64(ebpf[i])
+// arm takes the difference that is there before anything is recorded, of one
+// reading after another: what happens meanwhile leaves it open by as much, and
+// each says between what it lies.
+func (w *witness) arm(r reading) {
+	for i := range r.netlink {
+		least, most := int64(r.netlink[i])-int64(r.after[i]), int64(r.netlink[i])-int64(r.before[i])
+		if w.based && least <= w.base[i]+w.slack[i] && most >= w.base[i] {
+			least, most = max(least, w.base[i]), min(most, w.base[i]+w.slack[i])
+		}
+		w.base[i], w.slack[i] = least, most-least
 	}
-	w.based, w.last = true, ebpf
+	w.based = true
 }
 
-// read judges one reading and reports whether it newly makes the witnesses
-// disagree. A storm may keep some events in flight at each reading: up to one
-// in fifty of those that happened meanwhile is not held against it.
-//
-// exiting counts the processes that are exiting. It reads all of /proc, and so
-// is asked only where they would disagree without it.
-func (w *witness) read(ebpf, netlink [3]uint64, exiting func() int64) bool {
-	if !w.based {
-		return false
-	}
-	dev := w.deviation(ebpf, netlink, 0)
-	var moved uint64
-	for i := range ebpf {
-		moved = max(moved, ebpf[i]-w.last[i], netlink[i]-min(netlink[i], w.last[i]))
-	}
-	w.last = ebpf
-	if dev == 0 {
+// doubts takes the reading of a round, and reports whether the witnesses are to
+// be compared with care: several in a row said that they disagree.
+func (w *witness) doubts(r reading) bool {
+	if !w.based || w.disagree || w.deviation(r, 0) == 0 {
 		w.failing = 0
 		return false
 	}
-	if w.failing == 0 {
-		w.least, w.moved = dev, 0
-	}
 	w.failing++
-	w.least = min(w.least, dev)
-	w.moved = max(w.moved, moved)
-	if w.failing >= patience && w.least > int64(w.moved/50) && !w.disagree && w.deviation(ebpf, netlink, exiting()) > 0 {
-		w.disagree = true
-		return true
-	}
-	return false
-}
-
-// settle judges the last comparison of a recording: least is the smallest
-// deviation of several readings between which the counts went from before to
-// after.
-func (w *witness) settle(before, after [3]uint64, least int64) {
-	if !w.based || least <= 0 {
-		return
-	}
-	var moved uint64
-	for i := range before {
-		moved = max(moved, after[i]-before[i])
-	}
-	if least > int64(moved) {
-		w.disagree = true
-	}
+	return w.failing >= patience
 }

@@ -96,6 +96,17 @@ func (p *Process) StepRoot() bool { return p.step == stepRoot }
 // BeginsStep reports whether the image is the first program of a [Process.StepRoot].
 func (p *Process) BeginsStep() bool { return p.begins }
 
+// InStep reports whether the process is one of a step.
+func (p *Process) InStep() bool { return p.step != noStep }
+
+// JoinStep makes the process, and what it starts from now on, a part of a step
+// that asked a daemon to start it.
+func (p *Process) JoinStep() {
+	if p.step == noStep {
+		p.step = withinStep
+	}
+}
+
 // Worker reports whether the process is a worker of GitHub's runner, and none
 // that a step started itself.
 func (p *Process) Worker() bool {

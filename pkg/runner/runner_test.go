@@ -125,3 +125,33 @@ func FuzzLog(f *testing.F) {
 		}
 	})
 }
+
+func TestClientsOfEnginesSayWhereTheirProcessIs(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	for _, c := range []struct {
+		argv string
+		want Asked
+	}{
+		{"docker run --name img_ab12cd --rm -e GITHUB_ACTION img", Asked{New: true}},
+		{"docker exec -i --workdir /__w/app/app -e GITHUB_ACTION " + id + " sh -e /__w/_temp/a.sh", Asked{In: id}},
+		{"docker exec -i name sh", Asked{}},
+		{"docker start " + id, Asked{}},
+		{"docker network create run", Asked{}},
+		{"docker", Asked{}},
+		{"", Asked{}},
+	} {
+		if got := AskedOf([]byte(strings.ReplaceAll(c.argv, " ", "\x00") + "\x00")); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.argv, got, c.want)
+		}
+	}
+}
+
+func FuzzAsked(f *testing.F) {
+	f.Add([]byte("docker\x00exec\x00" + strings.Repeat("a", 64) + "\x00sh\x00"))
+	f.Fuzz(func(t *testing.T, argv []byte) {
+		a := AskedOf(argv)
+		if a.New && a.In != "" || a.In != "" && (len(a.In) != 64 || !bytes.Contains(argv, []byte(a.In))) {
+			t.Errorf("%q: %+v", argv, a)
+		}
+	})
+}

@@ -125,6 +125,33 @@ func StepOf(exec *event.Event, hook redact.Text) Step {
 	return s
 }
 
+// Asked is what a client of a container engine has it start: the first process
+// of a new container, or another one in the container In.
+type Asked struct {
+	New bool
+	In  string // 64 hex digits
+}
+
+// AskedOf reads the arguments of a client as the kernel has them, entries that
+// end in a zero byte. It is zero where the client asks for no process, or not as
+// the runner has it asked.
+func AskedOf(argv []byte) (a Asked) {
+	for i := 0; len(argv) > 0; i++ {
+		var arg []byte
+		arg, argv, _ = bytes.Cut(argv, []byte{0})
+		switch {
+		case i == 0:
+		case i == 1 && string(arg) == "run":
+			return Asked{New: true}
+		case i == 1 && string(arg) != "exec":
+			return a
+		case len(arg) == 64 && len(bytes.Trim(arg, "0123456789abcdef")) == 0:
+			return Asked{In: string(arg)}
+		}
+	}
+	return a
+}
+
 // inTemp reports whether an argument is a script that the runner wrote.
 func inTemp(argv []redact.Text) bool {
 	for _, a := range argv {

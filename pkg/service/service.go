@@ -40,6 +40,9 @@ type RunOptions struct {
 	Log    *Journal
 }
 
+// maxReady bounds the recordings that are ready for the next jobs.
+const maxReady = 8
+
 // tidyEvery is how often old evidence is looked for, besides after each job.
 const tidyEvery = 10 * time.Minute
 
@@ -82,6 +85,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	tidy := make(chan struct{}, 1)
 	err = m.WatchJobs(monitor.JobOptions{
 		Dir: dir, State: filepath.Join(filepath.Dir(dir), stateName), Opening: o.Opening, Work: o.Settings.work,
+		Ready: min(len(o.Settings.Runners), maxReady),
 		Began: func(j *monitor.Job) {
 			late := ""
 			if j.Late {

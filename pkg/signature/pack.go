@@ -35,12 +35,19 @@ type canonical struct {
 // Indicators returns what known attacks left; nil where the pack has none.
 func (p *Pack) Indicators() *indicator.Set { return p.indicators }
 
-// AddIndicators adds those of a list of one's own.
-func (p *Pack) AddIndicators(s *indicator.Set) error {
-	if p.indicators == nil {
-		p.indicators = indicator.New()
+// WithIndicators returns the pack with those of a list of one's own added.
+func (p *Pack) WithIndicators(s *indicator.Set) (*Pack, error) {
+	q := *p
+	q.indicators = indicator.New()
+	for _, set := range []*indicator.Set{p.indicators, s} {
+		if set == nil {
+			continue
+		}
+		if err := q.indicators.Merge(set); err != nil {
+			return nil, err
+		}
 	}
-	return p.indicators.Merge(s)
+	return &q, nil
 }
 
 // Canonical returns the pack as JSON, with a final newline: the text of every

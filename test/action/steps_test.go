@@ -26,6 +26,7 @@ import (
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/report"
 	"github.com/org/edamame-posture/pkg/witness"
+	"github.com/org/edamame-posture/test/rig"
 	"github.com/org/edamame-posture/test/sigstore"
 )
 
@@ -68,11 +69,7 @@ func person(t *testing.T, sudo bool) *user.User {
 		}
 	}
 	if sudo {
-		allow := "/etc/sudoers.d/posture-action"
-		if err := os.WriteFile(allow, []byte(name+" ALL=(ALL) NOPASSWD: ALL\n"), 0o440); err != nil {
-			t.Skipf("sudo cannot be allowed for the test: %v", err)
-		}
-		t.Cleanup(func() { os.Remove(allow) })
+		rig.Sudo(t, name, "action", "ALL")
 	}
 	return u
 }
@@ -257,44 +254,21 @@ func artifacts(t *testing.T) (url string, made func() []string) {
 	}
 }
 
-// witnessed is a witness that takes the rig's jobs.
-func witnessed(t *testing.T, rig *sigstore.Rig) (url, key string) {
-	t.Helper()
-	dir := t.TempDir()
-	signer, key, _, err := witness.NewKey("witness.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	jwks := filepath.Join(dir, "jwks.json")
-	if err := witness.SaveJWKS(t.Context(), rig.Issuer.URL, jwks); err != nil {
-		t.Fatal(err)
-	}
-	server, err := witness.Open(witness.Config{
-		Dir: filepath.Join(dir, "records"), Key: signer, Issuers: []witness.Issuer{{URL: rig.Issuer.URL, JWKS: jwks, Repositories: []string{"4321"}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := httptest.NewServer(server)
-	t.Cleanup(func() { at.Close(); server.Close() })
-	return at.URL, key
-}
-
 // A job as most are: a user with sudo, the workflow at GitHub, an identity to
 // sign with, a store of artifacts.
 func TestAJobWithEverythingIsDeclaredSignedToldAndStored(t *testing.T) {
-	rig := sigstore.Start(t, sigstore.Options{})
+	servers := sigstore.Start(t, sigstore.Options{})
 	r := newRunner(t, person(t, true))
 	r.env["GITHUB_API_URL"] = contents(t, ".github/workflows/ci.yml", "on: push\njobs:\n  build:\n    runs-on: x\n    steps:\n      - run: echo made > product.txt\n")
 	r.env["INPUT_TOKEN"] = "t0ken"
-	r.env["ACTIONS_ID_TOKEN_REQUEST_URL"], r.env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = rig.TokenURL, rig.RequestToken
-	r.env["INPUT_SIGNING-CONFIG"], r.env["INPUT_TRUSTED-ROOT"] = rig.ConfigNoLog, rig.RootNoLog
-	for _, f := range []string{rig.ConfigNoLog, rig.RootNoLog} {
+	r.env["ACTIONS_ID_TOKEN_REQUEST_URL"], r.env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = servers.TokenURL, servers.RequestToken
+	r.env["INPUT_SIGNING-CONFIG"], r.env["INPUT_TRUSTED-ROOT"] = servers.ConfigNoLog, servers.RootNoLog
+	for _, f := range []string{servers.ConfigNoLog, servers.RootNoLog} {
 		if err := errors.Join(os.Chmod(f, 0o644), os.Chmod(filepath.Dir(filepath.Dir(f)), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	at, key := witnessed(t, rig)
+	at, key, _ := rig.Witness(t, servers.Issuer.URL)
 	r.env["INPUT_WITNESS"], r.env["INPUT_WITNESS-KEY"] = at, key
 	r.env["INPUT_SUBJECT-PATH"] = "product.txt"
 	r.env["INPUT_LEARN"] = "true"

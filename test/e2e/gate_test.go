@@ -48,8 +48,7 @@ func place(t *testing.T, name, text string) {
 // at E2; what was done to it since, or in it, is refused.
 func TestARealRunPassesTheGateAndATamperedOneDoesNot(t *testing.T) {
 	rig := sigstore.Start(t, sigstore.Options{})
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
+	rig.Setenv(t)
 	for name, value := range map[string]string{
 		"GITHUB_REPOSITORY": "octo/app", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_SHA": sigstore.Job()["sha"].(string), "GITHUB_JOB": "build", "GITHUB_RUN_ATTEMPT": "1",
 	} {

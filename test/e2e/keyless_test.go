@@ -15,8 +15,7 @@ import (
 
 func TestARunSignsWithTheJobsIdentityAndLaterWhereAServerWasDown(t *testing.T) {
 	rig := sigstore.Start(t, sigstore.Options{})
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
+	rig.Setenv(t)
 	servers := []string{"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog}
 	who := []string{
 		"--trusted-root", rig.RootNoLog, "--issuer", rig.Issuer.URL, "--repository-id", "4321",

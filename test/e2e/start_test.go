@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/witness"
+	"github.com/org/edamame-posture/test/rig"
 	"github.com/org/edamame-posture/test/sigstore"
 )
 
@@ -23,8 +23,7 @@ import (
 // commitment, and somebody has signed it.
 func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
 	rig := sigstore.Start(t, sigstore.Options{})
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
+	rig.Setenv(t)
 	w := run(t, options{flags: []string{"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog}}, "/bin/true")
 	w.complete()
 	e, err := evidence.Open(filepath.Join(w.dir, "evidence"))
@@ -105,27 +104,9 @@ func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
 // A witness on another machine holds the start, the way and the end of the
 // log; what it holds is held against the evidence.
 func TestAWitnessSeesTheLogGrow(t *testing.T) {
-	rig := sigstore.Start(t, sigstore.Options{})
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
-	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
-	dir := t.TempDir()
-	signer, key, _, err := witness.NewKey("witness.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	jwks := filepath.Join(dir, "jwks.json")
-	if err := witness.SaveJWKS(t.Context(), rig.Issuer.URL, jwks); err != nil {
-		t.Fatal(err)
-	}
-	server, err := witness.Open(witness.Config{
-		Dir: filepath.Join(dir, "records"), Key: signer, Issuers: []witness.Issuer{{URL: rig.Issuer.URL, JWKS: jwks, Repositories: []string{"4321"}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	at := httptest.NewServer(server)
-	defer at.Close()
+	servers := sigstore.Start(t, sigstore.Options{})
+	servers.Setenv(t)
+	at, key, jwks := rig.Witness(t, servers.Issuer.URL)
 	for name, value := range map[string]string{
 		"GITHUB_REPOSITORY": "octo/app", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_SHA": sigstore.Job()["sha"].(string), "GITHUB_JOB": "build", "GITHUB_RUN_ATTEMPT": "1",
 	} {
@@ -133,7 +114,7 @@ func TestAWitnessSeesTheLogGrow(t *testing.T) {
 	}
 	work := t.TempDir()
 	w := run(t, options{in: work, flags: []string{
-		"--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog, "--witness", at.URL, "--witness-key", key, "--subject", "dist/*",
+		"--keyless", "--signing-config", servers.ConfigNoLog, "--trusted-root", servers.RootNoLog, "--witness", at, "--witness-key", key, "--subject", "dist/*",
 	}}, "bash", "-c", "mkdir dist; for i in 1 2 3; do sleep 1; /bin/true; done; echo release > dist/app.tgz")
 	w.complete()
 	e, err := evidence.Open(filepath.Join(w.dir, "evidence"))
@@ -160,7 +141,7 @@ func TestAWitnessSeesTheLogGrow(t *testing.T) {
 		t.Error("the first record is of another commitment")
 	}
 	// Asked after the end, it has the last checkpoint.
-	c, err := witness.NewClient(at.URL, key)
+	c, err := witness.NewClient(at, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +158,7 @@ func TestAWitnessSeesTheLogGrow(t *testing.T) {
 	}
 
 	// The gate holds all of it against the evidence, as it is made by a true run.
-	policy := filepath.Join(dir, "gate.yml")
+	policy := filepath.Join(t.TempDir(), "gate.yml")
 	place(t, policy, fmt.Sprintf(`version: 1
 require:
   level: E2
@@ -190,7 +171,7 @@ identities:
     owner-id: 77
     workflow: .github/workflows/release.yml@refs/heads/*
 trust: {root: %s, jwks: %s, witness: %s, witness-keys: [%s]}
-`, rig.Issuer.URL, rig.RootNoLog, jwks, at.URL, key))
+`, servers.Issuer.URL, servers.RootNoLog, jwks, at, key))
 	got := askGate(t, "--policy", policy, "--artifact", filepath.Join(work, "dist", "app.tgz"), w.dir)
 	if got.code != 0 || got.Level != "E2" {
 		t.Fatalf("exit code %d: %s", got.code, got.text)

@@ -45,11 +45,12 @@ func TestAStartOnTheCommitIsTheFirstRecord(t *testing.T) {
 	}))
 	defer hub.Close()
 	for name, value := range map[string]string{
-		"ACTIONS_ID_TOKEN_REQUEST_URL": rig.TokenURL, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": rig.RequestToken, "GITHUB_API_URL": hub.URL, "GITHUB_TOKEN": "job-token",
+		"GITHUB_API_URL": hub.URL, "GITHUB_TOKEN": "job-token",
 		"GITHUB_REPOSITORY": "octo/app", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_SHA": sha, "GITHUB_JOB": "build", "GITHUB_RUN_ATTEMPT": "1",
 	} {
 		t.Setenv(name, value)
 	}
+	rig.Setenv(t)
 	files := t.TempDir()
 	jwks := filepath.Join(files, "jwks.json")
 	if err := witness.SaveJWKS(t.Context(), rig.Issuer.URL, jwks); err != nil {

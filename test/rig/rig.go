@@ -4,14 +4,17 @@ package rig
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
+	"github.com/org/edamame-posture/pkg/witness"
 )
 
 // Main is the body of a TestMain: it builds each package, given by its path,
@@ -88,4 +91,39 @@ func Judge(dir string) (*judge.Judge, error) {
 		return nil, err
 	}
 	return e.Replay(in)
+}
+
+// Sudo lets a user run programs as root without a password until the test ends.
+// name is of the test, "ALL" among programs for all.
+func Sudo(t testing.TB, user, name string, programs ...string) {
+	t.Helper()
+	file := "/etc/sudoers.d/posture-test-" + name
+	if err := os.WriteFile(file, []byte(user+" ALL=(root) NOPASSWD: "+strings.Join(programs, ", ")+"\n"), 0o440); err != nil {
+		t.Skipf("sudo cannot be allowed for the test: %v", err)
+	}
+	t.Cleanup(func() { _ = os.Remove(file) })
+}
+
+// Witness starts a witness that takes the jobs of an issuer of identities, and
+// returns its URL, its key, and a file with the issuer's keys.
+func Witness(t testing.TB, issuer string) (url, key, jwks string) {
+	t.Helper()
+	dir := t.TempDir()
+	signer, key, _, err := witness.NewKey("witness.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwks = filepath.Join(dir, "jwks.json")
+	if err := witness.SaveJWKS(t.Context(), issuer, jwks); err != nil {
+		t.Fatal(err)
+	}
+	server, err := witness.Open(witness.Config{
+		Dir: filepath.Join(dir, "records"), Key: signer, Issuers: []witness.Issuer{{URL: issuer, JWKS: jwks, Repositories: []string{"4321"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := httptest.NewServer(server)
+	t.Cleanup(func() { at.Close(); server.Close() })
+	return at.URL, key, jwks
 }

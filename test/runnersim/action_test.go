@@ -33,16 +33,6 @@ func release(t *testing.T) string {
 	return lay(t, files)
 }
 
-// allowed lets nobody run programs as root by sudo, until the test ends.
-func allowed(t *testing.T, name string, programs ...string) {
-	t.Helper()
-	file := "/etc/sudoers.d/posture-runnersim-" + name
-	if err := os.WriteFile(file, []byte("nobody ALL=(root) NOPASSWD: "+strings.Join(programs, ", ")+"\n"), 0o440); err != nil {
-		t.Skipf("sudo cannot be allowed for the test: %v", err)
-	}
-	t.Cleanup(func() { _ = os.Remove(file) })
-}
-
 // installed returns where the runners under root have the action's program.
 func installed(root string, i int) string {
 	return fmt.Sprintf("%s/runner-%d/_work/_actions/org/edamame-posture/v1/bin/linux-%s/edamame-posture", root, i, runtime.GOARCH)
@@ -57,7 +47,7 @@ func TestTheActionWatchesItsOwnJob(t *testing.T) {
 	if err := os.Chmod(out, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	allowed(t, "action", "/bin/true", installed(root, 1), installed(root, 2))
+	rig.Sudo(t, "nobody", "action", "/bin/true", installed(root, 1), installed(root, 2))
 	text := "on: push\njobs:"
 	for _, c := range []struct{ job, last string }{{"well", "true"}, {"badly", "exit 9"}} {
 		text += fmt.Sprintf(`
@@ -128,7 +118,7 @@ func TestACancelledJobIsStillTold(t *testing.T) {
 	if err := os.Chmod(out, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	allowed(t, "cancel", installed(root, 1))
+	rig.Sudo(t, "nobody", "cancel", installed(root, 1))
 	jobs, err := runner.Read(filepath.Join(lay(t, map[string]string{"ci.yml": fmt.Sprintf(`
 on: push
 jobs:

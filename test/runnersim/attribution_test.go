@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(command())
 	}
+	if file := os.Getenv(asConfined); file != "" {
+		fmt.Fprintln(os.Stderr, confined(file))
+		os.Exit(1)
+	}
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
@@ -96,7 +100,7 @@ const job = `
 
 func TestEachProcessIsInTheStepOfItsJob(t *testing.T) {
 	needRoot(t)
-	allowed(t, "steps", "/bin/true", "/usr/bin/true")
+	rig.Sudo(t, "nobody", "steps", "/bin/true", "/usr/bin/true")
 	spawn := `const {spawnSync} = require('node:child_process');
 const part = require('node:path').basename(__filename, '.js');
 for (let i = 0; i < 20; i++) spawnSync('/bin/true', ['mark=' + process.env.GITHUB_JOB + '=' + process.env.GITHUB_ACTION], {env: {}});`

@@ -63,7 +63,7 @@ func TestStepsLoseSudoForTheJobAlone(t *testing.T) {
 			if err := os.Chmod(out, 0o777); err != nil {
 				t.Fatal(err)
 			}
-			allowed(t, "drop", "ALL")
+			rig.Sudo(t, "nobody", "drop", "ALL")
 			rule := "/etc/sudoers.d/~edamame-posture-" + nobody.Uid
 			t.Cleanup(func() { _ = os.Remove(rule) })
 			leaves := c.leaves

@@ -30,6 +30,7 @@ func command() int {
 	flag.StringVar(&o.Root, "root", "", "`FOLDER` for the runners, which stays; left out, a temporary one")
 	flag.IntVar(&o.Runners, "runners", 1, "how many runners there are")
 	flag.StringVar(&o.User, "user", "", "user that the runners run as")
+	flag.StringVar(&o.Network, "network", "", "the containers' network; left out, a new one for each job")
 	flag.StringVar(&o.Source, "source", ".", "`FOLDER` that a checkout copies")
 	flag.Func("action", "OWNER/REPO@REF=`FOLDER` that holds the action", func(s string) error {
 		uses, dir, ok := strings.Cut(s, "=")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -25,6 +26,7 @@ import (
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
+	"github.com/org/edamame-posture/pkg/service"
 	"github.com/org/edamame-posture/test/rig"
 	"github.com/org/edamame-posture/test/runnersim/runner"
 )
@@ -39,6 +41,7 @@ type machine struct {
 	dir    string // for its settings and sockets
 	runs   string // the folder for runners
 	socket string
+	within string // file of what it is confined to; empty for nothing
 	notify *net.UnixConn
 	over   chan struct{} // closed when it has ended and all it said was read
 
@@ -51,9 +54,21 @@ type machine struct {
 // their own, with more settings, and returns when it says that it is ready.
 func serve(t *testing.T, n int, settings string) *machine {
 	t.Helper()
+	return serveIn(t, n, settings, "")
+}
+
+// serveIn is serve within what a file says: see asConfined.
+func serveIn(t *testing.T, n int, settings, within string) *machine {
+	t.Helper()
+	return serveAt(t, n, settings, within, "")
+}
+
+// serveAt is serveIn with a socket at a place of its own.
+func serveAt(t *testing.T, n int, settings, within, socket string) *machine {
+	t.Helper()
 	needRoot(t)
-	s := &machine{t: t, dir: folder(t), over: make(chan struct{}), heard: make(chan struct{})}
-	s.runs, s.socket = filepath.Join(folder(t), "r"), filepath.Join(s.dir, "service.sock")
+	s := &machine{t: t, within: within, dir: folder(t), over: make(chan struct{}), heard: make(chan struct{})}
+	s.runs, s.socket = filepath.Join(folder(t), "r"), cmp.Or(socket, filepath.Join(s.dir, "service.sock"))
 	settings = "version: 1\n" + settings + "\nrunners:\n"
 	for i := range n {
 		settings += fmt.Sprintf("  - %s/runner-%d\n", s.runs, i+1)
@@ -83,8 +98,19 @@ func serve(t *testing.T, n int, settings string) *machine {
 // start starts the service again, with the settings that are there.
 func (s *machine) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(watched, "service", "run", "--config", filepath.Join(s.dir, "service.yml"), "--socket", s.socket)
+	args := []string{watched, "service", "run", "--config", filepath.Join(s.dir, "service.yml"), "--socket", s.socket}
+	if s.within != "" {
+		self, err := os.Executable()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		args = append([]string{self}, args...)
+	}
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET=" + filepath.Join(s.dir, "notify"), "WATCHDOG_USEC=3000000"}
+	if s.within != "" {
+		s.cmd.Env = append(s.cmd.Env, asConfined+"="+s.within)
+	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := s.cmd.StderrPipe()
 	if err == nil {
@@ -178,8 +204,9 @@ func (s *machine) await(n int) []string {
 	}
 }
 
-// play runs a workflow on the service's runners, with its hooks.
-func (s *machine) play(runners int, text string) map[string]runner.Result {
+// play runs a workflow on the service's runners, with its hooks; actions are
+// OWNER/REPO@REF and the folder that holds it, in turn.
+func (s *machine) play(runners int, text string, actions ...string) map[string]runner.Result {
 	s.t.Helper()
 	hooks := map[string]string{}
 	for _, when := range []string{"started", "completed"} {
@@ -190,8 +217,12 @@ func (s *machine) play(runners int, text string) map[string]runner.Result {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	held := map[string]string{}
+	for i := 0; i+1 < len(actions); i += 2 {
+		held[actions[i]] = actions[i+1]
+	}
 	results, err := runner.Run(s.t.Context(), jobs, runner.Options{
-		Root: s.runs, Runners: runners, User: "nobody", Stderr: os.Stderr,
+		Root: s.runs, Runners: runners, Actions: held, User: "nobody", Stderr: os.Stderr,
 		Env: []string{"ACTIONS_RUNNER_HOOK_JOB_STARTED=" + at + "/started.sh", "ACTIONS_RUNNER_HOOK_JOB_COMPLETED=" + at + "/completed.sh"},
 	})
 	if err != nil {
@@ -284,12 +315,8 @@ func TestAServiceRecordsEachJobOfTheMachineApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The witnesses are held against each other over the whole machine, on which
-		// other tests may run: that they agree is shown where nothing else does.
-		if c := j.Verdict().Coverage; c.Lost != 0 || len(c.Gaps) != 0 {
+		if c := j.Verdict().Coverage; c.Lost != 0 || len(c.Gaps) != 0 || c.Witness != "agree" {
 			t.Errorf("job %q: coverage %+v", job, c)
-		} else {
-			t.Logf("job %q: witnesses %s", job, c.Witness)
 		}
 	}
 	if len(ids) != 4 || len(seen) != 4 {
@@ -331,6 +358,60 @@ func TestFiguresOfAServiceAreScraped(t *testing.T) {
 	}
 	if resp, err := http.Get("http://" + at + "/other"); err != nil || resp.StatusCode != 404 {
 		t.Errorf("another path: %v, %v", resp, err)
+	}
+}
+
+// The action in a job that the machine's service records: two monitors at once,
+// each with a whole recording, and the job is told of both.
+func TestTheActionBesideTheServiceOfTheMachine(t *testing.T) {
+	needRoot(t)
+	if _, err := os.Lstat(service.Socket); err == nil {
+		t.Skipf("a service runs on this machine: %s", service.Socket)
+	}
+	s := serveAt(t, 1, "", "", service.Socket)
+	const uses = "org/edamame-posture@v1"
+	out := folder(t)
+	if err := os.Chmod(out, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	rig.Sudo(t, "nobody", "beside", "/bin/true", "/usr/bin/true", installed(s.runs, 1))
+	by := s.play(1, fmt.Sprintf(`on: push
+jobs:
+  a:
+    runs-on: self-hosted
+    steps:
+      - {uses: %s, with: {out: %s/posture, upload-evidence: "false"}}
+      - {id: one, run: "for i in $(seq 100); do /bin/true mark=a=one; done; sudo -n /bin/true mark=a=root"}
+`, uses, out), uses, release(t))
+	id := s.await(1)[0]
+	log := by["a"].Log
+	if by["a"].Conclusion != "Succeeded" || strings.Count(log, "the service of this machine records this job too, as "+id) != 1 ||
+		!strings.Contains(log, "edamame-posture watches this job") || !strings.Contains(log, "recording "+id) {
+		t.Errorf("%s:\n%s", by["a"].Conclusion, log)
+	}
+	for whose, dir := range map[string]string{"the action's": filepath.Join(out, "posture", "evidence"), "the service's": filepath.Join(jobsDir, id, "evidence")} {
+		if err := rig.Verify(dir); err != nil {
+			t.Errorf("%s: %v", whose, err)
+			continue
+		}
+		events, err := rig.Events(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := marks(events); m["a=one"] != 100 || m["a=root"] != 1 {
+			t.Errorf("%s: processes %v", whose, m)
+		}
+		j, err := rig.Judge(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := j.Verdict()
+		if c := v.Coverage; c.State != "complete" || c.Witness != "agree" {
+			t.Errorf("%s: coverage %+v", whose, c)
+		}
+		for _, f := range v.Findings {
+			t.Errorf("%s: %s: %s %q by %s", whose, f.Rule, f.Title, f.Object, f.Actor.Exe)
+		}
 	}
 }
 

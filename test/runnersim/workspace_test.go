@@ -48,7 +48,7 @@ func TestThePolicyThatACheckoutBringsCountsAsItFirstWas(t *testing.T) {
 			if err := os.Chmod(out, 0o777); err != nil {
 				t.Fatal(err)
 			}
-			allowed(t, "workspace", installed(root, 1))
+			rig.Sudo(t, "nobody", "workspace", installed(root, 1))
 			jobs, err := runner.Read(filepath.Join(lay(t, map[string]string{"ci.yml": fmt.Sprintf(`
 on: push
 jobs:

@@ -2,9 +2,8 @@
 // the real Fulcio, timestamp authority and transparency log (Rekor v2), with an
 // identity provider in the manner of GitHub's and a certificate log of ours.
 //
-//	rig := sigstore.Start(t)
-//	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
-//	...
+//	rig := sigstore.Start(t, sigstore.Options{})
+//	rig.Setenv(t)
 //
 // The programs are built by `make tools`; where they are missing, the test is
 // skipped, and says so.
@@ -62,6 +61,12 @@ type Rig struct {
 	// ConfigNoLog the same without Rekor.
 	TrustedRoot, SigningConfig string
 	RootNoLog, ConfigNoLog     string
+}
+
+// Setenv gives this process what a runner gives a job to ask for its identity.
+func (r *Rig) Setenv(t testing.TB) {
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", r.TokenURL)
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", r.RequestToken)
 }
 
 // Start starts the servers and waits until each says that it is ready.

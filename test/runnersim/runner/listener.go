@@ -134,6 +134,8 @@ type Options struct {
 	User string
 	// Env is what stands in each runner's .env file, as NAME=VALUE.
 	Env []string
+	// Network is that of containers; empty for a new one for each job.
+	Network string
 	// Actions says which folder holds OWNER/REPO@REF.
 	Actions map[string]string
 	// Repository is OWNER/REPO, Source what a checkout copies.
@@ -166,7 +168,7 @@ func Run(ctx context.Context, jobs []Job, o Options) ([]Result, error) {
 		for k := i; k < len(jobs); k += n {
 			j := jobs[k]
 			j.Repository, j.Source, j.Actions = o.Repository, o.Source, o.Actions
-			j.Work, j.RunID = "_work", strconv.Itoa(1000+k)
+			j.Work, j.RunID, j.Network = "_work", strconv.Itoa(1000+k), o.Network
 			if k >= n {
 				j.Work += strconv.Itoa(k / n)
 			}

@@ -40,6 +40,9 @@ func (w *worker) script(t *task) error {
 	ext, args := ".sh", []string{shell("bash"), "-e"}
 	switch t.step.Shell {
 	case "":
+		if w.container != "" {
+			args = []string{"sh", "-e"} // not every image has another
+		}
 	case "bash":
 		args = []string{shell("bash"), "--noprofile", "--norc", "-e", "-o", "pipefail"}
 	case "sh":
@@ -53,11 +56,15 @@ func (w *worker) script(t *task) error {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return err
 	}
-	return w.process(t, "main", append(args, file), nil, filepath.Join(w.workspace, t.step.Directory))
+	args, dir := append(args, file), filepath.Join(w.workspace, t.step.Directory)
+	if w.container != "" {
+		return w.inContainer(t, "main", args, nil, dir)
+	}
+	return w.process(t, "main", args, nil, dir)
 }
 
-// javascript runs one part of an action.
-func (w *worker) javascript(t *task, stage, script string) error {
+// part runs one part of an action: a script, or a program of an image.
+func (w *worker) part(t *task, stage, what string) error {
 	env := map[string]string{
 		"ACTIONS_RUNTIME_URL": "http://127.0.0.1:9/", "ACTIONS_RUNTIME_TOKEN": "runtime-token",
 		"ACTIONS_RESULTS_URL": "http://127.0.0.1:9/", "ACTIONS_CACHE_URL": "http://127.0.0.1:9/",
@@ -76,7 +83,13 @@ func (w *worker) javascript(t *task, stage, script string) error {
 	for k, v := range t.state {
 		env["STATE_"+k] = v
 	}
-	args := []string{w.node(t.action.Runs.Using), filepath.Join(t.action.dir, script)}
+	if t.action.Runs.Using == "docker" {
+		return w.ownContainer(t, stage, what, env)
+	}
+	args := []string{w.node(t.action.Runs.Using), filepath.Join(t.action.dir, what)}
+	if w.container != "" {
+		return w.inContainer(t, stage, args, env, w.workspace)
+	}
 	return w.process(t, stage, args, env, w.workspace)
 }
 
@@ -156,14 +169,13 @@ func (w *worker) context(t *task) map[string]string {
 	return env
 }
 
-// process runs a direct child of the Worker and does what it asks for by its
-// files.
-func (w *worker) process(t *task, stage string, args []string, extra map[string]string, dir string) error {
-	files, err := makeFiles(w.temp, guid())
-	if err != nil {
-		return err
+// environment returns the variables of a step's process, and the files by which
+// it asks for something.
+func (w *worker) environment(t *task, stage string, extra map[string]string) (env, files map[string]string, err error) {
+	if files, err = makeFiles(w.temp, guid()); err != nil {
+		return nil, nil, err
 	}
-	env := make(map[string]string)
+	env = make(map[string]string)
 	for _, v := range os.Environ() {
 		name, value, _ := strings.Cut(v, "=")
 		env[name] = value
@@ -178,13 +190,29 @@ func (w *worker) process(t *task, stage string, args []string, extra map[string]
 		env["PATH"] = path
 		for k, v := range t.step.Env {
 			if env[k], err = fill(v, w.look(t)); err != nil {
-				return err
+				return nil, nil, err
 			}
 		}
 	}
 	maps.Copy(env, extra)
 	maps.Copy(env, w.context(t))
 	maps.Copy(env, files)
+	return env, files, nil
+}
+
+// process runs a direct child of the Worker for a step and does what it asks for
+// by its files.
+func (w *worker) process(t *task, stage string, args []string, extra map[string]string, dir string) error {
+	env, files, err := w.environment(t, stage, extra)
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.start(args, env, dir, w.out.line), w.take(t, files))
+}
+
+// start runs a direct child of the Worker; say is given each line of its output,
+// with the job's lock held.
+func (w *worker) start(args []string, env map[string]string, dir string, say func(string)) error {
 	cmd := &exec.Cmd{Path: args[0], Args: args, Dir: dir, WaitDelay: orphanedOutput}
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		cmd.Env = append(cmd.Env, k+"="+env[k])
@@ -192,7 +220,7 @@ func (w *worker) process(t *task, stage string, args []string, extra map[string]
 	obey := func(line string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.out.line(line)
+		say(line)
 	}
 	stdout, stderr := &liner{f: obey}, &liner{f: obey}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -202,7 +230,8 @@ func (w *worker) process(t *task, stage string, args []string, extra map[string]
 	w.tracef("ProcessInvokerWrapper", "Starting process:")
 	w.tracef("ProcessInvokerWrapper", "  File name: '%s'", args[0])
 	w.tracef("ProcessInvokerWrapper", "  Arguments: '%s'", strings.Join(args[1:], " "))
-	if err = cmd.Start(); err == nil {
+	err := cmd.Start()
+	if err == nil {
 		w.running[cmd] = true
 		w.tracef("ProcessInvokerWrapper", "Process started with process id %d, waiting for process exit.", cmd.Process.Pid)
 		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte("500"), 0o644) // it may have ended
@@ -221,7 +250,7 @@ func (w *worker) process(t *task, stage string, args []string, extra map[string]
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
 	}
-	return errors.Join(err, w.take(t, files))
+	return err
 }
 
 // take reads what a process wrote to its files.

@@ -43,6 +43,7 @@ type worker struct {
 	diag                        *os.File
 	tracking                    string
 	before                      map[string]bool // processes that were there, as PID_NAME
+	container, network          string          // id and name of the job's; empty for none
 	log                         bytes.Buffer
 	result                      Result
 	background                  sync.WaitGroup
@@ -134,7 +135,7 @@ func (w *worker) run() error {
 	if err := os.RemoveAll(w.temp); err != nil {
 		return err
 	}
-	for _, dir := range []string{w.temp, w.workspace, diag, filepath.Join(w.work, "_tool"), filepath.Join(w.temp, "_github_workflow")} {
+	for _, dir := range []string{w.temp, w.workspace, diag, filepath.Join(w.work, "_tool"), filepath.Join(w.temp, "_github_workflow"), filepath.Join(w.temp, "_github_home")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -167,6 +168,10 @@ func (w *worker) run() error {
 	}
 	defer w.hook("ACTIONS_RUNNER_HOOK_JOB_COMPLETED", "Complete runner")
 	w.hook("ACTIONS_RUNNER_HOOK_JOB_STARTED", "Set up runner")
+	defer w.stopContainer()
+	if err := w.startContainer(tasks); err != nil {
+		return err
+	}
 	w.pre(tasks)
 	for _, t := range tasks {
 		switch {
@@ -265,7 +270,7 @@ func (w *worker) fetch(uses string) (*action, string, error) {
 func (w *worker) pre(tasks []*task) {
 	for _, t := range tasks {
 		w.pre(t.nested)
-		if t.action == nil || t.action.local || t.action.Runs.Pre == "" {
+		if t.action == nil || t.action.local || t.action.pre() == "" {
 			continue
 		}
 		w.push(t)
@@ -277,7 +282,7 @@ func (w *worker) pre(tasks []*task) {
 func (w *worker) push(t *task) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t.action != nil && t.action.Runs.Post != "" && !t.pushed {
+	if t.action != nil && t.action.post() != "" && !t.pushed {
 		t.pushed = true
 		w.posts = append(w.posts, t)
 	}
@@ -285,9 +290,9 @@ func (w *worker) push(t *task) {
 
 // stage runs the pre or the post of an action, unless its condition says no.
 func (w *worker) stage(t *task, stage string) {
-	script, condition, display := t.action.Runs.Pre, t.action.Runs.PreIf, "Pre "
+	script, condition, display := t.action.pre(), t.action.Runs.PreIf, "Pre "
 	if stage == "post" {
-		script, condition, display = t.action.Runs.Post, t.action.Runs.PostIf, "Post "
+		script, condition, display = t.action.post(), t.action.Runs.PostIf, "Post "
 	}
 	w.mu.Lock()
 	ok, err := w.status.holds(cmp.Or(condition, "always()"))
@@ -300,7 +305,7 @@ func (w *worker) stage(t *task, stage string) {
 	}
 	w.tracef("StepsRunner", "Processing step: DisplayName='%s%s'", display, t.display)
 	w.note(stage, t)
-	if err := w.javascript(t, stage, script); err != nil {
+	if err := w.part(t, stage, script); err != nil {
 		w.fail(fmt.Errorf("%s%s: %w", display, t.display, err))
 	}
 }
@@ -358,7 +363,7 @@ func (w *worker) perform(t *task) error {
 	}
 	if t.action.Runs.Using != "composite" {
 		w.push(t)
-		return w.javascript(t, "main", t.action.Runs.Main)
+		return w.part(t, "main", cmp.Or(t.action.Runs.Main, t.action.Runs.Entrypoint))
 	}
 	for _, n := range t.nested {
 		w.tracef("CompositeActionHandler", "Processing embedded step: DisplayName='%s'", n.display)

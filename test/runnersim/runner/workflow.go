@@ -4,8 +4,9 @@
 // the kernel as those of actions/runner 2.336 do, by name, arguments,
 // environment, order, descent and end.
 //
-// It reads a part of the workflow language: env, strategy.matrix, and steps
-// with run, uses (JavaScript and composite actions), with, env, if, shell,
+// It reads a part of the workflow language: env, container (an image),
+// strategy.matrix, and steps with run, uses (JavaScript, composite and docker
+// actions), with, env, if, shell,
 // working-directory, continue-on-error, background and wait-all. What it does
 // not know is an error, so that no test believes to have run it.
 //
@@ -42,6 +43,9 @@ type Job struct {
 	Workflow, Repository, Source string
 	// Actions says which folder holds OWNER/REPO@REF.
 	Actions map[string]string
+	// Container is the image that the job's steps run in; empty for none. Network
+	// is its network, a new one where it is empty.
+	Container, Network string
 	// Work is the name of the folder for this job below the runner's root.
 	Work string
 	// RunID stands for the number of the run.
@@ -74,6 +78,7 @@ type workflow struct {
 type workflowJob struct {
 	Name     string            `yaml:"name"`
 	RunsOn   any               `yaml:"runs-on"`
+	Image    string            `yaml:"container"`
 	Env      map[string]string `yaml:"env"`
 	Steps    []Step            `yaml:"steps"`
 	Strategy struct {
@@ -123,7 +128,7 @@ func Read(file string) ([]Job, error) {
 				name += " (" + strings.Join(values, ", ") + ")"
 			}
 			jobs = append(jobs, Job{
-				ID: id, Name: name, Matrix: m, Index: i, Env: env, Steps: j.Steps,
+				ID: id, Name: name, Matrix: m, Index: i, Env: env, Steps: j.Steps, Container: j.Image,
 				Workflow: cmp.Or(w.Name, filepath.Base(file)),
 			})
 		}
@@ -176,8 +181,18 @@ type action struct {
 		Post   string `yaml:"post"`
 		PostIf string `yaml:"post-if"`
 		Steps  []Step `yaml:"steps"`
+
+		Image          string   `yaml:"image"`
+		PreEntrypoint  string   `yaml:"pre-entrypoint"`
+		Entrypoint     string   `yaml:"entrypoint"`
+		PostEntrypoint string   `yaml:"post-entrypoint"`
+		Args           []string `yaml:"args"`
 	} `yaml:"runs"`
+	image string // that was fetched or built
 }
+
+func (a *action) pre() string  { return cmp.Or(a.Runs.Pre, a.Runs.PreEntrypoint) }
+func (a *action) post() string { return cmp.Or(a.Runs.Post, a.Runs.PostEntrypoint) }
 
 func readAction(dir string) (*action, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "action.yml"))
@@ -192,7 +207,7 @@ func readAction(dir string) (*action, error) {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	switch a.Runs.Using {
-	case "node20", "node24", "composite":
+	case "node20", "node24", "composite", "docker":
 		return a, nil
 	}
 	return nil, fmt.Errorf("%s: runs.using %q is not known here", dir, a.Runs.Using)
