@@ -49,7 +49,7 @@ type held struct {
 // that is stopped or starved must not hold up a machine. It returns when the
 // monitor has gone; the kernel then lets go of everything.
 func guard(conn, group int, patience int64) int {
-	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, 4 /* PR_SET_DUMPABLE */, 0, 0)
+	private()
 	// A guard lives long, and each message leaves something behind.
 	debug.SetGCPercent(100)
 	var (

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ed25519"
+	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -9,40 +10,131 @@ import (
 // maxText bounds what is signed, in bytes.
 const maxText = 4096
 
+// makeKeys forks, for each socket that comes over descriptor 0, a process that
+// holds a key. It never has one itself, so that a fork has none but its own.
+// It returns when the monitor has gone.
+//
+// A fork of a program in Go has one thread, this one, and what the others held
+// stays held. There is one processor for Go code and it is ours, so what others
+// may hold are the scheduler's locks. What is done after the fork asks for no
+// goroutine and enters no system call by way of the scheduler, and nothing is
+// collected (GOGC=off): it needs none of them. That is also why nothing here
+// may allocate for each key.
+func makeKeys() int {
+	private()
+	// What crypto/ed25519 makes once, and the stack that it needs, are made here
+	// for all forks. This key is known to everybody.
+	warm := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	_ = ed25519.Sign(warm, warm)
+	for {
+		conn, ok := receive(0)
+		if !ok {
+			for reap(0) {
+			}
+			return 0
+		}
+		for reap(syscall.WNOHANG) {
+		}
+		if conn < 0 {
+			continue
+		}
+		runtime.Gosched() // a wish of the scheduler is met before, not after
+		// Without a signal at its end.
+		pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, 0, 0, 0, 0, 0, 0)
+		if errno == 0 && pid == 0 {
+			_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, 0, 0, 0)
+			return holdKey(conn)
+		}
+		if errno == 0 {
+			said := uint32(pid)
+			_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&said)), unsafe.Sizeof(said))
+		}
+		_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(conn), 0, 0)
+	}
+}
+
+// reap takes notice of a key that has ended, and reports whether there was one.
+func reap(options int) bool {
+	const all = 0x40000000 // __WALL: of those without a signal too
+	pid, _, errno := syscall.Syscall6(syscall.SYS_WAIT4, ^uintptr(0), 0, uintptr(options|all), 0, 0, 0)
+	return errno == syscall.EINTR || errno == 0 && pid > 0
+}
+
+// receive waits for a socket on conn. It is -1 where a message had none, and not
+// ok where no more will come.
+func receive(conn int) (fd int, ok bool) {
+	var word byte
+	var rights struct {
+		syscall.Cmsghdr
+		fd, _ int32
+	}
+	data := syscall.Iovec{Base: &word, Len: 1}
+	for {
+		m := syscall.Msghdr{Iov: &data, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&rights)), Controllen: uint64(unsafe.Sizeof(rights))}
+		n, _, errno := syscall.Syscall(syscall.SYS_RECVMSG, uintptr(conn), uintptr(unsafe.Pointer(&m)), 0)
+		switch {
+		case errno == syscall.EINTR:
+		case errno != 0 || n == 0:
+			return -1, false
+		case m.Controllen < uint64(syscall.CmsgLen(4)) || rights.Type != syscall.SCM_RIGHTS:
+			return -1, true
+		default:
+			return int(rights.fd), true
+		}
+	}
+}
+
 // holdKey makes a key, says its public half, signs one text and ends. What
 // it wrote into its memory goes with it: Go keeps copies of a key in places
 // that no program can clear (crypto/ed25519 has a cache of its own).
-func holdKey() int {
-	keepMemory()
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
+func holdKey(conn int) int {
+	const lockOnFault = 1 | 2 | 1<<2 // MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT of mlockall(2): out of swap
+	_, _, _ = syscall.RawSyscall(syscall.SYS_MLOCKALL, lockOnFault, 0, 0)
+	var seed [ed25519.SeedSize]byte
+	if raw(sysGetrandom, uintptr(unsafe.Pointer(&seed)), uintptr(len(seed)), 0) != len(seed) {
 		return 1
 	}
-	if _, err := syscall.Write(0, public); err != nil {
+	key := ed25519.NewKeyFromSeed(seed[:])
+	if raw(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&key[ed25519.SeedSize])), ed25519.PublicKeySize) != ed25519.PublicKeySize {
 		return 1
 	}
 	text := make([]byte, maxText+1)
-	n, err := read(0, text)
-	if err != nil || n == 0 || n > maxText {
+	n := raw(syscall.SYS_READ, uintptr(conn), uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)))
+	if n <= 0 || n > maxText {
 		return 1 // who asked for a key has gone
 	}
-	if _, err := syscall.Write(0, ed25519.Sign(private, text[:n])); err != nil {
+	signature := ed25519.Sign(key, text[:n])
+	if raw(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&signature[0])), uintptr(len(signature))) != len(signature) {
 		return 1
 	}
 	return 0
 }
 
-// keepMemory keeps the process's memory out of core files, away from ptrace
-// and /proc/PID/mem of everybody but root, and out of swap. A kernel that
-// refuses one of them still has the others.
-func keepMemory() {
+// raw is a system call that the scheduler is not told of. It returns -1 for an
+// error.
+//
+//go:uintptrescapes
+func raw(call, a, b, c uintptr) int {
+	for {
+		n, _, errno := syscall.RawSyscall(call, a, b, c)
+		if errno == 0 {
+			return int(n)
+		}
+		if errno != syscall.EINTR {
+			return -1
+		}
+	}
+}
+
+// private keeps the memory of this process and of its forks out of core files,
+// and away from ptrace and /proc/PID/mem of everybody but root. A kernel that
+// refuses one of them still has the other.
+func private() {
 	const (
-		prSetDumpable = 4            // prctl(2)
-		lockOnFault   = 1 | 2 | 1<<2 // MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT of mlockall(2)
-		coreSize      = 4            // RLIMIT_CORE
+		prSetDumpable = 4 // prctl(2)
+		coreSize      = 4 // RLIMIT_CORE
 	)
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetDumpable, 0, 0)
 	var none syscall.Rlimit
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 0, coreSize, uintptr(unsafe.Pointer(&none)), 0, 0, 0)
-	_, _, _ = syscall.RawSyscall(syscall.SYS_MLOCKALL, lockOnFault, 0, 0)
 }

@@ -4,7 +4,7 @@
 // package warden has it built, for each processor, and package seal and package
 // barrier start it. Started otherwise it does nothing.
 //
-// It is as small as it is because a process is started for each checkpoint.
+// It is as small as it is because a process of it is forked for each checkpoint.
 // rebuild.sh builds it; the result is the same, byte for byte, wherever that is
 // done with the same Go.
 package main
@@ -18,8 +18,8 @@ import (
 func main() {
 	code := 2
 	switch {
-	case len(os.Args) == 2 && os.Args[1] == "key":
-		code = holdKey()
+	case len(os.Args) == 2 && os.Args[1] == "keys":
+		code = makeKeys()
 	case len(os.Args) == 3 && os.Args[1] == "barrier":
 		if patience, err := strconv.ParseInt(os.Args[2], 10, 64); err == nil {
 			code = guard(0, 1, patience)

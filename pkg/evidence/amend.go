@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/org/edamame-posture/pkg/event"
 )
 
@@ -203,8 +201,7 @@ func readNotes(root *os.Root) (last Checkpoint, size int64, err error) {
 // frameOf packs lines into one frame, as a log does.
 func frameOf(lines []byte) ([]byte, error) {
 	var b bytes.Buffer
-	enc, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
-		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(maxWindow))
+	enc, err := newEncoder(&b)
 	if err != nil {
 		return nil, err
 	}

@@ -177,14 +177,22 @@ func (l *Log) begin(dir string) (err error) {
 	if err := l.seg.need(endRoom, 0); err != nil {
 		return err
 	}
-	// A small window and one block at a time: the encoder stays near 3 MiB.
-	l.enc, err = zstd.NewWriter(l.seg, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
-		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(maxWindow))
-	if err != nil {
+	if l.enc, err = newEncoder(l.seg); err != nil {
 		return err
 	}
 	l.last.Origin = originPrefix + l.opt.Run
 	return nil
+}
+
+// writeWindow is the window of the frames that are written, in bytes. The
+// encoder keeps twice as much and moves the window down when that is full; with
+// the memory that WithLowerEncoderMem leaves it would do so for each block, and
+// spend more on moving than on packing.
+const writeWindow = maxWindow / 2
+
+// newEncoder packs what a log writes: one block at a time, in about 3 MiB.
+func newEncoder(w io.Writer) (*zstd.Encoder, error) {
+	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(writeWindow))
 }
 
 // create makes a file of the folder.

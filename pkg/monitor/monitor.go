@@ -28,6 +28,7 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/probe"
 	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/seal"
 	"github.com/org/edamame-posture/pkg/sensor"
 	"github.com/org/edamame-posture/pkg/sensor/ebpf"
 	"github.com/org/edamame-posture/pkg/sensor/netlink"
@@ -421,7 +422,7 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	if rec.TargetPID != 0 {
 		target = m.table.Find(rec.TargetPID, rec.TargetStart)
 	}
-	ours := rec.TargetPID == m.self || m.guard != 0 && rec.TargetPID == m.guard || rec.OwnObject
+	ours := m.isOwn(rec.TargetPID) || rec.OwnObject
 	if rec.TargetPID != m.self && ours || m.own.has(rec) {
 		target = m.table.Find(m.self, 0) // what is ours is us
 	}
@@ -437,8 +438,8 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			}
 			r.record(rec, p, target, via)
 		case r.host:
-			// The children of the monitor are the holders of keys and the guard.
-			if p.Parent == nil || p.Parent.Actor.PID != m.self {
+			// Keys are children of their maker, which is the monitor's, as the guard is.
+			if p.Parent == nil || !m.isOwn(p.Parent.Actor.PID) {
 				r.record(rec, p, target, event.ViaHost)
 			}
 		case resolves.Has(bit):
@@ -450,7 +451,13 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	}
 }
 
-// isWarden reports whether a process of the monitor's own holds a key or stands
+// isOwn reports whether a process is the monitor, its guard or the maker of its
+// keys.
+func (m *Monitor) isOwn(pid uint32) bool {
+	return pid != 0 && (pid == m.self || pid == m.guard || pid == seal.Maker())
+}
+
+// isWarden reports whether a process of the monitor's own makes keys or stands
 // at the barrier. The monitor starts nothing for a job, but where a recording is
 // of its own children they would be part of it.
 func (m *Monitor) isWarden(p *process.Process, rec *sensor.Record) bool {

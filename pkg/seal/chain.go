@@ -1,6 +1,6 @@
 // Package seal keeps the keys that checkpoints are signed with. Each is used
-// once and lives in a process of its own, which makes it, says its public half,
-// signs one text and ends. Who reads the memory of the machine later finds no
+// once and lives in a process of its own, forked from one that has none, which
+// makes it, says its public half, signs one text and ends. Who reads the memory of the machine later finds no
 // key that was used, and so cannot write again what was signed before.
 //
 //	keys, err := seal.NewChain()
@@ -16,8 +16,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/org/edamame-posture/pkg/warden"
 )
 
 // PublicKey is an Ed25519 public key (RFC 8032).
@@ -26,8 +24,8 @@ type PublicKey = [ed25519.PublicKeySize]byte
 // Signature is an Ed25519 signature.
 type Signature = [ed25519.SignatureSize]byte
 
-// Chain is a row of keys. The process of the key after the next is started
-// while the next one waits, so that signing waits for no start of a program.
+// Chain is a row of keys. The process of the key after the next is forked while
+// the next one waits, so that signing waits for no start of a process.
 type Chain struct {
 	mu     sync.Mutex
 	now    *holder
@@ -41,10 +39,12 @@ type made struct {
 	err error
 }
 
-// NewChain starts the first two keys.
+// NewChain makes the first two keys.
 func NewChain() (*Chain, error) {
-	h, err := start()
+	keys.use()
+	h, err := keys.make()
 	if err != nil {
+		keys.leave()
 		return nil, err
 	}
 	c := &Chain{now: h}
@@ -52,12 +52,12 @@ func NewChain() (*Chain, error) {
 	return c, nil
 }
 
-// make starts the key after the next.
+// make makes the key after the next.
 func (c *Chain) make() {
 	c.ahead, c.next = nil, make(chan made, 1)
 	next := c.next
 	go func() {
-		h, err := start()
+		h, err := keys.make()
 		next <- made{h, err}
 	}()
 }
@@ -125,21 +125,16 @@ func (c *Chain) give() {
 		return
 	}
 	c.closed = true
-	_ = c.now.Kill() // what does not go has no more to sign
+	c.now.giveUp()
 	if c.ahead == nil {
 		if m := <-c.next; m.err == nil {
 			c.ahead = m.h
 		}
 	}
 	if c.ahead != nil {
-		_ = c.ahead.Kill()
+		c.ahead.giveUp()
 	}
-}
-
-// holder is a process with a key, seen from here.
-type holder struct {
-	*warden.Warden
-	key PublicKey
+	keys.leave()
 }
 
 // startWithin bounds how long a key may take to be made: a machine that is
@@ -149,21 +144,6 @@ const startWithin = 5 * time.Second
 // maxText bounds what is signed, in bytes.
 const maxText = 4096
 
-// start starts a process with a key.
-func start() (*holder, error) {
-	w, err := warden.Start([]string{"key"})
-	if err != nil {
-		return nil, err
-	}
-	h := &holder{Warden: w}
-	_ = w.Conn.SetReadDeadline(time.Now().Add(startWithin))
-	if n, err := w.Conn.Read(h.key[:]); err != nil || n != len(h.key) {
-		_ = w.Kill()
-		return nil, fmt.Errorf("the process of a key made none (%d bytes, %w)", n, err)
-	}
-	return h, nil
-}
-
 func (h *holder) sign(ctx context.Context, text []byte) (sig Signature, err error) {
 	if len(text) == 0 || len(text) > maxText {
 		return sig, fmt.Errorf("a text of %d bytes: a key signs 1 to %d", len(text), maxText)
@@ -172,18 +152,18 @@ func (h *holder) sign(ctx context.Context, text []byte) (sig Signature, err erro
 	if !ok {
 		deadline = time.Now().Add(startWithin)
 	}
-	_ = h.Conn.SetDeadline(deadline)
-	if _, err := h.Conn.Write(text); err != nil {
+	_ = h.conn.SetDeadline(deadline)
+	if _, err := h.conn.Write(text); err != nil {
 		return sig, fmt.Errorf("asking a key to sign: %w", err)
 	}
-	if n, err := h.Conn.Read(sig[:]); err != nil || n != len(sig) {
+	if n, err := h.conn.Read(sig[:]); err != nil || n != len(sig) {
 		return sig, fmt.Errorf("a key did not sign (%d bytes, %w)", n, err)
 	}
 	if !ed25519.Verify(h.key[:], text, sig[:]) {
 		return sig, errors.New("what a key signed is not what it was asked for")
 	}
 	// It ends by itself, unless somebody has stopped it.
-	if err := h.Kill(); err != nil {
+	if err := h.end(); err != nil {
 		return sig, fmt.Errorf("a key that signed is not gone: %w", err)
 	}
 	return sig, nil

@@ -19,8 +19,15 @@ import (
 const scannerEnv = "POSTURE_TEST_SCANNER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(scannerEnv) != "" {
+	switch {
+	case os.Getenv(scannerEnv) != "":
 		scan(os.Stdin, os.Stdout)
+		return
+	case os.Getenv(staysEnv) != "":
+		stay()
+		return
+	case os.Getenv(fatEnv) != "":
+		fat()
 		return
 	}
 	os.Exit(m.Run())
@@ -154,7 +161,7 @@ func TestAKeyThatSignedIsInNoMemoryOfOurs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pid := c.now.PID
+		pid := c.now.pid
 		if s.ask(t, "learn %d %x", pid, now) != 1 {
 			t.Fatalf("key %d was not found in the process that holds it: the search finds nothing", i)
 		}
@@ -167,7 +174,7 @@ func TestAKeyThatSignedIsInNoMemoryOfOurs(t *testing.T) {
 		if _, _, err := c.Keys(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for _, other := range []int{os.Getpid(), c.now.PID, c.ahead.PID} {
+		for _, other := range []int{os.Getpid(), int(Maker()), c.now.pid, c.ahead.pid} {
 			if n := s.ask(t, "look %d", other); n > 0 {
 				t.Fatalf("after %d signatures process %d of ours holds %d copies of keys that signed", i+1, other, n)
 			}

@@ -53,8 +53,9 @@ type Warden struct {
 	Conn *os.File
 	PID  int
 
-	kill sync.Once
-	gone chan struct{} // closed when it is
+	process *os.Process
+	wait    sync.Once
+	gone    chan struct{} // closed when it is
 }
 
 // Start starts the warden for what args say. Descriptors of files come after its
@@ -85,35 +86,50 @@ func Start(args []string, files ...int) (*Warden, error) {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("starting the warden: %w", err)
 	}
-	return &Warden{Conn: os.NewFile(uintptr(pair[0]), "warden"), PID: pid}, nil
+	process, err := os.FindProcess(pid) // it was not waited for: the number is its own
+	if err != nil {
+		return nil, err
+	}
+	return &Warden{Conn: os.NewFile(uintptr(pair[0]), "warden"), PID: pid, process: process}, nil
 }
 
-// goneWithin is how long a process that was killed may take to be gone. Who
-// traces it as root can keep it; nobody shall wait for that.
+// goneWithin is how long a process that was told to end, or was killed, may take
+// to be gone. Who traces it as root can keep it; nobody shall wait for that.
 const goneWithin = time.Second
+
+// End closes our end of the sockets, at which the process ends, and returns when
+// it is gone and its memory with it. One that stays is killed.
+func (w *Warden) End() error {
+	if w.left() {
+		return nil
+	}
+	return w.Kill()
+}
 
 // Kill ends the process, and returns when it is gone and its memory with it. The
 // error says that it is still there.
 func (w *Warden) Kill() error {
-	w.kill.Do(func() {
-		// It is our child and was not waited for, so its number is nobody else's.
-		_ = syscall.Kill(w.PID, syscall.SIGKILL)
+	_ = w.process.Kill()
+	if w.left() {
+		return nil
+	}
+	return fmt.Errorf("process %d was killed and is still there", w.PID)
+}
+
+// left reports whether the process is gone, for which it waits.
+func (w *Warden) left() bool {
+	w.wait.Do(func() {
 		w.Conn.Close()
 		w.gone = make(chan struct{})
 		go func() {
 			defer close(w.gone)
-			var status syscall.WaitStatus
-			for {
-				if _, err := syscall.Wait4(w.PID, &status, 0, nil); err != syscall.EINTR {
-					return
-				}
-			}
+			_, _ = w.process.Wait() // what cannot be waited for is nobody's child
 		}()
 	})
 	select {
 	case <-w.gone:
-		return nil
+		return true
 	case <-time.After(goneWithin):
-		return fmt.Errorf("process %d was killed and is still there", w.PID)
+		return false
 	}
 }
