@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,50 +22,63 @@ import (
 type archive struct {
 	env   []string
 	cache string // what was taken out of packages
+	// suites are those whose lists are kept below cache; nil for the machine's own.
+	suites []string
 }
 
 // here is the archive by the machine's own sources and lists.
 func here(cache string) *archive { return &archive{env: os.Environ(), cache: cache} }
 
+// releases has other releases too, by the mirror of the machine's own sources.
+// Its lists and settings are apart from the machine's.
+func releases(cache string, suites []string) *archive {
+	return &archive{env: append(os.Environ(), "APT_CONFIG="+filepath.Join(cache, "apt/apt.conf")), cache: cache, suites: suites}
+}
+
+// listed is how long what a suite has is taken to be the same: getting and
+// reading the lists takes longer than booting.
+const listed = 24 * time.Hour
+
+func lately(file string) bool {
+	st, err := os.Stat(file)
+	return err == nil && time.Since(st.ModTime()) < listed
+}
+
 // keyring has the keys of Debian's releases (package debian-archive-keyring).
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// releases has other releases too, by the mirror of the machine's own sources.
-// Its lists and settings are apart from the machine's.
-func releases(ctx context.Context, cache string, suites []string) (*archive, error) {
+// update gets the lists of the suites.
+func (a *archive) update(ctx context.Context) error {
+	dir := filepath.Join(a.cache, "apt")
+	if a.suites == nil || lately(filepath.Join(dir, "updated")) {
+		return nil
+	}
 	mirror, err := mirrorOf(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	dir := filepath.Join(cache, "apt")
 	for _, d := range []string{"lists/partial", "archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	var sources strings.Builder
-	for _, s := range suites {
+	for _, s := range a.suites {
 		fmt.Fprintf(&sources, "deb [signed-by=%s arch=amd64,arm64] %s %s main\n", keyring, mirror, s)
 	}
-	conf := filepath.Join(dir, "apt.conf")
 	settings := fmt.Sprintf(`APT::Architecture "amd64"; APT::Architectures {"amd64"; "arm64";}; APT::Sandbox::User "root";
 Dir::State %[1]q; Dir::State::status "%[1]s/status"; Dir::State::lists "%[1]s/lists"; Dir::Cache %[1]q; Dir::Cache::archives "%[1]s/archives";
 Dir::Etc::sourcelist "%[1]s/sources.list"; Dir::Etc::sourceparts "-"; Acquire::Languages "none"; Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 `, dir)
 	for name, text := range map[string]string{"apt.conf": settings, "sources.list": sources.String(), "status": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	a := &archive{env: append(os.Environ(), "APT_CONFIG="+conf), cache: cache}
-	// A day's lists are as good as new ones, and take half a minute to get.
-	if st, err := os.Stat(filepath.Join(dir, "updated")); err == nil && time.Since(st.ModTime()) < 24*time.Hour {
-		return a, nil
-	}
 	if _, err := a.do(ctx, "", "apt-get", "update"); err != nil {
-		return nil, err
+		return err
 	}
-	return a, os.WriteFile(filepath.Join(dir, "updated"), nil, 0o644)
+	return os.WriteFile(filepath.Join(dir, "updated"), nil, 0o644)
 }
 
 // mirrorOf is where the machine's own sources get Debian's main archive from.
@@ -119,13 +133,24 @@ var (
 // fetch gets the newest kernel for virtual machines of a suite, of any where
 // that is empty.
 func (a *archive) fetch(ctx context.Context, suite, arch string) (*image, error) {
+	note := filepath.Join(a.cache, arch, cmp.Or(suite, "here"))
+	if lately(note) {
+		release, err := os.ReadFile(note)
+		if err != nil {
+			return nil, err
+		}
+		return a.kept(arch, string(release))
+	}
+	if err := a.update(ctx); err != nil {
+		return nil, err
+	}
 	meta := "linux-image-cloud-" + arch + ":" + arch
-	listed, err := a.do(ctx, "", "apt-cache", "madison", meta)
+	offered, err := a.do(ctx, "", "apt-cache", "madison", meta)
 	if err != nil {
 		return nil, err
 	}
 	version := ""
-	for line := range strings.Lines(string(listed)) {
+	for line := range strings.Lines(string(offered)) {
 		f := strings.Split(line, "|")
 		if len(f) == 3 && (suite == "" || strings.Contains(f[2], " "+suite+"/")) {
 			version = strings.TrimSpace(f[1])
@@ -143,12 +168,10 @@ func (a *archive) fetch(ctx context.Context, suite, arch string) (*image, error)
 	if name == "" {
 		return nil, fmt.Errorf("%s %s names no kernel", meta, version)
 	}
-	img := &image{release: strings.TrimPrefix(name, "linux-image-")}
-	dir := filepath.Join(a.cache, arch, img.release)
-	img.kernel, img.modules = filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "modules")
-	if v, err := os.ReadFile(filepath.Join(dir, "version")); err == nil {
-		img.version = string(v)
-		return img, nil
+	release := strings.TrimPrefix(name, "linux-image-")
+	img, err := a.kept(arch, release)
+	if err == nil {
+		return img, os.WriteFile(note, []byte(release), 0o644)
 	}
 	if shown, err = a.do(ctx, "", "apt-cache", "--no-all-versions", "show", name+":"+arch); err != nil {
 		return nil, err
@@ -158,16 +181,31 @@ func (a *archive) fetch(ctx context.Context, suite, arch string) (*image, error)
 	if len(packages) == 0 {
 		packages = []string{name}
 	}
-	img.version = field(shown, "Version")
+	dir := filepath.Join(a.cache, arch, release)
 	for _, p := range packages {
 		if err := a.takeApart(ctx, p+":"+arch, dir); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := os.Stat(img.kernel); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err := os.WriteFile(filepath.Join(dir, "version"), []byte(field(shown, "Version")), 0o644); err != nil {
+		return nil, err
 	}
-	return img, os.WriteFile(filepath.Join(dir, "version"), []byte(img.version), 0o644)
+	if img, err = a.kept(arch, release); err != nil {
+		return nil, err
+	}
+	return img, os.WriteFile(note, []byte(release), 0o644)
+}
+
+// kept is a kernel that was taken out of its packages before.
+func (a *archive) kept(arch, release string) (*image, error) {
+	dir := filepath.Join(a.cache, arch, release)
+	version, err := os.ReadFile(filepath.Join(dir, "version"))
+	if err != nil {
+		return nil, err
+	}
+	img := &image{release: release, version: string(version), kernel: filepath.Join(dir, "vmlinuz"), modules: filepath.Join(dir, "modules")}
+	_, err = os.Stat(img.kernel)
+	return img, err
 }
 
 func depends(stanza []byte) string { return field(stanza, "Depends") }

@@ -88,10 +88,7 @@ func kernels() error {
 		}
 		seen[t.suite] = true
 	}
-	from, err := releases(ctx, kept, suites)
-	if err != nil {
-		return err
-	}
+	from := releases(kept, suites)
 	dir, err := os.MkdirTemp("", "posture-kernels-")
 	if err != nil {
 		return err
