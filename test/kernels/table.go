@@ -23,7 +23,7 @@ compared.
 
 "Seen" is of %d acts each, done at the same time: programs executed, TCP connections of no duration, UDP datagrams from a socket each,
 names looked up, opens of a credential file. "TLS": requests of a Go program read inside TLS. "Held": an exec of a setuid program
-waited until what led to it was sealed; a machine that is emulated is often later than the 15 ms that it waits at most, and says so.
+waited until what led to it was sealed; "too late" is longer than the 15 ms that it waits at most, by the emulated clock.
 "Level" is the highest [level](gate.md#what-is-checked) that the kernel stands in the way of nothing of.
 
 `, strings.TrimSpace(string(commit)), *count)
