@@ -21,7 +21,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion agents corpus tries machines lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean
+.PHONY: all build test evasion agents corpus tries machines kernels lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean
 
 all: build
 
@@ -35,6 +35,9 @@ test: lint ## every test; under 10 minutes
 
 machines: ## the verdicts of stored evidence on other processors, by qemu's user emulation
 	$(GO) test ./test/machines/...
+
+kernels: ## kernels of Debian's releases under qemu, also for arm64; writes docs/kernels.md; half an hour
+	$(GO) run ./test/kernels -out docs/kernels.md
 
 evasion: ## every way of doing it unseen that we know of, for real
 	$(GO) test ./test/evasion/...
@@ -63,6 +66,7 @@ lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
 	$(GO) test -short -timeout 20m ./test/agents/...
+	$(GO) test -timeout 5m ./test/kernels/...
 	$(MAKE) fuzz FUZZTIME=1000x
 
 check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores

@@ -30,7 +30,7 @@ var ringBufferQuestion = question{"ring-buffer", "BPF ring buffer", func() Resul
 		return Result{Detail: reason(err), Lost: bpfLost, Get: bpfGet + "; on a kernel of 5.8 or later"}
 	}
 	if err := features.HaveProgramHelper(ebpf.RawTracepoint, asm.FnLoop); err != nil {
-		return Result{Detail: "bpf_loop: " + reason(err), Lost: "paths of opened files", Get: "use kernel 5.17 or later"}
+		return Result{Detail: "bpf_loop: " + reason(err), Lost: bpfLost, Get: "use kernel 5.17 or later"}
 	}
 	return Result{OK: true, Detail: "with bpf_loop"}
 }}

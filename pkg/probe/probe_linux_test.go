@@ -351,3 +351,13 @@ func FuzzMountinfo(f *testing.F) {
 		_ = userHZ(b)
 	})
 }
+
+func TestATracepointThatWasRenamedIsNotMissing(t *testing.T) {
+	if _, err := os.Stat("/" + btfPath); err != nil {
+		t.Skip("this kernel has no BTF")
+	}
+	missing, err := missingTracepoints([]string{"never_was|sched_process_exec", "sched_process_exec|never_was", "never_was|nor_was_this"})
+	if err != nil || !slices.Equal(missing, []string{"never_was or nor_was_this"}) {
+		t.Errorf("%q %v", missing, err)
+	}
+}

@@ -11,10 +11,11 @@ import (
 const tracepointGet = "use a kernel with CONFIG_FTRACE_SYSCALLS=y and CONFIG_NET=y, 5.8 or later"
 
 // required are the raw tracepoints without which the eBPF sensor says nothing
-// useful; expected are those whose absence costs one kind of event.
+// useful; expected are those whose absence costs one kind of event. One that was
+// renamed stands with its other names, after a bar.
 var (
 	required = []string{"sched_process_fork", "sched_process_exec", "sched_process_exit", "inet_sock_set_state", "sys_enter", "sys_exit"}
-	expected = []string{"signal_generate", "sock_send_length", "cgroup_mkdir", "io_uring_submit_req", "io_uring_complete"}
+	expected = []string{"signal_generate", "sock_send_length", "cgroup_mkdir", "io_uring_submit_req|io_uring_submit_sqe", "io_uring_complete"}
 )
 
 var tracepointQuestion = question{"tracepoints", "raw tracepoints with types", func() Result {
@@ -32,8 +33,8 @@ var tracepointQuestion = question{"tracepoints", "raw tracepoints with types", f
 	return Result{OK: true, Detail: "all"}
 }}
 
-// missingTracepoints returns the names for which the kernel has no type
-// btf_trace_NAME, which include/trace/bpf_probe.h makes for each tracepoint.
+// missingTracepoints returns those of which the kernel has, by none of its names,
+// a type btf_trace_NAME, which include/trace/bpf_probe.h makes for each tracepoint.
 func missingTracepoints(names []string) ([]string, error) {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
@@ -41,12 +42,17 @@ func missingTracepoints(names []string) ([]string, error) {
 	}
 	var missing []string
 	for _, n := range names {
-		var t *btf.Typedef
-		err := spec.TypeByName("btf_trace_"+n, &t)
-		if errors.Is(err, btf.ErrNotFound) {
-			missing = append(missing, n)
-		} else if err != nil {
-			return nil, fmt.Errorf("tracepoint %s in the kernel's BTF: %w", n, err)
+		found := false
+		for name := range strings.SplitSeq(n, "|") {
+			var t *btf.Typedef
+			err := spec.TypeByName("btf_trace_"+name, &t)
+			if err != nil && !errors.Is(err, btf.ErrNotFound) {
+				return nil, fmt.Errorf("tracepoint %s in the kernel's BTF: %w", name, err)
+			}
+			found = found || err == nil
+		}
+		if !found {
+			missing = append(missing, strings.ReplaceAll(n, "|", " or "))
 		}
 	}
 	return missing, nil

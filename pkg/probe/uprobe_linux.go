@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf/features"
 )
 
-var uprobeQuestion = question{"uprobes", "programs at functions of libraries", func() Result {
+var uprobeQuestion = question{"uprobes", "programs at functions of TLS libraries", func() Result {
 	if err := CanUprobe(); err != nil {
 		return Result{
 			Detail: err.Error(),
@@ -15,7 +15,11 @@ var uprobeQuestion = question{"uprobes", "programs at functions of libraries", f
 			Get:    "use a kernel with CONFIG_UPROBES=y and CONFIG_UPROBE_EVENTS=y",
 		}
 	}
-	return Result{OK: true, Detail: "what programs give their TLS library can be read"}
+	how := "one by one"
+	if features.HaveBPFLinkUprobeMulti() == nil {
+		how = "many of a file by one link"
+	}
+	return Result{OK: true, Detail: how}
 }}
 
 // CanUprobe returns nil where programs can stand at the functions of a file: by

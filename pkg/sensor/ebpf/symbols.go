@@ -60,7 +60,7 @@ func findPlaces(r io.ReaderAt) (places, error) {
 	if err != nil {
 		return p, err
 	}
-	if f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB || f.Machine != elf.EM_X86_64 || len(f.Sections) > maxSections {
+	if f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB || f.Machine != machine || len(f.Sections) > maxSections {
 		return p, errProgram
 	}
 	for _, s := range f.Sections {

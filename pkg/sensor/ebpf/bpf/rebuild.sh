@@ -22,15 +22,16 @@ build() { # machine, output
 	"$strip" -g "$2"
 }
 
-if [ "${1:-}" = --check ]; then
-	tmp=$(mktemp -d)
-	trap 'rm -rf "$tmp"' EXIT
-	build x86 "$tmp/sensor_amd64.o"
-	if ! zstd -qdc sensor_amd64.o.zst | cmp - "$tmp/sensor_amd64.o"; then
-		echo "rebuild.sh: the committed object is not what this source builds; run bpf/rebuild.sh and commit" >&2
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+# The names of a processor: the kernel's, Go's.
+for names in x86:amd64 arm64:arm64; do
+	object=sensor_${names#*:}.o
+	build "${names%:*}" "$tmp/$object"
+	if [ "${1:-}" != --check ]; then
+		zstd -q -19 -f "$tmp/$object" -o "$object.zst"
+	elif ! zstd -qdc "$object.zst" | cmp - "$tmp/$object"; then
+		echo "rebuild.sh: the committed $object.zst is not what this source builds; run bpf/rebuild.sh and commit" >&2
 		exit 1
 	fi
-	exit 0
-fi
-build x86 sensor_amd64.o
-zstd -q -19 -f --rm sensor_amd64.o -o sensor_amd64.o.zst
+done

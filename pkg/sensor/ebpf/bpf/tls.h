@@ -238,14 +238,14 @@ static __always_inline int tls_entered(u64 session, u64 buf, u64 written)
 SEC("uprobe")
 int on_tls_write(struct pt_regs *ctx)
 {
-	return tls_entered(ctx->di, ctx->si, 0);
+	return tls_entered(C_ARG1(ctx), C_ARG2(ctx), 0);
 }
 
 /* int SSL_write_ex(SSL *, const void *, size_t, size_t *written) */
 SEC("uprobe")
 int on_tls_write_ex(struct pt_regs *ctx)
 {
-	return tls_entered(ctx->di, ctx->si, ctx->cx);
+	return tls_entered(C_ARG1(ctx), C_ARG2(ctx), C_ARG4(ctx));
 }
 
 SEC("uprobe")
@@ -253,7 +253,7 @@ int on_tls_written(struct pt_regs *ctx)
 {
 	struct tls_call *call = bpf_task_storage_get(&tls_calls, bpf_get_current_task_btf(), 0, 0);
 	struct tls_key key;
-	s32 result = ctx->ax;
+	s32 result = C_RESULT(ctx);
 	u64 n = 0;
 
 	if (!call || call->state != CALL_RUNS)
@@ -285,7 +285,7 @@ int on_tls_free(struct pt_regs *ctx)
 	struct tls_key key;
 	u64 cookie;
 
-	tls_key(&key, ctx->di);
+	tls_key(&key, C_ARG1(ctx));
 	s = bpf_map_lookup_elem(&tls_sessions, &key);
 	if (!s)
 		return 0;
@@ -307,7 +307,7 @@ int on_tls_free(struct pt_regs *ctx)
 SEC("uprobe")
 int on_go_write(struct pt_regs *ctx)
 {
-	u64 conn = ctx->ax, data = 0, fd_struct = 0;
+	u64 conn = GO_ARG1(ctx), data = 0, fd_struct = 0;
 	struct sock_record r = {};
 	struct tls_key key;
 	struct sock *sk;
@@ -329,7 +329,7 @@ int on_go_write(struct pt_regs *ctx)
 			}
 		}
 	}
-	tls_took(&key, ctx->bx, ctx->cx);
+	tls_took(&key, GO_ARG2(ctx), GO_ARG3(ctx));
 	return 0;
 }
 

@@ -285,7 +285,11 @@ struct signal_struct {
 	struct pid *pids[4];
 };
 struct thread_info {
+#if defined(__TARGET_ARCH_x86)
 	u32 status;
+#elif defined(__TARGET_ARCH_arm64)
+	unsigned long flags;
+#endif
 };
 struct task_struct {
 	struct thread_info thread_info;
@@ -383,8 +387,13 @@ struct unix_sock {
 };
 
 struct pt_regs {
-	/* x86-64 */
+#if defined(__TARGET_ARCH_x86)
 	unsigned long r8, r9, r10, ax, bx, cx, bp, dx, si, di, orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+	u64 regs[31];
+	u64 orig_x0;
+	s32 syscallno;
+#endif
 };
 
 #pragma clang attribute pop
