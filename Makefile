@@ -11,6 +11,9 @@ REKOR_VERSION       := v2.3.0
 COSIGN_VERSION      := v3.1.3
 GH_VERSION          := v2.95.0
 SLSA_VERSION        := v2.7.1
+REKOR_V1_VERSION    := v1.5.4
+TRILLIAN_VERSION    := v1.7.3
+OPA_VERSION         := v1.22.3
 NPM_SIGSTORE        := 4.1.3
 PLAYWRIGHT          := 1.56.1
 AXE                 := 4.11.0
@@ -21,7 +24,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion agents corpus tries machines kernels lint race short-long check ordeal bench fuzz tools sigstore thirdparty bpf warden hook clean
+.PHONY: all build test evasion agents corpus tries machines kernels lint race short-long check ordeal bench fuzz tools sigstore thirdparty rekor-v1 bpf warden hook clean
 
 all: build
 
@@ -71,8 +74,9 @@ short-long: ## short forms of the long runs
 
 check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
 
-ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times; wants a quiet machine
+ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times, memory searched after 1,000 signatures; wants a quiet machine
 	POSTURE_KILLS=200 POSTURE_TAKEOVERS=200 $(GO) test -count=1 -timeout 60m -v -run 'KilledAtAnyMoment|WhoeverTakesRoot' ./test/e2e
+	POSTURE_SIGNATURES=1000 $(GO) test -count=1 -timeout 60m -v -run InNoMemoryOfOurs ./pkg/seal
 
 bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
 	$(GO) run ./test/bench -out test/bench/RESULTS.md
@@ -129,12 +133,32 @@ $(TOOLS)/npm-report/v$(PLAYWRIGHT)-$(AXE):
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $(@D) \
 	  playwright-core@$(PLAYWRIGHT) axe-core@$(AXE) && touch $@; fi
 
-thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) $(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION) ## what other programs accept of ours and we of theirs, with cosign, gh and slsa-verifier built: 8 minutes more, 2 GB
+thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) $(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION) $(TOOLS)/bin/opa-$(OPA_VERSION) ## what other programs accept of ours and we of theirs, with cosign, gh, slsa-verifier and OPA built: 10 minutes more, 2 GB
 	$(GO) test -count=1 ./test/thirdparty
+
+REKOR_V1 := rekor-server-$(REKOR_V1_VERSION) trillian_log_server-$(TRILLIAN_VERSION) trillian_log_signer-$(TRILLIAN_VERSION) trillian-$(TRILLIAN_VERSION).sql
+rekor-v1: sigstore $(REKOR_V1:%=$(TOOLS)/bin/%) ## first records in a real Rekor v1, on Trillian and Debian's mariadb-server; 5 minutes cold
+	$(GO) test -count=1 -run RealRekorV1 ./pkg/gate
+
+$(TOOLS)/bin/rekor-server-$(REKOR_V1_VERSION):
+	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/sigstore/rekor/cmd/rekor-server@$(REKOR_V1_VERSION)
+	mv $(TOOLS)/bin/new/rekor-server $@
+
+$(TOOLS)/bin/trillian_log_%-$(TRILLIAN_VERSION):
+	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/google/trillian/cmd/trillian_log_$*@$(TRILLIAN_VERSION)
+	mv $(TOOLS)/bin/new/trillian_log_$* $@
+
+$(TOOLS)/bin/trillian-$(TRILLIAN_VERSION).sql:
+	mkdir -p $(@D)
+	cat "$$($(GO) mod download -json github.com/google/trillian@$(TRILLIAN_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/storage/mysql/schema/storage.sql" > $@
 
 $(TOOLS)/bin/cosign-$(COSIGN_VERSION):
 	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN_VERSION)
 	mv $(TOOLS)/bin/new/cosign $@
+
+$(TOOLS)/bin/opa-$(OPA_VERSION):
+	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/open-policy-agent/opa@$(OPA_VERSION)
+	mv $(TOOLS)/bin/new/opa $@
 
 # go install looks for a deprecation list, which is not to be had everywhere.
 $(TOOLS)/bin/gh-$(GH_VERSION):

@@ -333,6 +333,12 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (_ *watch, err er
 	}
 	said := <-claims
 	b.Claims = said.Claims
+	if in.TSA == "" && !by.wanted() {
+		in.TSA = said.TSA
+	}
+	if in.TSA != "" && in.TSA != "never" {
+		b.Dating = &monitor.Dating{URL: in.TSA, Every: in.TSAEvery}
+	}
 	if err := root.ask(ctx, b, &w.began); err != nil {
 		return nil, err
 	}

@@ -29,6 +29,8 @@ type beginning struct {
 	// Keys are as in monitor.Opening.
 	Keys map[string]string `json:"keys,omitempty"`
 	Drop *monitor.Drop     `json:"drop,omitempty"`
+	// Dating is as in monitor.Opening.
+	Dating *monitor.Dating `json:"dating,omitempty"`
 }
 
 // began is what begin answers.
@@ -102,7 +104,7 @@ func beginCommand() *cobra.Command {
 			}
 			opened, err := client.Open(monitor.Opening{
 				Cwd: b.Cwd, Home: b.Home, Job: b.Job, Intent: b.Intent, PolicyFile: b.File, PolicySHA256: b.SHA256, Later: b.Later,
-				Claims: b.Claims, Masked: b.Masked, Keys: b.Keys, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed, Drop: b.Drop,
+				Claims: b.Claims, Masked: b.Masked, Keys: b.Keys, Parent: parent, Detach: true, Bell: &bell, Witnessed: witnessed, Drop: b.Drop, Dating: b.Dating,
 			})
 			if err != nil {
 				client.Close()

@@ -83,7 +83,7 @@ func (s *signing) start(ctx context.Context, asked startAsked) (said startSaid) 
 			said.Token = []byte(jwt)
 		}
 	}
-	payload, err := attest.DescribeStart(asked.Commitment)
+	payload, err := attest.DescribeStart(asked.Commitment, nil)
 	if err == nil {
 		var by attest.Signer
 		if by, err = s.signer(ctx); err == nil {

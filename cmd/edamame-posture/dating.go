@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/org/edamame-posture/pkg/attest"
@@ -17,10 +19,8 @@ import (
 const (
 	// dateEvery is how often a timestamp authority is asked.
 	dateEvery = time.Minute
-	// dateWithin is how long it may take; nothing waits for it meanwhile.
-	dateWithin = 15 * time.Second
-	// lastDateWithin is how long the end of a recording waits for the last one.
-	lastDateWithin = 3 * time.Second
+	// maxDated bounds what is dated, a checkpoint, in bytes.
+	maxDated = 64 << 10
 )
 
 // dating says which timestamp authority (RFC 3161) dates the log as it grows.
@@ -44,6 +44,31 @@ func (d *dating) check() error {
 		return fmt.Errorf("--tsa-every %v: a second at least", d.every)
 	}
 	return nil
+}
+
+// dateCommand asks a timestamp authority. A monitor that nobody stays with
+// starts it as the caller.
+func dateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "date URL",
+		Short:  "Have what stands on stdin dated; started by the monitor",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxDated))
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), monitor.DateWithin)
+			defer cancel()
+			answer, err := attest.Date(ctx, args[0], text)
+			if err != nil {
+				return exit(exitNoAnswer, err)
+			}
+			_, err = cmd.OutOrStdout().Write(answer)
+			return err
+		},
+	}
 }
 
 // begin has the log dated from now on. Where said is empty and none was named,
@@ -70,7 +95,7 @@ func (d *dating) begin(client *monitor.Client, said string, w *witnessing) {
 				return
 			case <-t.C:
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), dateWithin)
+			ctx, cancel := context.WithTimeout(context.Background(), monitor.DateWithin)
 			go func() {
 				select {
 				case <-quit:
@@ -95,7 +120,7 @@ func (d *dating) end(client *monitor.Client) {
 	if d.stop == nil || !d.stop() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastDateWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), monitor.LastDateWithin)
 	defer cancel()
 	if err := d.date(ctx, client); err != nil {
 		d.complain(client, err)

@@ -89,7 +89,7 @@ its machine, and whether that is what it said it would do.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), postureCommand(), gateCommand(), versionCommand(), witnessCommand(), hookCommand(), watchCommand(), actionCommand(), serviceCommand(),
-		monitorCommand(), beginCommand(), commitCommand(), deliverCommand(), recoverCommand())
+		monitorCommand(), beginCommand(), commitCommand(), dateCommand(), deliverCommand(), recoverCommand())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }

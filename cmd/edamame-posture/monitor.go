@@ -57,6 +57,7 @@ func monitorCommand() *cobra.Command {
 				},
 				UID: uid, GID: gid, Groups: groups, Armed: settle,
 				Deliver: []string{"deliver", "--partial", "--out", out},
+				Date:    []string{"date"},
 			}, hello)
 			switch {
 			case errors.Is(err, context.Canceled):

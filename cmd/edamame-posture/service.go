@@ -26,14 +26,14 @@ func serviceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
 		Short: "Record every job of the self-hosted runners of this machine",
-		Long: `Installs, upgrades, removes and shows the service that records every job of the
-self-hosted runners of this machine, whatever their workflows say. See
+		Long: `Installs, upgrades, removes, enrols and shows the service that records every job
+of the self-hosted runners of this machine, whatever their workflows say. See
 docs/self-hosted.md.`,
 		Example: `  sudo edamame-posture service install --runner /opt/actions-runner
   sudo edamame-posture service status`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(serviceInstallCommand(), serviceUpgradeCommand(), serviceUninstallCommand(), serviceStatusCommand(), serviceRunCommand(), serviceHookCommand())
+	cmd.AddCommand(serviceInstallCommand(), serviceUpgradeCommand(), serviceUninstallCommand(), serviceStatusCommand(), serviceEnrolCommand(), serviceRunCommand(), serviceHookCommand(), serviceSignCommand())
 	return cmd
 }
 
@@ -247,6 +247,12 @@ it says goes to stderr, as systemd's journal takes it.`,
 			if err != nil {
 				return fmt.Errorf("%s: policy: %w", config, err)
 			}
+			if s.Sign != nil {
+				// Now, and not when a job has ended.
+				if _, err := readEnrolled(s.Sign.Key); err != nil {
+					return fmt.Errorf("%s: sign: %w", config, err)
+				}
+			}
 			preferMonitor()
 			monitor.Isolate()
 			signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
@@ -254,8 +260,9 @@ it says goes to stderr, as systemd's journal takes it.`,
 			defer stop()
 			log := service.NewJournal(os.Stderr)
 			defer log.Close()
+			by := &enrolled{config, log}
 			err = service.Run(ctx, service.RunOptions{
-				Settings: s, Socket: socket, Log: log, Armed: settle,
+				Settings: s, Socket: socket, Log: log, Armed: settle, Vouch: by.vouch, Attest: by.attest,
 				Monitor: monitor.Options{Tool: toolVersion(), Unsealed: unsealed},
 				Opening: monitor.Opening{Intent: canonical(in.Resolved), PolicyFile: in.file, PolicySHA256: in.sha256},
 			})

@@ -274,7 +274,7 @@ func (v *verified) verifyStart(p *attest.Policy) error {
 	q.PredicateType, q.Subjects = attest.StartPredicateType, nil
 	res, err := attest.VerifyBundle(v.start, &q)
 	if err == nil {
-		err = res.AboutStart(v.committed)
+		_, err = res.AboutStart(v.committed)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", evidence.StartBundleFile, err)

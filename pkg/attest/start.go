@@ -37,36 +37,57 @@ type start struct {
 	Key    string `json:"key"` // of the first checkpoint
 	Tool   string `json:"tool"`
 	Boot   string `json:"boot"`
+	// Job is the job that is recorded, where the commitment could not say it yet:
+	// the signer's word.
+	Job *evidence.Claims `json:"job,omitempty"`
 }
 
-// DescribeStart makes the payload of the statement about a commitment.
-func DescribeStart(commitment []byte) ([]byte, error) {
+// DescribeStart makes the payload of the statement about a commitment. job is
+// the job that is recorded, where the commitment does not name it; nil else.
+func DescribeStart(commitment []byte, job *evidence.Claims) ([]byte, error) {
 	c, err := evidence.ParseCommitment(commitment)
 	if err != nil {
 		return nil, err
+	}
+	slot := c.Slot
+	if job != nil {
+		if c.Claims != nil {
+			return nil, errors.New("the commitment names its job itself")
+		}
+		if err := job.Check(); err != nil {
+			return nil, err
+		}
+		slot = job.Slot()
 	}
 	sum := sha256.Sum256(commitment)
 	s := startStatement{
 		Type: StatementType, PredicateType: StartPredicateType,
 		Subject:   []Subject{{CommitmentSubject, Digest{SHA256: hex.EncodeToString(sum[:])}}},
-		Predicate: start{Origin: c.Origin, Key: c.Key, Tool: c.Tool.SHA256, Boot: c.Boot},
+		Predicate: start{Origin: c.Origin, Key: c.Key, Tool: c.Tool.SHA256, Boot: c.Boot, Job: job},
 	}
-	if c.Slot != "" {
-		s.Subject = append(s.Subject, Subject{SlotSubject, Digest{SHA256: c.Slot}})
+	if slot != "" {
+		s.Subject = append(s.Subject, Subject{SlotSubject, Digest{SHA256: slot}})
 	}
 	return json.Marshal(s)
 }
 
-// AboutStart holds a start statement against the commitment at hand.
-func (r *Result) AboutStart(commitment []byte) error {
-	want, err := DescribeStart(commitment)
+// AboutStart holds a start statement against the commitment at hand. It returns
+// the job that the statement names in the commitment's place, nil where it names
+// none.
+func (r *Result) AboutStart(commitment []byte) (job *evidence.Claims, err error) {
+	var said startStatement
+	if err := json.Unmarshal(r.Payload, &said); err != nil {
+		return nil, fmt.Errorf("%w: the start statement: %w", ErrSubject, err)
+	}
+	job = said.Predicate.Job
+	want, err := DescribeStart(commitment, job)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%w: the start statement: %w", ErrSubject, err)
 	}
 	if string(r.Payload) != string(want) {
-		return fmt.Errorf("%w: the start statement is about another commitment than the one at hand", ErrSubject)
+		return nil, fmt.Errorf("%w: the start statement is about another commitment than the one at hand", ErrSubject)
 	}
-	return nil
+	return job, nil
 }
 
 // SlotClaims reads from a job's token which job of which run it is, without

@@ -196,6 +196,21 @@ func TestAChainThatWasCutIsRefused(t *testing.T) {
 			t.Errorf("%s: %v: want %q", name, err, c.want)
 		}
 	}
+	// Cut at any of them, and closed by who has the live key alone.
+	for at := range last {
+		n := slices.Clone(good[:at+1])
+		n[at] = again(n[at], last, func(c *Checkpoint) {
+			key := keys.key(last)
+			c.Extra[1], c.Extra[2] = nextLine+Hash{}.String(), keyLine+base64.StdEncoding.EncodeToString(key[:])
+		})
+		write(t, path, []byte(strings.Join(n, "")))
+		rehash(t, dir, *m)
+		if err := verify(dir); err == nil {
+			t.Errorf("cut at checkpoint %d and closed with the live key it verifies", at)
+		} else if at > 0 && !strings.Contains(err.Error(), "not signed with the key that the checkpoint before names") {
+			t.Errorf("cut at checkpoint %d: %v", at, err)
+		}
+	}
 	write(t, path, []byte(strings.Join(good, "")))
 	rehash(t, dir, *m)
 	if err := verify(dir); err != nil {

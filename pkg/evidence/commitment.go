@@ -104,8 +104,8 @@ func Audience(commitment []byte) string {
 // its own jobs. A name follows. No issuer of tokens is called so.
 const servicePrefix = "service\n"
 
-// check refuses claims in which something is missing, or could be read as two.
-func (c *Claims) check() error {
+// Check refuses claims in which something is missing, or could be read as two.
+func (c *Claims) Check() error {
 	for _, f := range []struct {
 		name, value string
 		number      bool
@@ -170,7 +170,7 @@ func (c *Commitment) check() error {
 		}
 		return nil
 	}
-	if err := c.Claims.check(); err != nil {
+	if err := c.Claims.Check(); err != nil {
 		return err
 	}
 	if want := c.Claims.Slot(); c.Slot != want {

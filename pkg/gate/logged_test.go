@@ -8,11 +8,13 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/org/edamame-posture/pkg/attest"
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/test/sigstore"
 )
 
@@ -74,10 +76,24 @@ func between(t *testing.T, at string, change func(entry, verification map[string
 // The start statement goes into a log with the API and the entries of Rekor v1,
 // which Rekor's own code makes, and the gate has its inclusion proven.
 func TestAStartInRekorV1IsProvenToBeThere(t *testing.T) {
-	w := &world{rig: sigstore.Start(t, sigstore.Options{RekorV1: true})}
+	aStartInRekorV1IsProvenToBeThere(t, sigstore.Options{RekorV1: true})
+}
+
+// The same with the real Rekor v1, on Trillian, on a database.
+func TestAStartInARealRekorV1IsProvenToBeThere(t *testing.T) {
+	aStartInRekorV1IsProvenToBeThere(t, sigstore.Options{RealRekorV1: true})
+}
+
+func aStartInRekorV1IsProvenToBeThere(t *testing.T, o sigstore.Options) {
+	w := &world{rig: sigstore.Start(t, o)}
 	w.finish(t)
 	w.by = logging(t, w.rig)
 	dir := w.record(t, "9901", choices{noRecord: true})
+	c, err := evidence.ParseCommitment(get(t, filepath.Join(dir, "evidence", evidence.CommitmentFile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rig.LogV1.Await(t, c.Slot, 1)
 	trust := func(at string) string { return fmt.Sprintf("  jwks: %s\n  rekor: %s\n", w.jwks, at) }
 	d := decide(t, w.believing(t, trust(w.rig.LogV1.URL)), asked(nil), dir)
 	passes(t, d, E3)
@@ -109,6 +125,7 @@ func TestAStartInRekorV1IsProvenToBeThere(t *testing.T) {
 	}
 	t.Run("a later step's beside it", func(t *testing.T) {
 		w.record(t, "9901", choices{noRecord: true})
+		w.rig.LogV1.Await(t, c.Slot, 2)
 		holds(t, decide(t, w.believing(t, trust(w.rig.LogV1.URL)), asked(nil), dir), "first record", E3, Refused, SecondCommitment)
 	})
 	t.Run("a start that was not logged", func(t *testing.T) {

@@ -90,6 +90,7 @@ type choices struct {
 	lateRecord                  bool          // the log names the record when the job runs
 	kept                        func(name string, data []byte) []byte
 	conflict                    bool                          // the witness knows another commitment: that is no error
+	says                        *evidence.Claims              // the job that the start statement names, where the commitment does not
 	by                          attest.Signer                 // of the start; nil: the job's identity
 	endorse                     func(committed []byte) string // an enrolled service's word, in place of a token
 	status                      func(committed []byte) []byte // what GitHub answered, in place of a witness
@@ -151,7 +152,7 @@ func (w *world) heard(run string, c choices) *outside {
 			put(evidence.StartTokenFile, "start token", []byte(token), add)
 		}
 		if !c.noBundle {
-			payload, err := attest.DescribeStart(committed)
+			payload, err := attest.DescribeStart(committed, c.says)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -512,7 +513,7 @@ func (w *world) otherStatement(t *testing.T) func(string, []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, err := attest.DescribeStart(b)
+	payload, err := attest.DescribeStart(b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -194,7 +194,7 @@ func (x *examined) firstLogged(ctx context.Context, issued time.Time) {
 		x.add(Check{Name: name, Level: E3, Reason: WrongRecord, Want: "what the log has about the job", Do: "the log must be a Rekor v1, which finds entries by what they are about"}.unlessSilent(err))
 		return
 	}
-	payload, err := attest.DescribeStart(x.opening.committed)
+	payload, err := attest.DescribeStart(x.opening.committed, nil)
 	if err != nil {
 		x.refuse(E3, name, WrongEvidence, "a commitment", err.Error(), "it is not one that a monitor makes")
 		return

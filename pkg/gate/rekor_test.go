@@ -97,7 +97,7 @@ func aFirstRecordIsLookedUpInATransparencyLog(t *testing.T, w *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, err := attest.DescribeStart(b)
+	payload, err := attest.DescribeStart(b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

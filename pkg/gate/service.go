@@ -2,11 +2,13 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/witness"
@@ -20,11 +22,28 @@ func (x *examined) service() {
 	const name = "enrolled service"
 	id := x.id
 	refuse := func(r Reason, want, got, do string) { x.refuse(E2, name, r, want, got, do) }
-	if x.commit == nil || x.commit.Claims == nil || x.ours == nil {
-		refuse(NoCommitment, "a recording whose commitment says which job it is of", "none", "record with a service that was given its name")
+	const want = "a recording that says which job it is of, in its commitment or in the statement about that"
+	if x.commit == nil || x.ours == nil {
+		refuse(NoCommitment, want, "no commitment", "record with a service that was enrolled: 'service enrol'")
 		return
 	}
-	c, run := x.commit.Claims, strings.TrimPrefix(x.commit.Origin, evidence.Origin(""))
+	c, err := x.commit.Claims, error(nil)
+	if c == nil {
+		c, err = x.vouched()
+	}
+	if err != nil {
+		found := refusal(err)
+		if errors.Is(err, attest.ErrSubject) {
+			found.Reason = WrongEvidence
+		}
+		refuse(found.Reason, want, found.Name+": "+found.Got, "the statement about the start is another machine's, or of another recording")
+		return
+	}
+	if c == nil {
+		refuse(NoCommitment, want, "none", "record with a service that was enrolled: 'service enrol'. A job that ended before its first step has none")
+		return
+	}
+	run := strings.TrimPrefix(x.commit.Origin, evidence.Origin(""))
 	at := x.in.Now
 	if n := len(x.dated); n > 0 {
 		at = x.dated[n-1].at // of its time, not of the gate's
@@ -50,6 +69,21 @@ func (x *examined) service() {
 	}
 }
 
+// vouched returns the job that the machine's statement about the commitment
+// names: a service records a job before the runner has told anybody which it is.
+func (x *examined) vouched() (*evidence.Claims, error) {
+	if x.opening.bundle == nil {
+		return nil, nil
+	}
+	p := x.id.policy(&x.in.Policy.Trust)
+	p.PredicateType = attest.StartPredicateType
+	res, err := attest.VerifyBundle(x.opening.bundle, p)
+	if err != nil {
+		return nil, err
+	}
+	return res.AboutStart(x.opening.committed)
+}
+
 // serviceOutside holds what others said of an enrolled machine's recording
 // while it was made against it.
 func (x *examined) serviceOutside(ctx context.Context) {
@@ -62,10 +96,15 @@ func (x *examined) serviceOutside(ctx context.Context) {
 	began := time.Unix(0, x.opening.wall)
 	begun := x.startStatement()
 	var record *witness.Record
-	if len(x.in.Policy.Trust.WitnessKeys) == 0 {
+	switch {
+	case x.commit.Claims == nil:
+		const why = "the commitment was made before the runner told which job it is, so that no witness knows it by its job"
+		x.skip(E3, "first record", why)
+		x.skip(E4, "witness", why)
+	case len(x.in.Policy.Trust.WitnessKeys) == 0:
 		x.skip(E3, "first record", "the policy names no witness under trust: witness-keys, and an enrolled service has no other place for it")
 		x.skip(E4, "witness", "the policy names no witness under trust")
-	} else {
+	default:
 		record = x.firstRecord(ctx, began)
 	}
 	x.clocks(began, begun, record)

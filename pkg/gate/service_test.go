@@ -198,6 +198,76 @@ func anEnrolledMachineStandsForAnIdentity(t *testing.T, w *world) {
 	})
 }
 
+// A service that records every job of a machine knows which it is only when the
+// runner tells the first step: it says so in its statement about the start.
+func TestAServiceNamesTheJobAfterItsBegin(t *testing.T) {
+	a, b := newMachine(t, "build-7.example", "build-7:"), newMachine(t, "build-8.example", "build-8:")
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "machine.pub"), a.public)
+	policy := load(t, dir, `version: 1
+identities: [{service: build-7.example, key: machine.pub, runs: ["build-7:"], repository: octo/app, repository-id: 4321}]
+`)
+	claims := func(change func(*evidence.Claims)) *evidence.Claims {
+		c := &evidence.Claims{Issuer: witness.ServiceIssuer(a.name), RepositoryID: "4321", RunID: "77", RunAttempt: "1", CheckRunID: "12345"}
+		if change != nil {
+			change(c)
+		}
+		return c
+	}
+	record := func(t *testing.T, by *machine, says *evidence.Claims, noBundle bool) string {
+		w := &world{}
+		dir := recorded(t, func(j *job) {
+			j.began, j.run = time.Now(), a.run+strings.TrimPrefix(j.run, "r")
+			j.commit = func(c *evidence.Commitment) { c.Claims = nil }
+			j.outside = w.heard("77", choices{after: 5, noToken: true, noRecord: true, noBundle: noBundle, by: by.key, says: says, endorse: func([]byte) string { return "" }})
+		})
+		sign(t, dir, a.key, statement(t, dir))
+		return dir
+	}
+	good := record(t, a, claims(nil), false)
+	d := decide(t, policy, nil, good)
+	passes(t, d, E2)
+	if d.Statements[0].Run != "https://github.com/octo/app/actions/runs/77/attempts/1" {
+		t.Errorf("run %q", d.Statements[0].Run)
+	}
+	if c := named(t, d, "first record"); c.Status != Unchecked {
+		t.Errorf("%+v", c)
+	}
+	passes(t, decide(t, policy, func(in *Input) { in.Run = "https://github.com/octo/app/actions/runs/77/attempts/1" }, good), E2)
+	refuses(t, decide(t, policy, func(in *Input) { in.Run = "https://github.com/octo/app/actions/runs/78/attempts/1" }, good), OtherRun)
+	// The statement of another recording of the same machine.
+	stray := get(t, filepath.Join(good, "evidence", evidence.StartBundleFile))
+	for name, c := range map[string]struct {
+		dir    string
+		reason Reason
+	}{
+		"no statement":             {record(t, a, nil, true), NoCommitment},
+		"one that names no job":    {record(t, a, nil, false), NoCommitment},
+		"one by another machine":   {record(t, b, claims(nil), false), BadSignature},
+		"another machine's job":    {record(t, a, claims(func(c *evidence.Claims) { c.Issuer = witness.ServiceIssuer(b.name) }), false), WrongIdentity},
+		"another repository's job": {record(t, a, claims(func(c *evidence.Claims) { c.RepositoryID = "1" }), false), WrongRepository},
+		"one of another recording": {func() string {
+			w := &world{}
+			dir := recorded(t, func(j *job) {
+				j.began, j.run = time.Now(), a.run+strings.TrimPrefix(j.run, "r")
+				j.commit = func(c *evidence.Commitment) { c.Claims = nil }
+				j.outside = w.heard("77", choices{after: 5, noToken: true, noRecord: true, by: a.key, says: claims(nil), endorse: func([]byte) string { return "" },
+					kept: func(string, []byte) []byte { return stray }})
+			})
+			sign(t, dir, a.key, statement(t, dir))
+			return dir
+		}(), WrongEvidence},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := decide(t, policy, nil, c.dir)
+			holds(t, d, "enrolled service", E2, Refused, c.reason)
+			if d.ExitCode() != 1 {
+				t.Errorf("taken:\n%s", text(t, d))
+			}
+		})
+	}
+}
+
 func TestMistakesInAnEnrolmentAreTold(t *testing.T) {
 	const who = "version: 1\nidentities: [{service: m, key: k.pem, runs: [m-], repository: o/r, repository-id: 1%s}]\n"
 	if _, err := ParsePolicy("g.yml", fmt.Appendf(nil, who, ", until: 2027-03-31")); err != nil {

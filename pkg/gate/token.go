@@ -179,7 +179,7 @@ func (x *examined) startStatement() *attest.Result {
 		x.add(c)
 		return nil
 	}
-	if err := res.AboutStart(x.opening.committed); err != nil {
+	if _, err := res.AboutStart(x.opening.committed); err != nil {
 		x.refuse(E3, name, WrongEvidence, "a statement about this commitment", err.Error(), "it is that of another recording")
 		return nil
 	}

@@ -3,10 +3,12 @@ package github
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sethvargo/go-githubactions"
 
@@ -29,6 +31,11 @@ type Inputs struct {
 	Status   bool   // the start is put on the commit, where no witness has it
 
 	WitnessKeys []string
+
+	// TSA is the URL of a timestamp authority that dates the log as it grows: empty
+	// for that of the signing servers, "never" for none.
+	TSA      string
+	TSAEvery time.Duration
 
 	// DropSudo takes sudo, and the sockets of container daemons, from the steps.
 	DropSudo bool
@@ -95,6 +102,18 @@ func (r *Runner) Inputs() (*Inputs, error) {
 		FailOpen: flag("fail-open", true), Token: action.GetInput("token"),
 	}
 	in.Subjects, in.WitnessKeys = lines(action.GetInput("subject-path")), lines(action.GetInput("witness-key"))
+	if in.TSA = action.GetInput("tsa"); in.TSA != "" && in.TSA != "never" {
+		if u, err := url.Parse(in.TSA); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			errs = append(errs, fmt.Errorf("tsa: %.200q is neither never nor the URL of a timestamp authority, such as https://timestamp.example.org/api/v1/timestamp", in.TSA))
+		}
+	}
+	in.TSAEvery = time.Minute
+	if every := action.GetInput("tsa-every"); every != "" {
+		var err error
+		if in.TSAEvery, err = time.ParseDuration(every); err != nil || in.TSAEvery < time.Second {
+			errs = append(errs, fmt.Errorf("tsa-every: %.40q is no time of a second or more, such as 1m", every))
+		}
+	}
 	if out := action.GetInput("out"); out != "" {
 		abs, err := filepath.Abs(out)
 		if err != nil {

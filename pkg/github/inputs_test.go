@@ -78,6 +78,8 @@ func TestAWrongInputIsNamedAndWhatIsPlannedSaysSo(t *testing.T) {
 		{"sudo", "take", `sudo: "take" is none of keep, drop`, false},
 		{"sensor", "epbf", `sensor: "epbf" is none of auto, ebpf, netlink`, false},
 		{"fail-on", "grave", `fail-on: "grave" is none of never, fail, review`, false},
+		{"tsa", "ftp://tsa.example", `tsa: "ftp://tsa.example" is neither never nor the URL`, false},
+		{"tsa-every", "100ms", `tsa-every: "100ms" is no time of a second or more`, false},
 		{"upload-evidence", "perhaps", `upload-evidence: "perhaps" is neither true nor false`, false},
 	} {
 		s := newStep(t)

@@ -26,7 +26,7 @@ import (
 func (m *Monitor) commit(d *draft, o *Opening, root, client *process.Process) (event.SHA256, error) {
 	r := d.recording
 	c := evidence.Commitment{
-		Version: 1, Claims: o.Claims, Origin: evidence.Origin(r.id),
+		Version: 1, Claims: o.Claims, Origin: evidence.Origin(r.run),
 		Key:    base64.StdEncoding.EncodeToString(d.first[:]),
 		Tool:   evidence.Tool{Version: m.opt.Tool, SHA256: programDigest()},
 		Sensor: m.primary.Name(), Intent: "none", Signatures: d.rules,

@@ -67,6 +67,9 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 		r.exec(ev, rec, p)
 		if p.BeginsStep() && via == event.ViaLineage {
 			step = runner.StepOf(ev, r.workers.hookOf(p.Parent.Actor, rec.Argv))
+			if r.job != nil {
+				r.job.named(ev)
+			}
 		}
 		entered = r.enters(rec, p, ev, via)
 	case event.Exit:

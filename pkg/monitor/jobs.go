@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
@@ -34,6 +36,15 @@ type JobOptions struct {
 	// Ready is how many jobs may begin at once without one of them waiting; at
 	// least one. A recording that is ready costs two processes that hold keys.
 	Ready int
+	// Runs is what the ids of runs begin with, so that they tell the machine; empty
+	// for nothing.
+	Runs string
+	// Vouch signs that a job's commitment is about the job that its runner says it
+	// is, once for each. Of the claims it is given all but the issuer; the check run is the
+	// recording's own number, since a runner tells nobody that of GitHub. It may
+	// wait: only the recording's end waits for it. What it returns goes beside the
+	// log. Nil for nobody.
+	Vouch func(commitment []byte, job evidence.Claims) ([]byte, error)
 	// Work returns the folder that a runner's jobs work in, by the folder of the
 	// runner itself, and false for a runner whose jobs are not recorded. The
 	// monitor's lock is held: it must not wait.
@@ -44,6 +55,8 @@ type JobOptions struct {
 	Began  func(*Job)
 	Found  func(*Job, *judge.Finding)
 	Missed func(why error)
+	// Unvouched is told why nobody vouched for a job.
+	Unvouched func(*Job, error)
 	// Ended is called when a recording is closed, one at a time.
 	Ended func(*Job, *judge.Verdict)
 }
@@ -66,6 +79,8 @@ type jobs struct {
 	// red makes the texts of snapshots, which are compared between recordings.
 	red  *redact.Redactor
 	open map[event.Actor]*job // by the worker's process
+	// attach puts what was vouched beside a log.
+	attach func(r *recording, statement []byte) error
 	// spare are recordings that can begin in the middle of the way of events:
 	// nothing that a worker starts may be before them.
 	spare []*draft
@@ -91,6 +106,7 @@ type job struct {
 	work     string
 	previous *state        // of the machine at the end of the job before
 	ready    chan struct{} // closed when all that belongs to the begin is told
+	vouched  chan struct{} // closed when it was vouched for, or not; nil where nobody knows yet which job it is
 	ended    bool
 }
 
@@ -103,6 +119,7 @@ func processOf(a event.Actor) event.Actor { return event.Actor{PID: a.PID, Start
 // WatchJobs records every job of GitHub's runners on this machine from now on,
 // and what is left of those that run already.
 func (m *Monitor) WatchJobs(o JobOptions) error {
+	o.Opening.runs = o.Runs
 	js := &jobs{opt: o, open: map[event.Actor]*job{}}
 	var err error
 	if js.red, js.last, err = readStates(o.State); err != nil {
@@ -113,6 +130,9 @@ func (m *Monitor) WatchJobs(o JobOptions) error {
 		return err
 	}
 	js.spare = append(js.spare, first)
+	js.attach = func(r *recording, statement []byte) error {
+		return m.attach(r, Attached{Name: evidence.StartBundleFile, Data: statement})
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.jobs = js
@@ -308,8 +328,12 @@ func (js *jobs) end(m *Monitor, j *job, c Closing, why string) {
 		return
 	}
 	j.ended = true
+	vouched := j.vouched
 	js.working.Go(func() {
 		<-j.ready
+		if vouched != nil {
+			<-vouched
+		}
 		js.ending.Lock()
 		defer js.ending.Unlock()
 		v := m.finish(j.r, c, why)
@@ -378,6 +402,46 @@ func (m *Monitor) closeJobs() {
 	for _, d := range js.spare {
 		d.discard(m)
 	}
+}
+
+// named has the job vouched for, once, by what the worker tells the first
+// program of a step: which run it is of. What a step tells its own children
+// does not come here. The monitor's lock is held.
+func (j *job) named(exec *event.Event) {
+	js := j.of
+	if js.opt.Vouch == nil || j.vouched != nil || j.ended {
+		return
+	}
+	number, err := strconv.ParseUint(j.ID, 16, 64)
+	if err != nil {
+		return
+	}
+	c := evidence.Claims{CheckRunID: strconv.FormatUint(number, 10)}
+	for _, v := range exec.Env {
+		switch v.Name.String() {
+		case "GITHUB_REPOSITORY_ID":
+			c.RepositoryID = v.Value.String()
+		case "GITHUB_RUN_ID":
+			c.RunID = v.Value.String()
+		case "GITHUB_RUN_ATTEMPT":
+			c.RunAttempt = v.Value.String()
+		}
+	}
+	if c.RepositoryID == "" || c.RunID == "" || c.RunAttempt == "" {
+		return // it unpacks an action, say
+	}
+	done, r := make(chan struct{}), j.r
+	j.vouched = done
+	js.working.Go(func() {
+		defer close(done)
+		statement, err := js.opt.Vouch(r.committed, c)
+		if err == nil {
+			err = js.attach(r, statement)
+		}
+		if err != nil {
+			js.opt.Unvouched(&j.Job, err)
+		}
+	})
 }
 
 // getenv is what the runner has told its job, as far as it is known.

@@ -91,6 +91,8 @@ type Opening struct {
 	found func(*judge.Finding)
 	// uid is the caller's.
 	uid uint32
+	// runs is what the run's id begins with, before the recording's own.
+	runs string
 	// Host asks for everything on the machine, not the lineage alone.
 	Host bool `json:"host,omitempty"`
 	// Parent names the process whose children are recorded, where that is not
@@ -104,6 +106,9 @@ type Opening struct {
 	// They stay in the memory of the monitor: the log has their hashes. One that
 	// is not set has no value.
 	Keys map[string]string `json:"keys,omitempty"`
+	// Dating has a detached recording dated as it grows, since nobody stays who
+	// could carry the answers; nil for not.
+	Dating *Dating `json:"dating,omitempty"`
 	// Drop takes the short ways to root from the caller's user; nil for nothing.
 	Drop *Drop `json:"drop,omitempty"`
 	// Masked are values that must not reach the log in any form.

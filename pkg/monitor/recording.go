@@ -38,6 +38,7 @@ import (
 // its judge. The monitor's lock guards it.
 type recording struct {
 	id    string
+	run   string // as the log calls it: the id, with what is before it
 	bit   int
 	spool string
 	home  string
@@ -201,7 +202,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		return nil, err
 	}
 	r := &recording{
-		id: id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, uid: o.uid, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
+		id: id, run: o.runs + id, spool: spool, host: o.Host, home: o.Home, cwd: o.Cwd, uid: o.uid, policyFile: o.PolicyFile, policySHA256: o.PolicySHA256,
 		judge:   judge.New(in, pack),
 		streams: wire.NewStreams(maxStreams),
 		known:   map[event.FileID]redact.Text{},
@@ -249,7 +250,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 	}
 	d.keys, d.first = m.keys()
 	log, err := evidence.Create(filepath.Join(spool, evidenceDir), evidence.Options{
-		Run: id, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: d.keys, Growth: r.growth,
+		Run: r.run, MaxBytes: maxDisk, Own: r.judge.Apply, Keys: d.keys, Growth: r.growth,
 		Made: func(path string) { m.own.file(r.adopter, path) },
 	})
 	if err != nil {

@@ -39,6 +39,9 @@ type ServeOptions struct {
 	// Deliver is the command that hands a recording over where its client is
 	// gone, run as the caller: the folder is appended to it.
 	Deliver []string
+	// Date is the command that asks a timestamp authority, run as the caller: its
+	// URL is appended, and it is given a text.
+	Date []string
 }
 
 // Serve runs a monitor for one recording: it arms, says hello, serves the
@@ -168,6 +171,7 @@ type server struct {
 	closed string     // the folder of the recording that was closed
 	last   *recording // that one
 	took   *recording // one that has ended and took power from the job's user
+	dater  *dater     // nil where nobody dates it from here
 }
 
 // serve answers one connection until it is closed. The connection that opened
@@ -305,6 +309,9 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			if err := s.m.pin(r); err != nil {
 				s.m.opt.Logf("should this monitor be killed, nobody will know by whom: %v", err)
 			}
+			if d := q.Open.Dating; d != nil {
+				s.dates(r, *d)
+			}
 			go s.awaitParent(r)
 		} else {
 			s.holder = k
@@ -342,6 +349,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			}
 		}
 		s.holder = k
+		s.dateLast(s.rec)
 		return s.close(Closing{Exit: -1, by: uint32(peer.Pid)})
 	case "memory":
 		return Response{}, s.m.shares()
@@ -473,14 +481,8 @@ func (s *server) abandon(why string) {
 		s.m.opt.Logf("the recording is in %s", r.spool)
 		return
 	}
-	groups := make([]uint32, len(s.opt.Groups))
-	for i, g := range s.opt.Groups {
-		groups[i] = uint32(g)
-	}
-	cmd := exec.Command("/proc/self/exe", append(s.opt.Deliver[:len(s.opt.Deliver):len(s.opt.Deliver)], r.spool)...)
+	cmd := s.asCaller(context.Background(), append(s.opt.Deliver[:len(s.opt.Deliver):len(s.opt.Deliver)], r.spool)...)
 	cmd.Stderr = os.Stderr
-	cmd.Env = []string{"PATH=/usr/bin:/bin"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.opt.UID), Gid: uint32(s.opt.GID), Groups: groups}}
 	if err := cmd.Run(); err != nil {
 		s.m.opt.Logf("the recording stays in %s: %v", r.spool, err)
 		return
@@ -488,6 +490,18 @@ func (s *server) abandon(why string) {
 	if err := Discard(r.spool); err != nil {
 		s.m.opt.Logf("removing %s: %v", r.spool, err)
 	}
+}
+
+// asCaller makes a command of this program's as the caller.
+func (s *server) asCaller(ctx context.Context, args ...string) *exec.Cmd {
+	groups := make([]uint32, len(s.opt.Groups))
+	for i, g := range s.opt.Groups {
+		groups[i] = uint32(g)
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.opt.UID), Gid: uint32(s.opt.GID), Groups: groups}}
+	return cmd
 }
 
 // rememberer is a sensor that remembers beyond the monitor's end.

@@ -26,7 +26,7 @@ var allowedEnv = func() map[string]Text {
 		// GitHub Actions, docs.github.com "Variables reference".
 		Const("GITHUB_ACTION"), Const("GITHUB_ACTIONS"), Const("GITHUB_ACTION_PATH"), Const("GITHUB_ACTION_REF"),
 		Const("GITHUB_ACTION_REPOSITORY"), Const("GITHUB_ACTOR"), Const("GITHUB_EVENT_NAME"), Const("GITHUB_JOB"),
-		Const("GITHUB_REF"), Const("GITHUB_REPOSITORY"), Const("GITHUB_RUN_ATTEMPT"), Const("GITHUB_RUN_ID"),
+		Const("GITHUB_REF"), Const("GITHUB_REPOSITORY"), Const("GITHUB_REPOSITORY_ID"), Const("GITHUB_RUN_ATTEMPT"), Const("GITHUB_RUN_ID"),
 		Const("GITHUB_SHA"), Const("GITHUB_STEP_SUMMARY"), Const("GITHUB_WORKFLOW"), Const("GITHUB_WORKFLOW_REF"),
 		Const("GITHUB_WORKSPACE"),
 		Const("RUNNER_TEMP"), Const("RUNNER_TRACKING_ID"),

@@ -17,9 +17,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/monitor"
 )
@@ -38,6 +40,11 @@ type RunOptions struct {
 	Armed  func()
 	Socket string // where to listen
 	Log    *Journal
+	// Vouch and Attest sign with the machine's key, where the settings say so: that
+	// a commitment is about a job, and the closed recording in a folder, whose job
+	// worked in workspace. Neither is this process's own work, which holds no key.
+	Vouch  func(commitment []byte, job evidence.Claims) ([]byte, error)
+	Attest func(dir, workspace string) error
 }
 
 // maxReady bounds the recordings that are ready for the next jobs.
@@ -83,7 +90,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 		return fmt.Errorf("the folder for evidence: %w", err)
 	}
 	tidy := make(chan struct{}, 1)
-	err = m.WatchJobs(monitor.JobOptions{
+	jobs := monitor.JobOptions{
 		Dir: dir, State: filepath.Join(filepath.Dir(dir), stateName), Opening: o.Opening, Work: o.Settings.work,
 		Ready: min(len(o.Settings.Runners), maxReady),
 		Began: func(j *monitor.Job) {
@@ -103,6 +110,11 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 		},
 		Ended: func(j *monitor.Job, v *judge.Verdict) {
 			figures.ended(v)
+			if o.Settings.Sign != nil {
+				if err := o.Attest(filepath.Join(dir, j.ID), o.workspace(j, v)); err != nil {
+					o.Log.Error("job %s is not signed: %v", j.ID, err)
+				}
+			}
 			o.Log.Info("job %s ends: %s, score %d, %d findings, coverage %s; %q of %q; evidence in %s", j.ID, v.Verdict, v.Score,
 				len(v.Findings), v.Coverage.State, v.Run.Job, v.Run.Repository, filepath.Join(dir, j.ID))
 			select {
@@ -110,8 +122,14 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 			default:
 			}
 		},
-	})
-	if err != nil {
+	}
+	if o.Settings.Sign != nil {
+		jobs.Runs, jobs.Vouch = o.Settings.Sign.Runs(), o.Vouch
+		jobs.Unvouched = func(j *monitor.Job, err error) {
+			o.Log.Error("job %s: nobody vouches that it is the runner's job: %v", j.ID, err)
+		}
+	}
+	if err := m.WatchJobs(jobs); err != nil {
 		return err
 	}
 	l, err := listenUnix(o.Socket, 0o666) // who it is, the kernel says
@@ -177,6 +195,17 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 			}
 		}
 	}
+}
+
+// workspace is the checkout of a job, as the runner lays it out. Empty where the
+// repository's name is none that a folder can have.
+func (o *RunOptions) workspace(j *monitor.Job, v *judge.Verdict) string {
+	work, _ := o.Settings.work(j.Runner)
+	_, repo, _ := strings.Cut(v.Run.Repository, "/")
+	if repo == "" || repo == "." || repo == ".." || strings.Contains(repo, "/") {
+		return ""
+	}
+	return filepath.Join(work, repo, repo)
 }
 
 // stateName is the file that keeps what the machine was when a job ended.

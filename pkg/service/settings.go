@@ -2,6 +2,7 @@ package service
 
 import (
 	_ "embed"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strconv"
@@ -35,6 +36,33 @@ type Settings struct {
 	// FailOn is the least severity of a finding with which the last hook fails the
 	// job; empty for none.
 	FailOn judge.Severity
+	// Sign has what was recorded signed with the machine's own key; nil for not.
+	Sign *Sign
+}
+
+// KeyFile is where the machine's enrolled key is, unless the settings say
+// otherwise.
+const KeyFile = "/etc/edamame-posture/enrolled.key"
+
+// Sign says as whom the service signs, and what its statements are about.
+type Sign struct {
+	Name string // of the machine, as policies and witnesses know it
+	Key  string // file of the private key, which no job may be able to read
+	// Subjects are patterns of files of a job's checkout; of those that are there
+	// at its end the statement says the digests.
+	Subjects []string
+}
+
+// Runs is what the ids of the machine's runs begin with, so that its key is
+// good for no other machine's.
+func (s *Sign) Runs() string { return s.Name + ":" }
+
+// CheckName says what is wrong with the name of a machine.
+func CheckName(name string) error {
+	if len(name) > maxName || name != strings.ToLower(name) || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" || strings.Trim(name, ".-") != name || name == "" {
+		return fmt.Errorf("name %.100q: want up to %d of a-z 0-9 . -, such as build-7.example.org", name, maxName)
+	}
+	return nil
 }
 
 // Runner is a folder of a runner, and the one that its jobs work in.
@@ -42,8 +70,10 @@ type Runner struct{ Dir, Work string }
 
 // Bounds of settings.
 const (
-	maxRunners = 256
-	maxDays    = 3650
+	maxRunners  = 256
+	maxDays     = 3650
+	maxName     = 64
+	maxSubjects = 64 // patterns
 )
 
 func defaults() *Settings {
@@ -74,10 +104,11 @@ func ParseSettings(file string, data []byte) (*Settings, error) {
 	return s, nil
 }
 
-var settingKeys = []string{"version", "sensor", "seal", "policy", "runners", "keep", "metrics", "require", "fail-on"}
+var settingKeys = []string{"version", "sensor", "seal", "policy", "runners", "keep", "metrics", "require", "fail-on", "sign"}
 
 func (s *Settings) read(src *document.Source, n *yaml.Node) {
 	version := false
+	var sign *yaml.Node
 	for _, p := range src.Mapping(n, settingKeys...) {
 		v := p.Value
 		switch p.Key {
@@ -103,11 +134,50 @@ func (s *Settings) read(src *document.Source, n *yaml.Node) {
 			if word := choice(src, v, "never", "medium", "high", "critical"); word != "never" {
 				s.FailOn = judge.Severity(word)
 			}
+		case "sign":
+			sign = v
+			s.sign(src, v)
 		}
 	}
 	if !version && n.Kind == yaml.MappingNode {
 		src.Fail(n, `want "version: 1"`)
 	}
+	if sign != nil && !s.Seal {
+		src.Fail(sign, "what is not sealed proves nothing, whoever signs it: seal must be true")
+	}
+}
+
+func (s *Settings) sign(src *document.Source, n *yaml.Node) {
+	sign := &Sign{Key: KeyFile}
+	for _, p := range src.Mapping(n, "name", "key", "subjects") {
+		switch p.Key {
+		case "name":
+			text, ok := src.String(p.Value)
+			if err := CheckName(text); ok && err != nil {
+				src.Fail(p.Value, "%v", err)
+			}
+			sign.Name = text
+		case "key":
+			sign.Key = absolute(src, p.Value)
+		case "subjects":
+			list := src.List(p.Value)
+			if len(list) > maxSubjects {
+				src.Fail(p.Value, "more than %d patterns", maxSubjects)
+				return
+			}
+			for _, item := range list {
+				text, ok := src.String(item)
+				if ok && !filepath.IsLocal(text) {
+					src.Fail(item, "want a pattern of files below the checkout, such as dist/*")
+				}
+				sign.Subjects = append(sign.Subjects, text)
+			}
+		}
+	}
+	if sign.Name == "" && n.Kind == yaml.MappingNode {
+		src.Fail(n, "want name: what service enrol was told")
+	}
+	s.Sign = sign
 }
 
 func (s *Settings) runners(src *document.Source, n *yaml.Node) {

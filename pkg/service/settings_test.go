@@ -37,6 +37,10 @@ fail-on: high
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("%+v, %v", s, err)
 	}
+	signs, err := ParseSettings("x", []byte("version: 1\nsign: {name: build-7.example, subjects: [dist/*]}\n"))
+	if err != nil || signs.Sign == nil || !reflect.DeepEqual(*signs.Sign, Sign{"build-7.example", KeyFile, []string{"dist/*"}}) || signs.Sign.Runs() != "build-7.example:" {
+		t.Errorf("%+v, %v", signs, err)
+	}
 	for dir, work := range map[string]string{"/opt/a": "/opt/a/_work", "/opt/b": "/srv/b", "/opt/c": ""} {
 		if got, ok := s.work(dir); ok != (work != "") || ok && got != work {
 			t.Errorf("%s: %q, %v", dir, got, ok)
@@ -65,6 +69,11 @@ func TestWrongSettingsAreToldWithTheirPlace(t *testing.T) {
 		"version: 1\nrequire: 3":                            "x:2:10",
 		"version: 1\nfail-on: hihg":                         "x:2:10",
 		"version: 1\nkeep: {size: 10GB, days: 3, weeks: 4}": "x:2:29",
+		"version: 1\nsign: {key: /k.pem}":                   "x:2:7: want name",
+		"version: 1\nsign: {name: Build 7}":                 "x:2:14",
+		"version: 1\nsign: {name: m, key: k.pem}":           "x:2:22",
+		"version: 1\nsign: {name: m, subjects: [../x]}":     "x:2:28",
+		"version: 1\nseal: false\nsign: {name: m}":          "x:3:7: what is not sealed",
 	} {
 		if s, err := ParseSettings("x", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %+v, %v; want %s", text, s, err, want)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -277,6 +278,57 @@ func TestAMonitorThatWasStoppedSaysSo(t *testing.T) {
 	}
 	w.must(w.verdict.Coverage.State == "partial" && stopped, "no gap says how long it was stopped: %+v", w.verdict.Coverage)
 	w.must(said && w.finding("monitor-attack") != nil, "who stopped it from outside is not told: %+v", w.verdict.Findings)
+}
+
+// freezer puts a process into a cgroup of its own and returns what freezes and
+// thaws it there, by whichever kind of cgroup the machine has.
+func freezer(t *testing.T, pid int) (freeze, thaw func()) {
+	t.Helper()
+	for _, kind := range []struct{ at, file, cold, warm string }{
+		{"/sys/fs/cgroup/freezer", "freezer.state", "FROZEN", "THAWED"},
+		{"/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0"},
+		{"/sys/fs/cgroup", "cgroup.freeze", "1", "0"},
+	} {
+		dir := filepath.Join(kind.at, fmt.Sprintf("posture-test-%d", pid))
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) }) // it is empty when the process has ended
+		if _, err := os.Stat(filepath.Join(dir, kind.file)); err != nil {
+			continue
+		}
+		set := func(value string) func() {
+			return func() {
+				t.Helper()
+				if err := os.WriteFile(filepath.Join(dir, kind.file), []byte(value), 0o644); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err == nil {
+			return set(kind.cold), set(kind.warm)
+		}
+	}
+	t.Skip("no cgroup can be made that freezes")
+	return nil, nil
+}
+
+// The same by a cgroup that is frozen: no signal says so.
+func TestAMonitorInAFrozenCgroupSaysSo(t *testing.T) {
+	cmd, stderr, in := begin(t, options{}, "sh", "-c", "echo ready; sleep 5")
+	freeze, thaw := freezer(t, monitorOf(t, cmd.Process.Pid))
+	freeze()
+	time.Sleep(2500 * time.Millisecond) // the span that must show
+	thaw()
+	wait(t, cmd)
+	w := loaded(t, in)
+	w.stderr = stderr.String()
+	if w.verdict == nil {
+		t.Fatalf("no verdict: %s", w.stderr)
+	}
+	w.must(w.verdict.Coverage.State == "partial" && slices.ContainsFunc(w.verdict.Coverage.Gaps, func(g judge.Gap) bool {
+		return strings.Contains(g.What, "the monitor did not run for ") && g.To-g.From >= int64(2*time.Second)
+	}), "no gap says how long it was frozen: %+v", w.verdict.Coverage)
 }
 
 func TestTheNetlinkSensorSeesLessAndSaysWhat(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -76,7 +78,7 @@ func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.AboutStart(raw); err != nil {
+	if _, err := r.AboutStart(raw); err != nil {
 		t.Error(err)
 	}
 	if len(r.Subjects) != 2 || r.Subjects[1].Digest["sha256"] != c.Slot {
@@ -98,6 +100,58 @@ func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
 	}
 	if !slices.Equal(told, []string{"start token", "start statement"}) {
 		t.Errorf("before the first fork the log names %q", told)
+	}
+}
+
+// Who signs the start hangs, as when somebody keeps it from answering: the
+// command is started all the same, and nobody can say later that it was heard
+// of before.
+func TestAStartThatNobodySignedInTimeIsNeverMadeUpFor(t *testing.T) {
+	rig := sigstore.Start(t, sigstore.Options{})
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", rig.TokenURL)
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", rig.RequestToken)
+	for name, value := range map[string]string{
+		"GITHUB_REPOSITORY": "octo/app", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_SHA": sigstore.Job()["sha"].(string), "GITHUB_JOB": "build", "GITHUB_RUN_ATTEMPT": "1",
+	} {
+		t.Setenv(name, value)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	config, err := os.ReadFile(rig.ConfigNoLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	hanging, policy, jwks := filepath.Join(files, "hanging.json"), filepath.Join(files, "gate.yml"), filepath.Join(files, "jwks.json")
+	place(t, hanging, strings.ReplaceAll(string(config), rig.Fulcio, "http://"+silent.Addr().String()))
+	if err := witness.SaveJWKS(t.Context(), rig.Issuer.URL, jwks); err != nil {
+		t.Fatal(err)
+	}
+	w := run(t, options{flags: []string{"--keyless", "--signing-config", hanging, "--trusted-root", rig.RootNoLog, "--sign-budget", "2s"}}, "true")
+	if w.code != 0 || !strings.Contains(w.stderr, "nobody else heard of the start") || !strings.Contains(w.stderr, "the evidence was not signed") {
+		t.Fatalf("exit code %d: %s", w.code, w.stderr)
+	}
+	if out, err := exec.Command(binary, "sign", "--keyless", "--signing-config", rig.ConfigNoLog, "--trusted-root", rig.RootNoLog, w.dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for level, code := range map[string]int{"E2": 0, "E3": 1} {
+		place(t, policy, fmt.Sprintf(`version: 1
+require: {level: %s, max-silence: 60s}
+identities:
+  - issuer: %s
+    repository: octo/app
+    repository-id: 4321
+    owner-id: 77
+    workflow: .github/workflows/release.yml@refs/heads/*
+trust: {root: %s, jwks: %s}
+`, level, rig.Issuer.URL, rig.RootNoLog, jwks))
+		got := askGate(t, "--policy", policy, "--commit", sigstore.Job()["sha"].(string), w.dir)
+		if got.code != code || !strings.Contains(got.text, "no-start-statement") {
+			t.Errorf("%s: exit code %d: %s", level, got.code, got.text)
+		}
 	}
 }
 

@@ -43,6 +43,8 @@ const (
 type Options struct {
 	Rekor   bool // a transparency log too, which takes a second for each entry
 	RekorV1 bool // in its place one with the API of Rekor v1
+	// RealRekorV1 is RekorV1 by the real programs: Rekor, Trillian and MariaDB.
+	RealRekorV1 bool
 }
 
 // Rig is a Sigstore that runs until the test ends.
@@ -133,7 +135,10 @@ func Start(t testing.TB, o Options) *Rig {
 		// The host of the log's URL must be its origin.
 		r.Rekor = strings.Replace(r.Rekor, "127.0.0.1", rekorOrigin, 1)
 	}
-	if o.RekorV1 {
+	switch {
+	case o.RealRekorV1:
+		r.LogV1 = startRekorV1(t)
+	case o.RekorV1:
 		r.LogV1 = StartLogV1(t)
 	}
 	if err := r.write(dir, ct.key.Public(), log); err != nil {
@@ -158,6 +163,16 @@ const starts = 5
 // and what stops it. command gets three free ports, of which the first is for
 // HTTP.
 func serve(t testing.TB, what, health string, command func(ports []string) *exec.Cmd) (url string, end func()) {
+	t.Helper()
+	end = launch(t, what, func(ports []string) *exec.Cmd {
+		url = "http://127.0.0.1:" + ports[0]
+		return command(ports)
+	}, func(exited <-chan struct{}) error { return ready(url+health, exited) })
+	return url, end
+}
+
+// launch is serve for a server of any kind: up returns once it can be used.
+func launch(t testing.TB, what string, command func(ports []string) *exec.Cmd, up func(exited <-chan struct{}) error) (end func()) {
 	t.Helper()
 	var last error
 	for range starts {
@@ -185,15 +200,14 @@ func serve(t testing.TB, what, health string, command func(ports []string) *exec
 		if err := <-started; err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		url = "http://127.0.0.1:" + ports[0]
-		if last = ready(url+health, exited); last == nil {
-			return url, func() { stop(cmd, exited) }
+		if last = up(exited); last == nil {
+			return func() { stop(cmd, exited) }
 		}
 		stop(cmd, exited)
 		last = fmt.Errorf("%w: %s", last, out.Bytes()[max(0, out.Len()-2000):])
 	}
 	t.Fatalf("%s does not start: %v", what, last)
-	return "", nil
+	return nil
 }
 
 func stop(cmd *exec.Cmd, exited <-chan struct{}) {
@@ -209,20 +223,29 @@ func stop(cmd *exec.Cmd, exited <-chan struct{}) {
 // ready asks until the answer is 200, the server has ended, or a minute is
 // over.
 func ready(url string, exited <-chan struct{}) error {
+	return await(exited, func(ctx context.Context) bool {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return false
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// await asks until the answer is yes, the server has ended, or a minute is over.
+func await(exited <-chan struct{}, yes func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+		if yes(ctx) {
+			return nil
 		}
 		select {
 		case <-exited:

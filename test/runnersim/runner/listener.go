@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -140,6 +141,8 @@ type Options struct {
 	Actions map[string]string
 	// Repository is OWNER/REPO, Source what a checkout copies.
 	Repository, Source string
+	// API is the URL of a stand-in for GitHub's API; empty for GitHub's own.
+	API string
 	// Stderr takes what the processes of the runners say of themselves.
 	Stderr io.Writer
 }
@@ -168,7 +171,7 @@ func Run(ctx context.Context, jobs []Job, o Options) ([]Result, error) {
 		for k := i; k < len(jobs); k += n {
 			j := jobs[k]
 			j.Repository, j.Source, j.Actions = o.Repository, o.Source, o.Actions
-			j.Work, j.RunID, j.Network = "_work", strconv.Itoa(1000+k), o.Network
+			j.Work, j.RunID, j.Network, j.API = "_work", strconv.Itoa(1000+k), o.Network, cmp.Or(o.API, "https://api.github.com")
 			if k >= n {
 				j.Work += strconv.Itoa(k / n)
 			}

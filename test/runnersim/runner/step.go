@@ -138,6 +138,9 @@ func (w *worker) look(t *task) func(string) (string, bool) {
 	}
 }
 
+// repositoryID is GitHub's number of the repository, in all jobs.
+const repositoryID = "4321"
+
 // context returns the variables of the github and runner contexts, which no
 // env: of a workflow and no GITHUB_ENV takes the place of.
 func (w *worker) context(t *task) map[string]string {
@@ -145,11 +148,11 @@ func (w *worker) context(t *task) map[string]string {
 	const sha = "0123456789abcdef0123456789abcdef01234567"
 	env := map[string]string{
 		"GITHUB_ACTIONS": "true", "CI": "true",
-		"GITHUB_ACTION": t.name, "GITHUB_ACTOR": "octocat", "GITHUB_API_URL": "https://api.github.com",
+		"GITHUB_ACTION": t.name, "GITHUB_ACTOR": "octocat", "GITHUB_API_URL": w.job.API,
 		"GITHUB_BASE_REF": "", "GITHUB_EVENT_NAME": "push", "GITHUB_EVENT_PATH": filepath.Join(w.temp, "_github_workflow", "event.json"),
 		"GITHUB_GRAPHQL_URL": "https://api.github.com/graphql", "GITHUB_HEAD_REF": "", "GITHUB_JOB": w.job.ID,
 		"GITHUB_REF": "refs/heads/main", "GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "branch",
-		"GITHUB_REPOSITORY": w.job.Repository, "GITHUB_REPOSITORY_OWNER": owner, "GITHUB_RETENTION_DAYS": "90",
+		"GITHUB_REPOSITORY": w.job.Repository, "GITHUB_REPOSITORY_ID": repositoryID, "GITHUB_REPOSITORY_OWNER": owner, "GITHUB_RETENTION_DAYS": "90",
 		"GITHUB_RUN_ATTEMPT": "1", "GITHUB_RUN_ID": w.job.RunID, "GITHUB_RUN_NUMBER": "1",
 		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_SHA": sha, "GITHUB_TRIGGERING_ACTOR": "octocat",
 		"GITHUB_WORKFLOW": w.job.Workflow, "GITHUB_WORKFLOW_REF": w.job.Repository + "/.github/workflows/ci.yml@refs/heads/main",

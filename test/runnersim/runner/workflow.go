@@ -50,6 +50,8 @@ type Job struct {
 	Work string
 	// RunID stands for the number of the run.
 	RunID string
+	// API is the URL of GitHub's API.
+	API string
 }
 
 // Step is one step as the workflow says it.
