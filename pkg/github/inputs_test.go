@@ -79,6 +79,7 @@ func TestAWrongInputIsNamedAndWhatIsPlannedSaysSo(t *testing.T) {
 		{"sensor", "epbf", `sensor: "epbf" is none of auto, ebpf, netlink`, false},
 		{"fail-on", "grave", `fail-on: "grave" is none of never, fail, review`, false},
 		{"upload-evidence", "perhaps", `upload-evidence: "perhaps" is neither true nor false`, false},
+		{"no-tls", "some", `no-tls: "some" is neither true nor false`, false},
 	} {
 		s := newStep(t)
 		s.env["INPUT_"+strings.ToUpper(c.name)] = c.value

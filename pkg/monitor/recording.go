@@ -94,11 +94,12 @@ type recording struct {
 	first bool // a fork was seen
 	late  bool // see adoptPlaces
 
-	containers  *containers          // the monitor's
-	inContainer map[redact.Text]bool // containers that were told
-	strangers   map[event.Actor]bool // see stranger
-	workers     *workers             // the monitor's
-	unnamed     map[uint32]unnamed   // steps, by their process
+	containers  *containers                   // the monitor's
+	inContainer map[redact.Text]seenContainer // containers that were told
+	naming      *naming                       // the monitor's
+	strangers   map[event.Actor]bool          // see stranger
+	workers     *workers                      // the monitor's
+	unnamed     map[uint32]unnamed            // steps, by their process
 
 	// drop is what was asked to be taken from the job's user, dropped what was,
 	// and notDropped why not all of it; survivors counts what the job left
@@ -209,7 +210,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		images:  &m.images,
 
 		requests:   in.Requests(),
-		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
+		containers: m.containers, inContainer: make(map[redact.Text]seenContainer), naming: m.naming, strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
 	d = &draft{recording: r}
@@ -681,6 +682,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 		r.digests.wait()
 	}
 	m.awaitHeld()
+	m.awaitCalled(r)
 	m.lastNames()
 	after := <-looked
 	r.sealing.Lock()
@@ -741,6 +743,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	if err := r.log.Full(); err != nil {
 		m.opt.Logf("the log is not whole: %v", err)
 	}
+	r.uncalled()
 	ev := r.blank(event.End, now)
 	ev.Wall = time.Now().UnixNano()
 	ev.Actor = r.root
