@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,10 +28,13 @@ type kind struct {
 
 // mixed is what a machine that builds all day does, at a rate that it can keep
 // up: what is bounded in the monitor's memory is full after the first minutes.
+// Paths and ports come again, since what a job newly does is kept: only
+// containers are new ones, and few.
 type mixed struct {
 	storm, dir string
 	server     *httptest.Server
 	opened     string // a file
+	sink       string // takes datagrams
 	n          atomic.Uint64
 	image      string // of an engine; empty for none
 }
@@ -49,14 +53,21 @@ func burden(ctx context.Context, storm, dir, image string, fast bool) error {
 	m.server.StartTLS()
 	defer m.server.Close()
 
+	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
+	m.sink = sink.LocalAddr().String()
+
 	seldom := time.Minute
 	if fast {
 		seldom = 5 * time.Second
 	}
 	kinds := []kind{
 		{"300 execs", 2 * time.Second, m.run(storm, "exec", "300")},
-		{"200 TCP connections", 2 * time.Second, m.run(storm, "connect", "200")},
-		{"50 datagrams", time.Second, m.run(storm, "udp", "50")},
+		{"200 TCP connections", 2 * time.Second, m.connects},
+		{"50 datagrams", time.Second, m.datagrams},
 		{"100 names", 3 * time.Second, m.run(storm, "dns", "100")},
 		{"200 opens of a credential", 2 * time.Second, m.run(storm, "open", "200", m.opened)},
 		{"300 files written and removed", 3 * time.Second, m.files},
@@ -66,7 +77,7 @@ func burden(ctx context.Context, storm, dir, image string, fast bool) error {
 		{"node of its own, which goes again", seldom, m.ownNode},
 	}
 	if image != "" {
-		kinds = append(kinds, kind{"containers", 3 * time.Second, m.run("docker", "run", "--rm", "--network", "none", image, "/bin/sh", "-c", "/bin/true; /bin/true")})
+		kinds = append(kinds, kind{"containers", seldom / 2, m.run("docker", "run", "--rm", "--network", "none", image, "/bin/sh", "-c", "/bin/true; /bin/true")})
 	}
 	var wg sync.WaitGroup
 	done := make([]int, len(kinds))
@@ -115,6 +126,34 @@ func (m *mixed) run(argv ...string) func(context.Context) error {
 	return func(ctx context.Context) error { return output(exec.CommandContext(ctx, argv[0], argv[1:]...)) }
 }
 
+// connects makes connections of no duration to one port.
+func (m *mixed) connects(ctx context.Context) error {
+	var d net.Dialer
+	for range 200 {
+		c, err := d.DialContext(ctx, "tcp", m.server.Listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		_ = c.Close()
+	}
+	return nil
+}
+
+// datagrams sends each from a socket of its own, to one port.
+func (m *mixed) datagrams(context.Context) error {
+	for range 50 {
+		c, err := net.Dial("udp", m.sink)
+		if err != nil {
+			return err
+		}
+		_, err = c.Write([]byte("x"))
+		if err := errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // files writes some, each with a name that comes again every few rounds.
 func (m *mixed) files(context.Context) error {
 	round := m.n.Add(1) % 8
@@ -152,8 +191,8 @@ func (m *mixed) ownLibrary(ctx context.Context) error {
 		if len(f) < 3 || !strings.HasPrefix(f[0], "libssl.so") {
 			continue
 		}
-		dir, err := os.MkdirTemp(m.dir, "lib-")
-		if err != nil {
+		dir := filepath.Join(m.dir, "lib")
+		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
@@ -184,8 +223,8 @@ func (m *mixed) ownNode(ctx context.Context) error {
 	if node, err = filepath.EvalSymlinks(node); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(m.dir, "node-")
-	if err != nil {
+	dir := filepath.Join(m.dir, "node")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
