@@ -24,7 +24,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion agents corpus tries machines kernels lint race short-long check ordeal bench fuzz tools sigstore thirdparty rekor-v1 bpf warden hook clean
+.PHONY: all build test evasion agents corpus tries machines kernels lint race short-long check ordeal bench soak fuzz tools sigstore thirdparty rekor-v1 bpf warden hook clean
 
 all: build
 
@@ -68,6 +68,7 @@ lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned
 
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
+	$(MAKE) soak SOAK=1m
 	$(GO) test -short -timeout 20m ./test/agents/...
 	$(GO) test -timeout 5m ./test/kernels/...
 	$(MAKE) fuzz FUZZTIME=1000x
@@ -80,6 +81,11 @@ ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, 
 
 bench: build ## writes test/bench/RESULTS.md; needs root and a quiet machine
 	$(GO) run ./test/bench -out test/bench/RESULTS.md
+
+SOAK ?= 1h
+soak: ## watches mixed load for SOAK (1h) and fails where the monitor's memory, descriptors, maps, uprobes or goroutines grow; an hour writes test/bench/SOAK.md
+	$(GO) build -o $(TOOLS)/bin/soak ./test/soak
+	$(TOOLS)/bin/soak -for $(SOAK) $(if $(filter 1h,$(SOAK)),-out test/bench/SOAK.md)
 
 # In the short form runs are counted, not seconds: at the end of a time, go test
 # now and then takes its own deadline for a failure.

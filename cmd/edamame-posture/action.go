@@ -282,6 +282,9 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (_ *watch, err er
 	if by.wanted() {
 		args = append(args, "--witnessed")
 	}
+	if in.NoTLS {
+		args = append(args, "--no-tls")
+	}
 	root, err := askRoot(args)
 	if err != nil {
 		return nil, err

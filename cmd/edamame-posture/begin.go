@@ -62,6 +62,7 @@ func beginCommand() *cobra.Command {
 		out, sensor string
 		parent      uint32
 		witnessed   bool
+		noTLS       bool
 		bell        monitor.Bell
 	)
 	cmd := &cobra.Command{
@@ -84,7 +85,7 @@ func beginCommand() *cobra.Command {
 			program := sealedProgram()
 			// Its messages would go to a pipe that is read no more once this
 			// command has ended.
-			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: sensor, Sealed: true, Out: out, Caller: caller, Args: []string{"monitor"}, Program: program})
+			client, err := monitor.Launch(monitor.LaunchOptions{Sensor: sensor, NoTLS: noTLS, Sealed: true, Out: out, Caller: caller, Args: []string{"monitor"}, Program: program})
 			program.Close() // nil too
 			if err != nil {
 				return exit(exitNo, fmt.Errorf("the monitor could not start: %w", err))
@@ -149,6 +150,7 @@ func beginCommand() *cobra.Command {
 	fl.Uint32Var(&parent, "parent", 0, "`PID` of the process whose children to watch")
 	fl.StringVar(&out, "out", "", "folder for the results, which the caller has made")
 	fl.StringVar(&sensor, "sensor", "auto", "auto, ebpf or netlink")
+	fl.BoolVar(&noTLS, "no-tls", false, "do not read requests inside TLS")
 	fl.BoolVar(&witnessed, "witnessed", false, "the caller shows the log to a witness")
 	fl.StringVar(&bell.Script, "bell", "", "`FILE` that the last step is started with, which alone may end it")
 	fl.StringArrayVar(&bell.Files, "bell-file", nil, "`FILE` that it loads")

@@ -356,6 +356,8 @@ func (d *decoder) member(m member) (err error) {
 		})
 	case mSecrets:
 		return d.list(d.secret)
+	case mContainerImage:
+		err = d.text(&e.ContainerImage)
 	case mCTime:
 		e.CTime, err = d.int()
 	case mSHA256:

@@ -164,6 +164,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 		}
 		b = append(b, ']')
 	}
+	b = textMember(b, mContainerImage, e.ContainerImage)
 	b = intMember(b, mCTime, e.CTime)
 	if !e.SHA256.IsZero() {
 		b = append(appendName(b, mSHA256), '"')

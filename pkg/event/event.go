@@ -241,13 +241,15 @@ type Event struct {
 	UID, GID  uint32
 	Cgroup    uint64 // cgroup v2 id
 	Container redact.Text
-	NS        Namespaces
-	Image     Image
-	Session   uint32
-	Code      int // exit code
-	Signal    int // signal number
-	Target    Actor
-	Op        Op
+	// ContainerImage is the image as its engine names it, name:tag.
+	ContainerImage redact.Text
+	NS             Namespaces
+	Image          Image
+	Session        uint32
+	Code           int // exit code
+	Signal         int // signal number
+	Target         Actor
+	Op             Op
 
 	// Sockets.
 	Proto    Proto

@@ -28,7 +28,7 @@ const (
 	Exit      // Code, Signal
 	SetID     // UID, GID: the effective ids after the call
 	SetSID    // Session
-	Container // Container, Detail: a container was recognised
+	Container // Container, Detail: a container was recognised; or OK, Name, ContainerImage, SHA256: what its engine calls it, Detail: of what the digest is, or why nothing is known
 	Digest    // Exe, File, CTime, Size, SHA256: what a file that was executed holds; Detail: why that is not known. Of a script Filename, Cwd and Image
 
 	// Sockets. Dst is the peer, Src our side.

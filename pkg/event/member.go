@@ -64,6 +64,7 @@ const (
 	mCounts
 	mSurvivors
 	mSecrets
+	mContainerImage
 	mCTime
 	mSHA256
 	mSize
@@ -89,7 +90,7 @@ var memberNames = [memberCount]string{
 	"version", "boot", "wall", "step", "host", "job", "tool", "sensor", "detail", "from", "to", "lost",
 	"counts", "survivors", "secrets",
 	// In the order of unknown members, which these are to an earlier reader.
-	"ctime", "sha256", "size", "step_action", "step_id", "step_name", "tls", "tool_agent", "tool_call", "tool_session", "tool_text",
+	"container_image", "ctime", "sha256", "size", "step_action", "step_id", "step_name", "tls", "tool_agent", "tool_call", "tool_session", "tool_text",
 }
 
 var memberByName = func() map[string]member {

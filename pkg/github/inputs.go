@@ -22,6 +22,7 @@ type Inputs struct {
 	Policy   string // text, or the path of a file of the repository
 	Job      string
 	Sensor   string
+	NoTLS    bool // requests inside TLS are not read
 	Sign     string
 	Subjects []string
 	Config   string
@@ -95,7 +96,7 @@ func (r *Runner) Inputs() (*Inputs, error) {
 	}
 	in := &Inputs{
 		Policy: action.GetInput("policy"), Job: action.GetInput("job"), Index: action.GetInput("matrix-index"),
-		Sensor: word("sensor", "auto", sensors), Sign: word("sign", "auto", signs), FailOn: word("fail-on", "", failOns),
+		Sensor: word("sensor", "auto", sensors), NoTLS: flag("no-tls", false), Sign: word("sign", "auto", signs), FailOn: word("fail-on", "", failOns),
 		Config: action.GetInput("signing-config"), Root: action.GetInput("trusted-root"), Witness: action.GetInput("witness"),
 		Status: flag("commit-status", false), Store: flag("store-attestation", false), Upload: flag("upload-evidence", true), Learn: flag("learn", false), Comment: flag("comment", false),
 		DropSudo: word("sudo", "keep", sudos) == "drop",

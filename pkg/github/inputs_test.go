@@ -81,6 +81,7 @@ func TestAWrongInputIsNamedAndWhatIsPlannedSaysSo(t *testing.T) {
 		{"tsa", "ftp://tsa.example", `tsa: "ftp://tsa.example" is neither never nor the URL`, false},
 		{"tsa-every", "100ms", `tsa-every: "100ms" is no time of a second or more`, false},
 		{"upload-evidence", "perhaps", `upload-evidence: "perhaps" is neither true nor false`, false},
+		{"no-tls", "some", `no-tls: "some" is neither true nor false`, false},
 	} {
 		s := newStep(t)
 		s.env["INPUT_"+strings.ToUpper(c.name)] = c.value

@@ -355,6 +355,7 @@ func (j *Judge) fact(f *fact.Fact, g judgement) Fact {
 		},
 		First: f.First, Last: f.Last, Count: f.Count, Sent: f.Sent, Received: f.Received, Leaf: f.Leaf,
 	}
+	j.nameContainer(&out.Scope, f.ContainerName)
 	if g.status == forbidden {
 		out.Grant = g.grant.Text
 		if o := g.grant.Origin; o.File != "" {

@@ -87,6 +87,9 @@ func (j *Judge) find(f *Finding, n *process.Node) {
 	}
 	j.hits.count[o]++
 	f.Actor, f.Scope = actorOf(n, lineage), scopeOf(n)
+	if n != nil {
+		f.container = n.Container
+	}
 	j.hits.byID[f.ID], j.hits.rules[f.Rule] = f, true
 	if j.OnFinding != nil {
 		j.OnFinding(f)
@@ -151,6 +154,14 @@ func scopeOf(n *process.Node) Scope {
 		Job: n.Job.String(), Step: n.Step.String(), Action: n.Action.String(),
 		Container: n.Container.String(), Agent: n.Agent.String(), Via: viaOf(n.Via),
 		Session: n.AgentSession.String(), Call: n.Call.String(),
+	}
+}
+
+// nameContainer fills in what a container is called, which is known after some
+// of what it did.
+func (j *Judge) nameContainer(s *Scope, id redact.Text) {
+	if c := j.tree.ContainerOf(id); c != nil {
+		s.ContainerName, s.ContainerImage = c.Name.String(), c.Image.String()
 	}
 }
 
@@ -297,6 +308,7 @@ func (j *Judge) list(facts []*fact.Fact) []Finding {
 	out = append(out, j.agentFindings(facts)...)
 	for _, f := range j.hits.byID {
 		c := *f
+		j.nameContainer(&c.Scope, c.container)
 		c.Leaves = append([]uint64{}, f.Leaves...)
 		slices.Sort(c.Leaves)
 		c.Suppressed = j.suppressed(&c)

@@ -136,6 +136,8 @@ func (j *Judge) Apply(ev *event.Event) {
 			j.disclosure(ev, n)
 		case ev.Kind == event.Drift && j.weights.drift:
 			j.drifted(ev, n)
+		case ev.Kind == event.End && j.matcher != nil:
+			j.matched(ev, j.matcher.End())
 		}
 		return
 	}
@@ -160,10 +162,14 @@ func (j *Judge) Apply(ev *event.Event) {
 		}
 	}
 	j.indicator(ev, n, f)
-	for _, h := range j.matcher.Apply(&j.input) {
-		j.hit(&h)
+	j.matched(ev, j.matcher.Apply(&j.input))
+}
+
+func (j *Judge) matched(ev *event.Event, hits []signature.Hit) {
+	for i := range hits {
+		j.hit(&hits[i])
 		if j.OnHit != nil {
-			j.OnHit(ev, &h)
+			j.OnHit(ev, &hits[i])
 		}
 	}
 }

@@ -1,6 +1,8 @@
 // Package judge is the one pure function verdict = f(log, intent, signatures).
 package judge
 
+import "github.com/org/edamame-posture/pkg/redact"
+
 // Outcome is the word that a verdict comes to.
 type Outcome string
 
@@ -131,8 +133,12 @@ type Scope struct {
 	Job       string `json:"job,omitempty"`
 	Step      string `json:"step,omitempty"`
 	Action    string `json:"action,omitempty"`
-	Container string `json:"container,omitempty"`
-	Agent     string `json:"agent,omitempty"`
+	Container string `json:"container,omitempty"` // id
+	// ContainerName and ContainerImage are what the container's engine calls it
+	// and its image, name:tag.
+	ContainerName  string `json:"container_name,omitempty"`
+	ContainerImage string `json:"container_image,omitempty"`
+	Agent          string `json:"agent,omitempty"`
 	// Session and Call are a coding agent's, as it declared them: from judge/4 on.
 	Session string `json:"session,omitempty"`
 	Call    string `json:"call,omitempty"`
@@ -171,6 +177,8 @@ type Finding struct {
 	counts  bool     // it costs what an undeclared fact of its severity does
 	byRule  bool     // a signature found it; only such can be suppressed
 	lineage []string // names, the doer first
+
+	container redact.Text
 }
 
 // Suppressed says by whose word a finding does not count.

@@ -90,12 +90,12 @@ func (c *containers) seed() {
 
 // made takes a record of a cgroup that was made. A cgroup of version 1 that is
 // renamed is remembered by the name it was made with; in version 2 none can be.
-func (c *containers) made(rec *sensor.Record) {
+// It returns the container that it is of.
+func (c *containers) made(rec *sensor.Record) redact.Text {
 	if rec.OldCgroup != 0 {
-		c.old.learn(rec.OldCgroup, string(rec.Path))
-	} else {
-		c.unified.learn(rec.Cgroup, string(rec.Path))
+		return c.old.learn(rec.OldCgroup, string(rec.Path))
 	}
+	return c.unified.learn(rec.Cgroup, string(rec.Path))
 }
 
 // ofExec returns the container that a process is in at an exec of its own. On a
@@ -135,10 +135,12 @@ func (h *hierarchy) of(id uint64) container {
 
 // learn remembers a cgroup's path where it is of a container. Any other is
 // asked for when something runs in it, so that making cgroups pushes out none.
-func (h *hierarchy) learn(id uint64, path string) {
-	if found := containerAt(path); !found.id.IsZero() {
+func (h *hierarchy) learn(id uint64, path string) redact.Text {
+	found := containerAt(path)
+	if !found.id.IsZero() {
 		h.keep(id, found)
 	}
+	return found.id
 }
 
 func (h *hierarchy) keep(id uint64, found container) {
@@ -149,10 +151,18 @@ func (h *hierarchy) keep(id uint64, found container) {
 	h.known[id] = found
 }
 
+// containerID takes an id as text. It is hex alone, or one of BuildKit's, so it
+// is not the job's text.
+func containerID(id string) (redact.Text, bool) {
+	if process.IsBuildID(id) {
+		return redact.BuildID(id)
+	}
+	return redact.HexID(id)
+}
+
 // containerAt reads the path of a cgroup.
 func containerAt(path string) container {
-	// The id is hex alone, so it is not the job's text.
-	id, ok := redact.HexID(process.ContainerID(path))
+	id, ok := containerID(process.ContainerID(path))
 	if !ok {
 		return container{}
 	}

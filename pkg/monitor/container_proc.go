@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/org/edamame-posture/pkg/process"
-	"github.com/org/edamame-posture/pkg/redact"
 )
 
 // procContainers tells which container a process is in by the hierarchies of
@@ -99,8 +98,7 @@ func readPlaced(pid uint32) (placed, bool) {
 	exe, _ := os.Readlink(dir + "/exe") // a kernel thread has none
 	found := placed{runtime: process.IsRuntime(exe)}
 	id, path := process.ContainerOf(text)
-	// The id is hex alone, so it is not the job's text.
-	if id, ok := redact.HexID(id); ok {
+	if id, ok := containerID(id); ok {
 		found.container = container{id: id, path: path}
 	}
 	return found, true

@@ -67,7 +67,8 @@ func (r *recording) enters(rec *sensor.Record, p *process.Process, ev *event.Eve
 	}
 	for i := range r.clients {
 		c := &r.clients[i]
-		there := c.asked.New && !r.inContainer[ev.Container] || c.asked.In != "" && strings.HasPrefix(ev.Container.String(), c.asked.In)
+		_, told := r.inContainer[ev.Container]
+		there := c.asked.New && !told || c.asked.In != "" && strings.HasPrefix(ev.Container.String(), c.asked.In)
 		if !there || c.step.Job != job || c.step.ID != id || !c.alive() {
 			continue
 		}

@@ -190,14 +190,20 @@ const maxContainers = 1024
 // container tells, once for each container, by whose exec it was first seen.
 func (r *recording) container(rec *sensor.Record, p *process.Process, via event.Via) {
 	c := r.containers.ofExec(rec, p)
-	if c.id.IsZero() || p == nil || r.inContainer[c.id] || len(r.inContainer) >= maxContainers {
+	if c.id.IsZero() || p == nil || len(r.inContainer) >= maxContainers {
 		return
 	}
-	r.inContainer[c.id] = true
+	if _, told := r.inContainer[c.id]; told {
+		return
+	}
+	r.inContainer[c.id] = seenContainer{actor: p.Actor, via: via}
 	ev := r.blank(event.Container, rec.Time)
 	ev.Actor, ev.Via = p.Actor, via
 	ev.Container, ev.Detail = c.id, r.red.String(c.path)
 	r.append(ev)
+	if r.naming != nil {
+		r.called(c.id, r.naming.of(c.id))
+	}
 }
 
 // argv fills the arguments and what was found in them.

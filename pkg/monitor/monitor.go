@@ -103,6 +103,7 @@ type Monitor struct {
 	wallOffset  int64
 	problems    map[string]bool
 	containers  *containers
+	naming      *naming
 	own         own
 	images      images
 	workers     workers
@@ -126,7 +127,7 @@ type Monitor struct {
 func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	m := &Monitor{
 		opt: opt, self: uint32(os.Getpid()), started: boottime(),
-		table:    process.NewTable(tableLimit),
+		table: process.NewTable(tableLimit), naming: newNaming(""),
 		problems: map[string]bool{}, canary: newCanary(), sockets: newSockets(),
 		soon: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), held: make(chan struct{}),
 	}
@@ -177,6 +178,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		m.opt.Logf("coding agents cannot declare what they do: %v", err)
 	}
 	go m.tick()
+	go m.callContainers()
 	if m.barrier != nil {
 		m.locked(func() { m.guard = m.barrier.PID() })
 		go m.hold(m.barrier)
@@ -297,6 +299,7 @@ func (m *Monitor) Close() {
 	m.lower()
 	<-m.held
 	<-m.done
+	<-m.naming.done
 	m.mu.Lock()
 	open := m.open()
 	m.mu.Unlock()
@@ -309,6 +312,16 @@ func (m *Monitor) Close() {
 
 // SensorName returns the name of the sensor in use.
 func (m *Monitor) SensorName() string { return m.primary.Name() }
+
+// recording reports whether anything is recorded.
+func (m *Monitor) recording() bool {
+	for _, r := range m.recs {
+		if r != nil {
+			return true
+		}
+	}
+	return false
+}
 
 func (m *Monitor) open() []*recording {
 	var rs []*recording
@@ -364,7 +377,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	case event.SetID:
 		p = m.table.SetID(rec)
 	case event.Container:
-		m.containers.made(rec)
+		if id := m.containers.made(rec); !id.IsZero() && m.recording() {
+			m.naming.of(id) // now, since it may be gone in a moment
+		}
 		return
 	case event.SensorGap:
 		for _, r := range m.open() {
@@ -404,6 +419,9 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	}
 	if rec.Kind == event.Unix {
 		if kind := process.KindOfSocket(rec.Path); kind != process.NoKind {
+			if kind == process.Containers {
+				m.naming.engines.Saw(string(rec.Path))
+			}
 			m.table.Request(p, kind, rec.Time)
 			if kind == process.Services {
 				// systemd-resolved answers over D-Bus too.

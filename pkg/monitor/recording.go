@@ -95,12 +95,13 @@ type recording struct {
 	first bool // a fork was seen
 	late  bool // see adoptPlaces
 
-	containers  *containers          // the monitor's
-	inContainer map[redact.Text]bool // containers that were told
-	strangers   map[event.Actor]bool // see stranger
-	workers     *workers             // the monitor's
-	unnamed     map[uint32]unnamed   // steps, by their process
-	clients     []client             // of engines, that wait for their process
+	containers  *containers                   // the monitor's
+	inContainer map[redact.Text]seenContainer // containers that were told
+	naming      *naming                       // the monitor's
+	strangers   map[event.Actor]bool          // see stranger
+	workers     *workers                      // the monitor's
+	unnamed     map[uint32]unnamed            // steps, by their process
+	clients     []client                      // of engines, that wait for their process
 
 	// drop is what was asked to be taken from the job's user, dropped what was,
 	// and notDropped why not all of it; survivors counts what the job left
@@ -211,7 +212,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		images:  &m.images,
 
 		requests:   in.Requests(),
-		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
+		containers: m.containers, inContainer: make(map[redact.Text]seenContainer), naming: m.naming, strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
 	d = &draft{recording: r}
@@ -682,6 +683,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 		r.digests.wait()
 	}
 	m.awaitHeld()
+	m.awaitCalled(r)
 	m.lastNames()
 	after := <-looked
 	r.sealing.Lock()
@@ -742,6 +744,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	if err := r.log.Full(); err != nil {
 		m.opt.Logf("the log is not whole: %v", err)
 	}
+	r.uncalled()
 	ev := r.blank(event.End, now)
 	ev.Wall = time.Now().UnixNano()
 	ev.Actor = r.root

@@ -2,11 +2,13 @@ package process
 
 import "strings"
 
-// ContainerID returns the id of the container that a cgroup belongs to, 64
-// digits in hex, from the cgroup's path below the mount; empty for a cgroup of
-// no container. It knows the names that Docker, Podman, containerd and CRI-O
-// give, with systemd as the cgroup driver (docker-ID.scope) and without
-// (/docker/ID), also below kubepods. Of nested containers it is the innermost.
+// ContainerID returns the id of the container that a cgroup belongs to, from
+// the cgroup's path below the mount; empty for a cgroup of no container. It is
+// 64 digits in hex, and 25 small letters and digits for a build step of
+// BuildKit, which is a container that no engine lists. It knows the names that
+// Docker, Podman, containerd, CRI-O and BuildKit give, with systemd as the
+// cgroup driver (docker-ID.scope) and without (/docker/ID), also below kubepods.
+// Of nested containers it is the innermost.
 func ContainerID(cgroup string) string {
 	id := ""
 	parent := ""
@@ -39,7 +41,7 @@ func containerPart(parent, part string) string {
 		}
 		name, bare = name[i+1:], false
 	}
-	if !isHex64(name) {
+	if !isHex64(name) && !(IsBuildID(name) && (parent == "buildkit" || !bare && isScope)) {
 		return ""
 	}
 	if bare && !isScope {
@@ -53,6 +55,20 @@ func containerPart(parent, part string) string {
 		}
 	}
 	return name
+}
+
+// IsBuildID reports whether an id is one of BuildKit's (identity.NewID): 25
+// digits of base 36.
+func IsBuildID(s string) bool {
+	if len(s) != 25 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 func isHex64(s string) bool {

@@ -64,6 +64,7 @@ type Node struct {
 	script, scrPkg redact.Text // npm_lifecycle_event and npm_package_name
 	agents         agents      // the markers of agents in its environment
 	runner         *Node       // where runs goes on, so that it takes one step
+	in             *Container  // that Container names
 
 	child, last, sister, elder *Node // first and last child; neighbours among the parent's
 	prev, next                 *Node // neighbours among the ended

@@ -32,11 +32,14 @@ type Tree struct {
 	left   uint64
 	told   bool  // the log tells of steps
 	recent *Node // that Get returned: most events are of who did the one before
+
+	containers map[redact.Text]*Container
+	order      []*Container // the same, in the order of the log
 }
 
 // NewTree returns an empty tree of at most limit images, at least 16.
 func NewTree(limit int) *Tree {
-	return &Tree{limit: max(limit, 16), latest: make(map[image]*Node)}
+	return &Tree{limit: max(limit, 16), latest: make(map[image]*Node), containers: make(map[redact.Text]*Container)}
 }
 
 // Len returns how many images the tree holds.
@@ -76,7 +79,8 @@ func (t *Tree) Apply(ev *event.Event) *Node {
 	case event.SetSID:
 		n.Session = ev.Session
 	case event.Container:
-		n.Container = ev.Container
+		t.contain(n, ev.Container)
+		t.answered(ev)
 	case event.Step:
 		t.step(n, ev)
 	}
@@ -253,6 +257,7 @@ func (n *Node) inherit() {
 		return
 	}
 	n.UID, n.GID, n.Session, n.Container, n.Cwd = p.UID, p.GID, p.Session, p.Container, p.Cwd
+	n.in = p.in
 	n.Job, n.Step, n.Action, n.Agent = p.Job, p.Step, p.Action, p.Agent
 	n.AgentSession, n.Call, n.Late = p.AgentSession, p.Call, p.Late
 	n.flags |= p.flags & inStep
@@ -297,12 +302,15 @@ func (t *Tree) handDown(n *Node) {
 		}
 		for _, l := range [...]struct{ have, give *redact.Text }{
 			{&c.Job, &c.Parent.Job}, {&c.Step, &c.Parent.Step}, {&c.Action, &c.Parent.Action},
-			{&c.Agent, &c.Parent.Agent}, {&c.Container, &c.Parent.Container},
+			{&c.Agent, &c.Parent.Agent},
 			{&c.AgentSession, &c.Parent.AgentSession}, {&c.Call, &c.Parent.Call},
 		} {
 			if l.have.IsZero() {
 				*l.have = *l.give
 			}
+		}
+		if c.Container.IsZero() {
+			c.Container, c.in = c.Parent.Container, c.Parent.in
 		}
 	}
 }
@@ -321,7 +329,7 @@ func (t *Tree) exec(n *Node, ev *event.Event) {
 		n.UID, n.GID = ev.UID, ev.GID
 	}
 	if !ev.Container.IsZero() {
-		n.Container = ev.Container
+		t.contain(n, ev.Container)
 	}
 	n.program = program(n)
 	n.label(ev.Env, t.told)

@@ -52,6 +52,19 @@ func HexID(s string) (Text, bool) {
 	return Text{strings.Clone(s)}, true
 }
 
+// BuildID is HexID for an id of BuildKit's: 25 digits of base 36.
+func BuildID(s string) (Text, bool) {
+	if len(s) != 25 {
+		return Text{}, false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return Text{}, false
+		}
+	}
+	return Text{strings.Clone(s)}, true
+}
+
 // Concat returns the texts one after another.
 func Concat(texts ...Text) Text { return Join(Text{}, texts...) }
 

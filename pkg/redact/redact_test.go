@@ -467,6 +467,14 @@ func TestOperationsMakeTextOfText(t *testing.T) {
 			t.Errorf("HexID takes %q", s)
 		}
 	}
+	if _, ok := BuildID("3s7kd2jx9qz81mfh4tbn06wyc"); !ok {
+		t.Error("BuildID refuses an id")
+	}
+	for _, s := range []string{"", "3s7kd2jx9qz81mfh4tbn06wy", "3s7kd2jx9qz81mfh4tbn06wyC", "3s7kd2jx9qz81mfh4tbn06wycc"} {
+		if _, ok := BuildID(s); ok {
+			t.Errorf("BuildID takes %q", s)
+		}
+	}
 	if got, ok := Pick([]Text{Const("GET"), Const("PUT")}, "PUT"); !ok || !got.Is("PUT") {
 		t.Error("Pick")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/posture"
+	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 )
 
@@ -50,6 +51,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	if err := ev.Each(func(_ []byte, e *event.Event) error {
 		j.Apply(e)
 		c.apply(e)
+		c.contained(e, j)
 		c.story.apply(e, j)
 		return nil
 	}); err != nil {
@@ -73,10 +75,11 @@ type collector struct {
 	traffic traffic
 	story   story
 	ws      fact.Folders
+	within  map[*process.Container]*within
 }
 
 func newCollector() *collector {
-	c := new(collector)
+	c := &collector{within: map[*process.Container]*within{}}
 	c.files.init()
 	c.traffic.init()
 	c.story.init()
@@ -189,6 +192,7 @@ func (c *collector) finish(j *judge.Judge, in *intent.Resolved) *Data {
 	c.credentials(facts, s)
 	c.files.finish(d, &c.ws)
 	c.processes(j)
+	c.containers(j.Tree())
 	d.page = c.story.finish(d, j, facts)
 	if !d.Intent {
 		if p := intent.Suggest(needed(facts)); len(p) <= maxPolicy {

@@ -27,6 +27,8 @@ type Data struct {
 	// stays on this machine last; among equals by bytes sent.
 	Destinations     []Destination
 	DestinationsLeft uint64 // more were there than are listed
+	Containers       []Container
+	ContainersLeft   uint64
 	Listening        []Listener
 	Written          []Folder
 	Files            FileTotals

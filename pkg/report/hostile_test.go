@@ -28,7 +28,7 @@ func hostile(name string) *Data {
 	who := []string{name, name}
 	by := []Lineage{{Who: who, Step: name, Count: 1, Sent: 2}}
 	actor := judge.Actor{Exe: "/x/" + name, Argv: []string{name}, PID: 7, Lineage: []string{name}}
-	scope := judge.Scope{Job: name, Step: name, Action: name, Container: name, Agent: name}
+	scope := judge.Scope{Job: name, Step: name, Action: name, Container: name, ContainerName: name, ContainerImage: name, Agent: name}
 	return &Data{
 		Verdict: &judge.Verdict{
 			Version: 1, Verdict: judge.Fail, Reasons: []judge.Reason{judge.Forbidden, judge.HasFinding, judge.Undeclared}, Score: 90,
@@ -46,6 +46,7 @@ func hostile(name string) *Data {
 		}},
 		Destinations: []Destination{{Host: name, How: name, Addr: name, Port: 443, Proto: name, Verb: "connect", By: by, Standing: Undeclared, Grant: name}},
 		Listening:    []Listener{{Addr: name, Who: who}},
+		Containers:   []Container{{ID: name, Name: name, Image: name, Digest: name, Of: name, Programs: 1}, {ID: name, Of: name}},
 		Written:      []Folder{{Path: name, Place: "home", Outside: true, Files: 2, Examples: []string{name}}, {Path: "./" + name, Place: "workspace"}},
 		Files:        FileTotals{Outside: 2},
 		Credentials:  []Credential{{Class: name, Path: name, By: by}},

@@ -109,6 +109,13 @@ type words struct {
 	list []string
 }
 
+// rename shows another string where one was numbered.
+func (w *words) rename(s, shown string) {
+	if n, ok := w.at[s]; ok && s != "" {
+		w.list[n] = clip(shown, 400)
+	}
+}
+
 // of returns the number of s, that of "..." where there is no room.
 func (w *words) of(s string) int32 {
 	n, ok := w.at[s]

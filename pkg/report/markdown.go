@@ -27,7 +27,7 @@ func Markdown(w io.Writer, d *Data) error {
 	m := &markdown{d: d}
 	m.head()
 	for _, part := range []func(){
-		m.coverage, m.findings, m.facts, m.agents, m.destinations, m.credentials, m.files, m.processes, m.survivors, m.unseen, m.policy,
+		m.coverage, m.findings, m.facts, m.agents, m.destinations, m.containers, m.credentials, m.files, m.processes, m.survivors, m.unseen, m.policy,
 	} {
 		before := m.b.Len()
 		part()

@@ -194,6 +194,10 @@ func (r *reading) span(n *process.Node, findings []*judge.Finding) otlpSpan {
 	}
 	a.number("process.user.id", int64(n.UID))
 	a.text("container.id", n.Container.String())
+	if c := n.In(); c != nil {
+		a.text("container.name", c.Name.String())
+		a.text("container.image.name", c.Image.String())
+	}
 	a.text("posture.step", n.Step.String())
 	a.text("posture.action", n.Action.String())
 	a.text("posture.agent", n.Agent.String())

@@ -37,7 +37,7 @@ func Terminal(w io.Writer, d *Data, opt TerminalOptions) error {
 	v := d.Verdict
 	head := t.head(fmt.Sprintf("edamame-posture: %s, score %d: ", v.Verdict, v.Score), fmt.Sprintf("edamame-posture: %s, score %d: ", t.verdict(v.Verdict), v.Score))
 	sections := []section{
-		t.findings(), t.undeclared(), t.agents(), t.destinations(), t.credentials(), t.written(),
+		t.findings(), t.undeclared(), t.agents(), t.destinations(), t.containers(), t.credentials(), t.written(),
 		t.processes(), t.survivors(), t.coverage(), t.policy(),
 	}
 	last := t.evidence()

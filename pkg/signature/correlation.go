@@ -185,7 +185,7 @@ func (l *loader) groupBy(c *pendingCorrelation, n *yaml.Node) {
 			c.group = w
 			continue
 		}
-		f, _, ok := findField(g.Value)
+		f, _, ok := groupField(g.Value)
 		switch {
 		case c.aliases[g.Value] != nil:
 			c.used[g.Value] = true
@@ -261,7 +261,7 @@ func (l *loader) countedFields(c *pendingCorrelation, e document.Pair) {
 		return
 	}
 	for _, n := range l.Strings(e.Value) {
-		f, _, ok := findField(n.Value)
+		f, _, ok := groupField(n.Value)
 		if !ok || fields[f].many {
 			l.FailNear(n, document.Nearest(n.Value, fieldNames()), "not a field whose values can be counted")
 			continue
@@ -400,7 +400,7 @@ func (r *resolver) fields(c *pendingCorrelation) bool {
 					return r.fail(c, m, "", "the alias %s has no field for the rule %s", g.Value, rule.Value)
 				}
 			}
-			f, fin, ok := findField(n.Value)
+			f, fin, ok := groupField(n.Value)
 			switch {
 			case !ok || fields[f].many:
 				return r.fail(c, n, document.Nearest(n.Value, fieldNames()), "not a field to group by")

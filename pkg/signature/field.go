@@ -63,6 +63,7 @@ const (
 	step
 	action
 	container
+	containerID
 	agent
 	credentialClass
 	credentialOwner
@@ -163,7 +164,8 @@ var fields = [fieldCount]fieldInfo{
 	jobName:             {name: "Job", in: everywhere, label: true},
 	step:                {name: "Step", in: everywhere, label: true},
 	action:              {name: "Action", in: everywhere, label: true},
-	container:           {name: "Container", in: everywhere, label: true},
+	container:           {name: "Container", in: everywhere, many: true},
+	containerID:         {name: "ContainerId", in: everywhere, label: true},
 	agent:               {name: "Agent", in: everywhere, label: true},
 	credentialClass:     {name: "CredentialClass", in: 1<<fileAccess | 1<<fileEvent},
 	credentialOwner:     {name: "CredentialOwner", in: 1<<fileAccess | 1<<fileEvent},
@@ -244,6 +246,15 @@ func findField(name string) (f field, in uint32, ok bool) {
 	return o.field, o.in, ok
 }
 
+// groupField is [findField] for what events are grouped or counted by: a
+// container has one id.
+func groupField(name string) (f field, in uint32, ok bool) {
+	if f, in, ok = findField(name); f == container {
+		f = containerID
+	}
+	return f, in, ok
+}
+
 // view is an input as the closures of rules see it. Values are made when they
 // are first asked for and kept until the next event.
 type view struct {
@@ -259,6 +270,10 @@ type view struct {
 	lists         [fieldCount][]string
 	one           [fieldCount][1]string
 	lowLists      [fieldCount][]string
+
+	// nameless: a rule asked for a container whose engine has not said yet what
+	// it is called.
+	nameless bool
 
 	// text holds what was made for this event (a joined command line, lower
 	// case). Strings point into it; a grown buffer leaves the old one to them.
@@ -300,6 +315,11 @@ func (v *view) get(f field, lower bool) string {
 
 // getAll returns the values of a field that may have several.
 func (v *view) getAll(f field, lower bool) []string {
+	if f == container && v.in.Node != nil {
+		if c := v.in.Node.In(); c != nil && !c.Told {
+			v.nameless = true
+		}
+	}
 	if !v.have[f] {
 		v.lists[f] = v.makeAll(f, v.lists[f][:0])
 		v.have[f] = true
@@ -571,7 +591,7 @@ func (v *view) make(f field) string {
 		return truth(n.Reparented())
 	case lifecycle, lifecycleEvent, lifecyclePackage, lifecycleDirectory:
 		return v.script(f)
-	case jobName, step, action, container, agent:
+	case jobName, step, action, containerID, agent:
 		return label(n, f)
 	}
 	return ""
@@ -687,7 +707,7 @@ func label(n *process.Node, f field) string {
 		return n.Step.String()
 	case action:
 		return n.Action.String()
-	case container:
+	case containerID:
 		return n.Container.String()
 	}
 	return n.Agent.String()
@@ -712,6 +732,8 @@ func (v *view) makeAll(f field, list []string) []string {
 		return v.options(list)
 	case imageOrigin:
 		return appendOrigins(list, v.in)
+	case container:
+		return appendContainer(list, n)
 	case environment:
 		for i := range e.Env {
 			from := len(v.text)
@@ -728,6 +750,30 @@ func (v *view) makeAll(f field, list []string) []string {
 			case !a.Target.IsZero():
 				list = append(list, a.Target.String())
 			}
+		}
+	}
+	return list
+}
+
+// appendContainer says what a container can be called: its id, its name, and
+// its image with and without the tag.
+func appendContainer(list []string, n *process.Node) []string {
+	if n == nil || n.Container.IsZero() {
+		return list
+	}
+	list = append(list, n.Container.String())
+	c := n.In()
+	if c == nil {
+		return list
+	}
+	image := c.Image.String()
+	name := image
+	if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
+		name = image[:i]
+	}
+	for _, s := range [...]string{c.Name.String(), image, name} {
+		if s != "" && s != list[len(list)-1] {
+			list = append(list, s)
 		}
 	}
 	return list

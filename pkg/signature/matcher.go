@@ -28,6 +28,10 @@ type Matcher struct {
 	key, value []byte
 	// told holds connections whose destination was decided and looked at.
 	told map[connection]struct{}
+	// held waits for the names of containers; decided: it is asked again now, and
+	// does not wait any more.
+	held    []held
+	decided bool
 }
 
 // connection names a connection as well as the sensor can.
@@ -102,6 +106,9 @@ func (m *Matcher) Apply(in *Input) []Hit {
 	for _, i := range m.late {
 		m.expire(&m.states[i], m.pack.correlations[i], in.Event.Time)
 	}
+	if in.Event.Kind == event.Container && in.Event.OK && len(m.held) > 0 {
+		m.release(in.Node.In())
+	}
 	set := categories(in.Event) & m.pack.categories
 	if set&(1<<networkConnection) != 0 && !m.first(in) {
 		set = 0
@@ -143,20 +150,27 @@ func (m *Matcher) category(in *Input, cat category) {
 	}
 	m.matched = m.matched[:0]
 	for _, i := range sorted(m.candidates) {
-		r := m.pack.rules[i]
-		if !r.test(v) {
-			continue
-		}
-		if !r.silent {
-			m.hits = append(m.hits, Hit{Rule: &r.Rule, Node: in.Node, Object: object(in, cat),
-				Leaves: []uint64{in.Event.Seq}, First: in.Event.Time, Last: in.Event.Time})
-		}
-		if len(r.feeds) > 0 {
-			m.matched = append(m.matched, i)
-		}
+		m.ask(in, cat, i)
 	}
 	if len(m.matched) > 0 {
 		m.correlate(in, cat)
+	}
+}
+
+// ask holds the event against one rule.
+func (m *Matcher) ask(in *Input, cat category, i int) {
+	r := m.pack.rules[i]
+	m.view.nameless = false
+	matches := r.test(&m.view)
+	if m.view.nameless && !m.decided && m.hold(in, cat, i) || !matches {
+		return
+	}
+	if !r.silent {
+		m.hits = append(m.hits, Hit{Rule: &r.Rule, Node: in.Node, Object: object(in, cat),
+			Leaves: []uint64{in.Event.Seq}, First: in.Event.Time, Last: in.Event.Time})
+	}
+	if len(r.feeds) > 0 {
+		m.matched = append(m.matched, i)
 	}
 }
 

@@ -173,6 +173,9 @@ func (r *recording) input(s *specEvent) *Input {
 		e.Kind = event.Exit
 	}
 	in.Node = r.tree.Apply(e)
+	if c := in.Node.In(); c != nil {
+		c.Told = true // no engine is waited for
+	}
 	if s.Fresh {
 		in.Node.Origin |= process.Written
 	}

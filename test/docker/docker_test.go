@@ -1,20 +1,33 @@
-// Package docker builds the Dockerfile with a real engine, which it starts
-// itself and which nobody else meets.
 package docker
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/org/edamame-posture/test/rig"
 )
 
-// stub is a go that hands out the program that was built here: what a container
-// would build takes minutes, and needs a network.
-const stub = `#!/bin/sh
+// engine starts an engine for one test.
+func engine(t *testing.T, networks bool) *Engine {
+	t.Helper()
+	e, err := Start(networks)
+	if errors.Is(err, ErrNone) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Stop)
+	return e
+}
+
+// base makes an image with BusyBox, and a go that hands out the program that
+// was built here: what a container would build takes minutes, and needs a
+// network.
+func base(t *testing.T, e *Engine, program string) {
+	t.Helper()
+	const stub = `#!/bin/sh
 case "$*" in
 "mod download") exit 0 ;;
 "build -trimpath -ldflags -s -w -X main.version=9.8.7 -o /edamame-posture ./cmd/edamame-posture")
@@ -23,21 +36,28 @@ esac
 echo "go $*: not what this image has" >&2
 exit 1
 `
+	built, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.Busybox("posture-go:local", []string{"sh", "cp", "["}, map[string][]byte{"built": built, "usr/local/bin/go": []byte(stub)})
+	if errors.Is(err, ErrNone) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
 
 func TestTheImageIsBuiltAndSeesItsMachine(t *testing.T) {
-	engine := rig.StartEngine(t)
-	docker := engine.Docker
+	e := engine(t, false)
+	docker := e.Docker
 	program := filepath.Join(t.TempDir(), "edamame-posture")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=9.8.7", "-o", program, "../../cmd/edamame-posture")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	built, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine.Import(t, "posture-go:local", []string{"sh", "cp", "["}, map[string][]byte{"built": built, "usr/local/bin/go": []byte(stub)})
+	base(t, e, program)
 	if out, err := docker(nil, "build", "--network", "none", "--build-arg", "GO=posture-go:local", "--build-arg", "VERSION=9.8.7", "-t", "posture:test", "../.."); err != nil {
 		t.Fatalf("docker build: %v\n%s", err, out)
 	}

@@ -23,7 +23,7 @@ var order = []string{
 	"policies", "pkg/carried",
 	"pkg/redact", "pkg/event", "pkg/credential", "pkg/steplog", "pkg/indicator", "pkg/wire", "pkg/runner", "pkg/agent", "pkg/probe", "pkg/warden", "pkg/seal", "pkg/barrier",
 	"pkg/sensor", "pkg/sensor/ebpf", "pkg/sensor/netlink",
-	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness",
+	"pkg/process", "pkg/names", "pkg/fact", "pkg/intent", "pkg/signature", "pkg/judge", "pkg/evidence", "pkg/posture", "pkg/witness", "pkg/engine",
 	"pkg/monitor", "pkg/learn", "pkg/attest", "pkg/gate", "pkg/report", "pkg/live", "pkg/github", "pkg/service",
 	"cmd/edamame-posture", "cmd/edamame-hook", "cmd/edamame-warden", "cmd/edamame-release",
 }

@@ -20,7 +20,7 @@ function card(f, i) {
       : f.do ? h("p.do", null, h("b", null, "What to do "), f.do) : null,
     h("footer", null,
       h("span.dim", null, f.count > 1 ? num(f.count) + " times, " : "", at((f.first - D.began) / 1000), f.last > f.first ? " to " + at((f.last - D.began) / 1000) : "",
-        f.scope.step ? ", step " + show(f.scope.step) : "", f.scope.container ? ", container " + show(f.scope.container) : "", f.scope.agent ? ", agent " + show(f.scope.agent) : "", ", pid " + f.actor.pid),
+        f.scope.step ? ", step " + show(f.scope.step) : "", f.scope.container ? ", container " + show(f.scope.container_name || f.scope.container) + (f.scope.container_image ? " (" + show(f.scope.container_image) + ")" : "") : "", f.scope.agent ? ", agent " + show(f.scope.agent) : "", ", pid " + f.actor.pid),
       h("span.proofs", null, h("span.dim", null, "Evidence "), leafButtons(f.leaves || []))));
 }
 

@@ -21,7 +21,7 @@ export function marks(i) {
     P.flags[i] & REPLACES ? h("span.chip", { title: "exec without fork" }, "exec") : null,
     P.via[i] ? h("span.chip", null, "by " + P.via[i]) : null,
     word(P.agent[i]) ? h("span.chip", null, word(P.agent[i])) : null,
-    word(P.container[i]) ? h("span.chip", null, "container " + show(word(P.container[i])).slice(0, 12)) : null,
+    word(P.container[i]) ? h("span.chip", null, "container " + show(word(P.container[i])).replace(/^([0-9a-f]{12})[0-9a-f]{52}$/, "$1").slice(0, 60)) : null,
     (foundBy.get(i) || []).slice(0, 2).map((f) => tag(V.findings[f].severity)),
     P.flags[i] & UNDECLARED ? tag("undeclared") : null,
     P.hidden[i] ? h("span.dim", null, " and " + num(P.hidden[i]) + " below") : null];

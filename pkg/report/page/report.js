@@ -389,7 +389,7 @@ function card(f, i) {
       : f.do ? h("p.do", null, h("b", null, "What to do "), f.do) : null,
     h("footer", null,
       h("span.dim", null, f.count > 1 ? num(f.count) + " times, " : "", at((f.first - D.began) / 1000), f.last > f.first ? " to " + at((f.last - D.began) / 1000) : "",
-        f.scope.step ? ", step " + show(f.scope.step) : "", f.scope.container ? ", container " + show(f.scope.container) : "", f.scope.agent ? ", agent " + show(f.scope.agent) : "", ", pid " + f.actor.pid),
+        f.scope.step ? ", step " + show(f.scope.step) : "", f.scope.container ? ", container " + show(f.scope.container_name || f.scope.container) + (f.scope.container_image ? " (" + show(f.scope.container_image) + ")" : "") : "", f.scope.agent ? ", agent " + show(f.scope.agent) : "", ", pid " + f.actor.pid),
       h("span.proofs", null, h("span.dim", null, "Evidence "), leafButtons(f.leaves || []))));
 }
 
@@ -432,7 +432,7 @@ function marks(i) {
     P.flags[i] & REPLACES ? h("span.chip", { title: "exec without fork" }, "exec") : null,
     P.via[i] ? h("span.chip", null, "by " + P.via[i]) : null,
     word(P.agent[i]) ? h("span.chip", null, word(P.agent[i])) : null,
-    word(P.container[i]) ? h("span.chip", null, "container " + show(word(P.container[i])).slice(0, 12)) : null,
+    word(P.container[i]) ? h("span.chip", null, "container " + show(word(P.container[i])).replace(/^([0-9a-f]{12})[0-9a-f]{52}$/, "$1").slice(0, 60)) : null,
     (foundBy.get(i) || []).slice(0, 2).map((f) => tag(V.findings[f].severity)),
     P.flags[i] & UNDECLARED ? tag("undeclared") : null,
     P.hidden[i] ? h("span.dim", null, " and " + num(P.hidden[i]) + " below") : null];

@@ -75,7 +75,7 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	r.dec.own.add(own...)
 	r.living = l.living
 	if l.tls {
-		s.tls = newTLSProbes(l, func(o kernelObject) { r.dec.own.add(o) }, s.logf)
+		s.tls = newTLSProbes(l, &r.dec.own, s.logf)
 		r.tls = s.tls
 	}
 	s.l, s.reader, s.missing, s.counts = l, r, l.missing, l.coll.Maps["counts"]

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ const (
 	maxTLSKnown = 4096 // that were looked at
 	// tlsAgain is how long a library that was looked at is taken to be the same.
 	tlsAgain = time.Second
+	// tlsSweep is how often it is looked for files that were removed.
+	tlsSweep = 10 * time.Second
 )
 
 // tlsPrograms are the programs that are attached to files, by what they stand at.
@@ -48,7 +51,9 @@ var tlsPrograms = []string{"on_tls_write", "on_tls_write_ex", "on_tls_written", 
 // tlsFile is a file that is or is not probed.
 type tlsFile struct {
 	links []link.Link
-	used  int64 // boot time at which it was last opened or executed
+	ids   []kernelObject
+	way   *os.File // to the file that is probed (O_PATH): it may be removed
+	used  int64    // boot time at which it was last opened or executed
 }
 
 // contentID says which content of a file was looked at.
@@ -72,7 +77,7 @@ type candidate struct {
 type tlsProbes struct {
 	progs map[string]*bpf.Program
 	multi bool // the kernel attaches to many places by one link (6.6)
-	own   func(kernelObject)
+	own   *ownObjects
 	logf  func(string, ...any)
 
 	queue chan candidate
@@ -82,13 +87,14 @@ type tlsProbes struct {
 	// asked belongs to the reader: when a file was last asked for.
 	asked map[event.FileID]int64
 
-	mu       sync.Mutex // guards files
+	mu       sync.Mutex // guards files and gone
 	files    map[contentID]*tlsFile
+	gone     []kernelObject // links that were let go, and may still be named by a record
 	attached atomic.Int64
 	skipped  atomic.Uint64 // files for which there was no room
 }
 
-func newTLSProbes(l *loaded, own func(kernelObject), logf func(string, ...any)) *tlsProbes {
+func newTLSProbes(l *loaded, own *ownObjects, logf func(string, ...any)) *tlsProbes {
 	t := &tlsProbes{
 		progs: map[string]*bpf.Program{}, multi: l.multi, own: own, logf: logf,
 		queue: make(chan candidate, maxTLSQueue), stop: make(chan struct{}), ended: make(chan struct{}),
@@ -174,12 +180,71 @@ func (t *tlsProbes) run() {
 	nodes.Go(func() { t.lookAt(tlsNodes) })
 	defer close(t.ended)
 	defer nodes.Wait()
+	tick := time.NewTicker(tlsSweep)
+	defer tick.Stop()
 	for {
 		select {
 		case <-t.stop:
 			return
 		case c := <-t.queue:
 			t.look(&c)
+		case <-tick.C:
+			t.sweep("/proc")
+		}
+	}
+}
+
+// sweep lets go of files that were removed and that no process runs or maps any
+// more: a probe holds a file, and with it its room on the disk.
+func (t *tlsProbes) sweep(proc string) {
+	removed := map[uint64]contentID{}
+	t.mu.Lock()
+	t.own.forget(t.gone...)
+	t.gone = nil
+	for id, f := range t.files {
+		var st unix.Stat_t
+		if f.way != nil && f.used < boottime()-int64(tlsSweep/2) && unix.Fstat(int(f.way.Fd()), &st) == nil && st.Nlink == 0 {
+			removed[id.inode] = id
+		}
+	}
+	t.mu.Unlock()
+	if len(removed) == 0 {
+		return
+	}
+	mapped(proc, func(inode uint64) { delete(removed, inode) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range removed {
+		f := t.files[id]
+		if f == nil || f.used >= boottime()-int64(tlsSweep/2) {
+			continue
+		}
+		t.letGo(f)
+		delete(t.files, id)
+	}
+}
+
+// mapped gives the inodes of the files that processes have mapped, by number
+// alone: over some file systems devices have two numbers.
+func mapped(proc string, found func(inode uint64)) {
+	lists, err := filepath.Glob(proc + "/[0-9]*/maps")
+	if err != nil {
+		return
+	}
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range bytes.Lines(b) {
+			// address perms offset dev inode path: proc_pid_maps(5)
+			f := bytes.Fields(line)
+			if len(f) < 6 {
+				continue
+			}
+			if inode, err := strconv.ParseUint(string(f[4]), 10, 64); err == nil && inode != 0 {
+				found(inode)
+			}
 		}
 	}
 }
@@ -200,6 +265,20 @@ func (f *tlsFile) detach() {
 		_ = l.Close()
 	}
 	f.links = nil
+	if f.way != nil {
+		_ = f.way.Close()
+		f.way = nil
+	}
+}
+
+// letGo takes the programs out of a file that is no longer probed.
+func (t *tlsProbes) letGo(f *tlsFile) {
+	if len(f.links) > 0 {
+		t.attached.Add(-1)
+	}
+	f.detach()
+	t.gone = append(t.gone, f.ids...)
+	f.ids = nil
 }
 
 // look opens a file as its process saw it and attaches to it, once for each
@@ -232,10 +311,15 @@ func (t *tlsProbes) look(c *candidate) {
 	}
 	if err := t.attach(f, path, &p); err != nil {
 		f.detach()
+		t.gone = append(t.gone, f.ids...)
+		f.ids = nil
 		t.logf("TLS of %s is not read: %v", c.path, err)
 		return
 	}
 	t.attached.Add(1)
+	if way, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		f.way = os.NewFile(uintptr(way), c.path)
+	}
 }
 
 // note takes a content down as one that is looked at; nil where it was.
@@ -276,9 +360,8 @@ func (t *tlsProbes) makeRoom() {
 		}
 		if len(least.links) > 0 {
 			probed--
-			t.attached.Add(-1)
 		}
-		least.detach()
+		t.letGo(least)
 		delete(t.files, oldest)
 	}
 }
@@ -361,7 +444,8 @@ func (t *tlsProbes) hold(f *tlsFile, ex *link.Executable, prog *bpf.Program, at 
 		}
 		f.links = append(f.links, l)
 		if info, err := l.Info(); err == nil {
-			t.own(kernelObject{ofLink, uint32(info.ID)})
+			f.ids = append(f.ids, kernelObject{ofLink, uint32(info.ID)})
+			t.own.add(f.ids[len(f.ids)-1])
 		}
 		return nil
 	}

@@ -2,13 +2,18 @@ package ebpf
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/sensor"
@@ -76,5 +81,88 @@ func TestARequestInsideTLSIsReadWithItsConnection(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// A probe holds the file: what a job removes would take room on the disk for as
+// long as the monitor runs.
+func TestALibraryThatWasRemovedIsLetGoWhenNobodyMapsIt(t *testing.T) {
+	want(t, "curl")
+	libraries, err := filepath.Glob("/usr/lib/*-linux-gnu/libssl.so.3")
+	if err != nil || len(libraries) == 0 {
+		t.Skip("no libssl.so.3")
+	}
+	library, err := os.ReadFile(libraries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := arm(t, Options{}, nil)
+	srv := secure(t)
+	dir := t.TempDir()
+	copied := filepath.Join(dir, "libssl.so.3")
+	if err := os.WriteFile(copied, library, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(copied, &st); err != nil {
+		t.Fatal(err)
+	}
+	probed := func() bool {
+		s.tls.mu.Lock()
+		defer s.tls.mu.Unlock()
+		for id, f := range s.tls.files {
+			if id.inode == st.Ino && len(f.links) > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	idle := func() { // as if it had not been used for long
+		s.tls.mu.Lock()
+		defer s.tls.mu.Unlock()
+		for _, f := range s.tls.files {
+			f.used = 0
+		}
+	}
+	curl := exec.Command("curl", "-sk", srv.URL+"/kept")
+	curl.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir)
+	if err := curl.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !probed(); time.Sleep(5 * time.Millisecond) {
+		if drain(t, s); time.Now().After(end) {
+			t.Fatal("the copy is not probed")
+		}
+	}
+	idle()
+	s.tls.sweep("/proc")
+	if !probed() {
+		t.Fatal("it was let go while it is there")
+	}
+	// A process that stays maps it, under whatever name.
+	proc := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(proc, "7"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	line := fmt.Sprintf("7f00-7f10 r-xp 00000000 fe:00 %d    %s (deleted)\n", st.Ino, copied)
+	if err := os.WriteFile(filepath.Join(proc, "7", "maps"), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(copied); err != nil {
+		t.Fatal(err)
+	}
+	idle()
+	s.tls.sweep(proc)
+	if !probed() {
+		t.Fatal("it was let go while a process maps it")
+	}
+	before := len(*s.reader.dec.own.set.Load())
+	idle()
+	s.tls.sweep("/proc")
+	if probed() {
+		t.Fatal("it is still held")
+	}
+	if s.tls.sweep("/proc"); len(*s.reader.dec.own.set.Load()) >= before {
+		t.Error("its links are still remembered")
 	}
 }

@@ -1,0 +1,141 @@
+package monitor
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/org/edamame-posture/pkg/engine"
+	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/pkg/redact"
+)
+
+// engineAt has an engine of root's answer at a socket, and returns how often it
+// was asked for a container.
+func engineAt(t *testing.T, path string, name func(id string) string) *atomic.Int64 {
+	t.Helper()
+	needRoot(t)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := new(atomic.Int64)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, ok := strings.CutPrefix(strings.TrimSuffix(r.URL.Path, "/json"), "/containers/")
+		if n := name(id); ok && n != "" {
+			asked.Add(1)
+			_ = json.NewEncoder(w).Encode(map[string]any{"Name": "/" + n, "Image": "sha256:" + strings.Repeat("ab", 32), "Config": map[string]string{"Image": "shop:1.2"}})
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	return asked
+}
+
+func TestAContainerIsToldByNameAndImageOnce(t *testing.T) {
+	for _, sensor := range []string{"ebpf", "netlink"} {
+		t.Run(sensor, func(t *testing.T) {
+			m := started(t, sensor)
+			defer m.Close()
+			dir, err := os.MkdirTemp("/tmp", "engine-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			socket := filepath.Join(dir, "docker.sock")
+			known, unknown := strings.Repeat("0a1b2c3d", 8), strings.Repeat("9f8e7d6c", 8)
+			asked := engineAt(t, socket, func(id string) string {
+				if id == known {
+					return "web \x1b[31m\u202eghp_0123456789abcdefghijklmnopqrstuvwxyz"
+				}
+				return ""
+			})
+			m.naming.engines.Saw(socket)
+			r := opened(t, m, "x")
+			for _, id := range []string{known, unknown} {
+				folder := cgroup(t, "docker/"+id)
+				for range 3 {
+					enter(t, folder, id[:4])
+				}
+				removed(t, folder)
+			}
+			if err := m.settle(); err != nil {
+				t.Fatal(err)
+			}
+			m.finish(r, Closing{}, "")
+			tree := process.NewTree(1 << 10)
+			paths, answers := 0, 0
+			for _, ev := range events(t, r) {
+				tree.Apply(&ev)
+				if ev.Kind != event.Container {
+					continue
+				}
+				if !ev.OK {
+					paths++
+					continue
+				}
+				answers++
+				switch ev.Container.String() {
+				case known:
+					if n := ev.Name.String(); !strings.HasPrefix(n, "web ") || strings.Contains(n, "0123456789abcdefghij") {
+						t.Errorf("it is called %q", n)
+					}
+					if !ev.ContainerImage.Is("shop:1.2") || ev.SHA256.IsZero() || ev.Detail != imageID {
+						t.Errorf("image %q, %v, %q", ev.ContainerImage, ev.SHA256, ev.Detail)
+					}
+				case unknown:
+					if !ev.Name.IsZero() || !ev.Detail.HasPrefix("no engine") {
+						t.Errorf("of what no engine knows: %q, %q", ev.Name, ev.Detail)
+					}
+				}
+			}
+			if paths != 2 || answers != 2 || asked.Load() != 1 {
+				t.Errorf("%d containers, %d answers, asked %d times", paths, answers, asked.Load())
+			}
+			told := 0
+			for c := range tree.Containers() {
+				if c.Told {
+					told++
+				}
+			}
+			if told != 2 {
+				t.Errorf("the tree knows what %d are called", told)
+			}
+		})
+	}
+}
+
+func TestANamedContainerIsToldAtOnceToALaterRecording(t *testing.T) {
+	n := newNaming(t.TempDir())
+	id, _ := redact.HexID(strings.Repeat("0a1b2c3d", 8))
+	if c := n.of(id); c.asked || len(n.asks) != 1 {
+		t.Fatalf("%+v, %d wait", c, len(n.asks))
+	}
+	n.of(id)
+	n.of(id).asked, n.of(id).answer = true, engine.Answer{Name: "web"}
+	for i := range 3*maxNamed - 10 {
+		other := redact.Concat(redact.Const("x"), redact.Uint(uint64(i)))
+		if c := n.of(other); i > maxAsks && !c.asked {
+			t.Fatalf("%d: what finds no room to be asked for is waited for", i)
+		}
+		if i%1000 == 0 && n.of(id).answer.Name != "web" {
+			t.Fatalf("after %d others the answer is forgotten", i)
+		}
+		if len(n.known) > maxNamed || len(n.before) > maxNamed {
+			t.Fatalf("%d and %d are kept", len(n.known), len(n.before))
+		}
+	}
+	if len(n.asks) > maxAsks {
+		t.Errorf("%d wait", len(n.asks))
+	}
+}
