@@ -59,7 +59,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	d := c.finish(j, in.Intent)
 	d.Declared = declared(in.Intent)
 	d.TreeSize, d.TreeRoot = m.Tree.Size, m.Tree.Root.String()
-	d.Notes = append(ev.Missing(), d.Notes...)
+	d.Missing = ev.Missing()
 	if err := d.page.lines(d, ev); err != nil {
 		return nil, fmt.Errorf("proving lines of the log: %w", err)
 	}

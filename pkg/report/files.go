@@ -2,8 +2,7 @@ package report
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
+	"hash/maphash"
 	"path"
 	"slices"
 	"strings"
@@ -23,7 +22,8 @@ const (
 
 // files counts the distinct paths that were written, by folder.
 type files struct {
-	seen      map[uint64]struct{} // of paths, a part of their SHA-256: a job could make another hash collide
+	seed      maphash.Seed        // so that no job can make two paths collide
+	seen      map[uint64]struct{} // hashes of paths
 	folders   map[string]*folder
 	uncounted uint64
 }
@@ -35,6 +35,7 @@ type folder struct {
 }
 
 func (f *files) init() {
+	f.seed = maphash.MakeSeed()
 	f.seen = make(map[uint64]struct{})
 	f.folders = make(map[string]*folder)
 }
@@ -43,8 +44,7 @@ func (f *files) wrote(p string) {
 	if noFile(p) {
 		return
 	}
-	sum := sha256.Sum256([]byte(p))
-	id := binary.LittleEndian.Uint64(sum[:])
+	id := maphash.String(f.seed, p)
 	if _, ok := f.seen[id]; ok {
 		return
 	}

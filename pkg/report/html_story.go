@@ -207,15 +207,17 @@ func (s *story) ran(ev *event.Event, own born, n *process.Node) {
 	}
 	r.program = s.words.of(clip(n.Program().String(), 200))
 	r.step, r.agent, r.container = s.words.of(n.Step.String()), s.words.of(n.Agent.String()), s.words.of(n.Container.String())
-	argv, cut := arguments(n)
-	line := command(argv, cut)
-	if len(line) > maxCommand {
-		line = cutBytes(line, maxCommand) + dots
+	if s.room >= 0 {
+		argv, cut := arguments(n)
+		line := command(argv, cut)
+		if len(line) > maxCommand {
+			line = cutBytes(line, maxCommand) + dots
+		}
+		if s.room -= len(line); s.room < 0 {
+			line = ""
+		}
+		r.command = s.words.of(line)
 	}
-	if s.room -= len(line); s.room < 0 {
-		line = ""
-	}
-	r.command = s.words.of(line)
 	s.runs[own] = int32(len(s.rows))
 	s.rows = append(s.rows, r)
 }

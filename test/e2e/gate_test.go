@@ -15,7 +15,7 @@ import (
 
 // gated is what the gate says, as --json gives it.
 type gated struct {
-	Outcome, Level string
+	Outcome, Level, Next string
 	Reasons        []string
 	Statements     []struct {
 		Checks []struct{ Check, Status string }
