@@ -31,31 +31,31 @@ const (
 // log has them, cut; the script shows them as [visible] does. Processes and
 // connections are columns, which are half as long as rows are.
 type payload struct {
-	Verdict   *judge.Verdict  `json:"verdict"`
-	Why       string          `json:"why"`
-	Command   string          `json:"command"`
-	Intent    bool            `json:"intent"`
-	Origin    string          `json:"origin,omitempty"`
-	Tool      string          `json:"tool"`
-	Began     int64           `json:"began"`
-	Ended     int64           `json:"ended"`
-	Closed    bool            `json:"closed"`
-	Size      uint64          `json:"size"`
-	Root      string          `json:"root"`
-	Redacted  uint64          `json:"redacted"`
-	Ran       Ran             `json:"ran"`
-	Files     FileTotals      `json:"files"`
-	Written   []Folder        `json:"written"`
-	Creds     []Credential    `json:"credentials"`
-	CredsLeft uint64          `json:"credentialsLeft"`
-	Dests     []Destination   `json:"destinations"`
-	DestsLeft uint64          `json:"destinationsLeft"`
-	Listening []Listener      `json:"listening"`
-	Survivors []Survivor      `json:"survivors"`
-	SurvLeft  uint64          `json:"survivorsLeft"`
-	Sensors   []Sensor        `json:"sensors"`
-	Notes     []string        `json:"notes"`
-	Policy    []string        `json:"policy"` // lines
+	Verdict   *judge.Verdict `json:"verdict"`
+	Why       string         `json:"why"`
+	Command   string         `json:"command"`
+	Intent    bool           `json:"intent"`
+	Origin    string         `json:"origin,omitempty"`
+	Tool      string         `json:"tool"`
+	Began     int64          `json:"began"`
+	Ended     int64          `json:"ended"`
+	Closed    bool           `json:"closed"`
+	Size      uint64         `json:"size"`
+	Root      string         `json:"root"`
+	Redacted  uint64         `json:"redacted"`
+	Ran       Ran            `json:"ran"`
+	Files     FileTotals     `json:"files"`
+	Written   []Folder       `json:"written"`
+	Creds     []Credential   `json:"credentials"`
+	CredsLeft uint64         `json:"credentialsLeft"`
+	Dests     []Destination  `json:"destinations"`
+	DestsLeft uint64         `json:"destinationsLeft"`
+	Listening []Listener     `json:"listening"`
+	Survivors []Survivor     `json:"survivors"`
+	SurvLeft  uint64         `json:"survivorsLeft"`
+	Sensors   []Sensor       `json:"sensors"`
+	Notes     []string       `json:"notes"`
+	Policy    []string       `json:"policy"` // lines
 
 	pagePart
 }

@@ -39,7 +39,7 @@ type outcome struct {
 type machine struct {
 	dir, posture, tools, worker string
 	world                       *world
-	cache                       string // Go's build cache, which the jobs share with this machine's user
+	cache                       string   // Go's build cache, which the jobs share with this machine's user
 	flags                       []string // of run, besides the corpus' own
 }
 

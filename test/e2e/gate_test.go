@@ -16,8 +16,8 @@ import (
 // gated is what the gate says, as --json gives it.
 type gated struct {
 	Outcome, Level, Next string
-	Reasons        []string
-	Statements     []struct {
+	Reasons              []string
+	Statements           []struct {
 		Checks []struct{ Check, Status string }
 	}
 	code int

@@ -65,7 +65,7 @@ func TestTheCommandsOfTheReadmeRun(t *testing.T) {
 		"release.key":              string(secret),
 		// This machine is shared.
 		"release-gate.yml": strings.Replace(gate, "level: E1,", "level: E1, max-silence: 60s,", 1),
-		"rule.yml":                 "title: make was run\nname: made\nlogsource: {product: linux, category: process_creation}\ndetection:\n  selection: {Image|endswith: /make}\n  condition: selection\n",
+		"rule.yml":         "title: make was run\nname: made\nlogsource: {product: linux, category: process_creation}\ndetection:\n  selection: {Image|endswith: /make}\n  condition: selection\n",
 	} {
 		place(t, filepath.Join(in, name), text)
 	}

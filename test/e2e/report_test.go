@@ -224,7 +224,7 @@ func TestEveryFormatTellsARealRun(t *testing.T) {
 		strings.Join(reportFormats, ", "):   {"--format", "yaml", w.dir},
 		"only controls takes more":          {"--format", "csv", w.dir, w.dir},
 		"--workflow is for --format sarif":  {"--format", "csv", "--workflow", "ci.yml", w.dir},
-		`posture.yml:1:1: no "jobs"`:            {"--format", "sarif", "--workflow", "posture.yml", w.dir},
+		`posture.yml:1:1: no "jobs"`:        {"--format", "sarif", "--workflow", "posture.yml", w.dir},
 		"none.yml: no such file":            {"--format", "sarif", "--workflow", "none.yml", w.dir},
 		"requires at least 1 arg(s), only ": {},
 	} {
