@@ -46,7 +46,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 		return nil, err
 	}
 	j := judge.New(in.Intent, in.Signatures)
-	c := newCollector()
+	c := newCollector(ev.Manifest().Tree.Size)
 	if err := ev.Each(func(_ []byte, e *event.Event) error {
 		j.Apply(e)
 		c.apply(e)
@@ -75,11 +75,12 @@ type collector struct {
 	ws      fact.Folders
 }
 
-func newCollector() *collector {
+// newCollector returns a collector of a log of so many events.
+func newCollector(events uint64) *collector {
 	c := new(collector)
 	c.files.init()
 	c.traffic.init()
-	c.story.init()
+	c.story.init(events)
 	return c
 }
 

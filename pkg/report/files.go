@@ -22,10 +22,42 @@ const (
 
 // files counts the distinct paths that were written, by folder.
 type files struct {
-	seed      maphash.Seed        // so that no job can make two paths collide
-	seen      map[uint64]struct{} // hashes of paths
+	seed      maphash.Seed // so that no job can make two paths collide
+	seen      hashes       // of paths
 	folders   map[string]*folder
 	uncounted uint64
+}
+
+// hashes is a set of hashes. A map's groups would take twice the memory, and a
+// second place of it to look at.
+type hashes struct {
+	slots []uint64 // a power of two of them; 0 is free
+	n     int
+}
+
+// slot returns where h, which is odd, stands, or the free slot where it would.
+func (s *hashes) slot(h uint64) *uint64 {
+	for i := h >> 1; ; i++ {
+		if at := &s.slots[i&uint64(len(s.slots)-1)]; *at == h || *at == 0 {
+			return at
+		}
+	}
+}
+
+func (s *hashes) has(h uint64) bool { return s.n > 0 && *s.slot(h | 1) != 0 }
+
+func (s *hashes) add(h uint64) {
+	if s.n >= len(s.slots)/4*3 {
+		old := s.slots
+		s.slots = make([]uint64, max(2*len(old), 1024))
+		for _, h := range old {
+			if h != 0 {
+				*s.slot(h) = h
+			}
+		}
+	}
+	*s.slot(h | 1) = h | 1
+	s.n++
 }
 
 type folder struct {
@@ -36,7 +68,6 @@ type folder struct {
 
 func (f *files) init() {
 	f.seed = maphash.MakeSeed()
-	f.seen = make(map[uint64]struct{})
 	f.folders = make(map[string]*folder)
 }
 
@@ -44,15 +75,15 @@ func (f *files) wrote(p string) {
 	if noFile(p) {
 		return
 	}
-	id := maphash.String(f.seed, p)
-	if _, ok := f.seen[id]; ok {
+	switch h := maphash.String(f.seed, p); {
+	case f.seen.has(h):
 		return
-	}
-	if len(f.seen) >= maxPaths {
+	case f.seen.n >= maxPaths:
 		f.uncounted++
 		return
+	default:
+		f.seen.add(h)
 	}
-	f.seen[id] = struct{}{}
 	dir, name := path.Split(p)
 	dir = path.Clean(dir)
 	d := f.folders[dir]

@@ -92,7 +92,10 @@ type lane struct {
 	moments [maxMoments]moment
 }
 
-func (s *story) init() {
+// init makes room for a log of so many events: a program comes with half a dozen
+// others, and memory that is not used costs nothing.
+func (s *story) init(events uint64) {
+	s.rows = make([]image, 0, min(maxImages, events/4+16))
 	s.runs = make(map[born]int32)
 	s.steps = make(map[event.Actor]stepOf)
 	s.open = make(map[uint64]int32)

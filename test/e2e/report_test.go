@@ -42,7 +42,7 @@ func fetching(t *testing.T, more string) *watched {
 		fmt.Fprint(w, "#!/bin/sh\nexit 0\n")
 	}))
 	in := t.TempDir()
-	place(t, filepath.Join(in, "posture.yml"), "version: 1\negress: []\n")
+	place(t, filepath.Join(in, "posture.yml"), "version: 1\negress: [\"other.example.com:443\"]\n")
 	place(t, filepath.Join(in, "ci.yml"), "on: push\njobs:\n  build:\n    runs-on: x\n    steps:\n      - id: setup\n        run: \"true\"\n      - id: fetch\n        run: curl x\n")
 	w := run(t, options{in: in, flags: []string{"--intent", "posture.yml"}, env: []string{
 		"GITHUB_ACTIONS=true", "GITHUB_ACTION=fetch", "GITHUB_JOB=build", "GITHUB_REPOSITORY=octo/app", "GITHUB_WORKFLOW=ci",
@@ -235,7 +235,7 @@ func TestEveryFormatTellsARealRun(t *testing.T) {
 }
 
 func TestReportDiffTellsWhatOneRunDidAndTheOtherDidNot(t *testing.T) {
-	a, b := fetching(t, "true"), fetching(t, "exec 3<>/dev/tcp/198.51.100.7/8081; cp posture.yml /var/tmp/posture-e2e-diff; rm /var/tmp/posture-e2e-diff")
+	a, b := fetching(t, "true"), fetching(t, "exec 3<>/dev/tcp/198.51.100.7/8081; cp posture.yml /var/tmp/posture-difference; rm /var/tmp/posture-difference")
 	diff := func(args ...string) (string, string, int) {
 		t.Helper()
 		return reported(t, "", append([]string{"diff"}, args...)...)
@@ -244,7 +244,7 @@ func TestReportDiffTellsWhatOneRunDidAndTheOtherDidNot(t *testing.T) {
 		t.Errorf("a run and itself: exit code %d\n%s%s", code, out, said)
 	}
 	for _, format := range []string{"terminal", "markdown"} {
-		if out, said, code := diff("--format", format, a.dir, b.dir); code != 1 || said != "" || !strings.Contains(out, "posture-e2e-diff") || strings.Contains(out, "8080") {
+		if out, said, code := diff("--format", format, a.dir, b.dir); code != 1 || said != "" || !strings.Contains(out, "posture-difference") || strings.Contains(out, "8080") {
 			t.Errorf("as %s: exit code %d\n%s%s", format, code, out, said)
 		}
 	}
@@ -262,7 +262,7 @@ func TestReportDiffTellsWhatOneRunDidAndTheOtherDidNot(t *testing.T) {
 	if len(c.A.Facts) > 0 {
 		t.Errorf("the first run did nothing that the second did not, and %+v is told", c.A.Facts)
 	}
-	for _, want := range []string{"write /var/tmp/posture-e2e-diff", "delete /var/tmp/posture-e2e-diff"} {
+	for _, want := range []string{"write /var/tmp/posture-difference", "delete /var/tmp/posture-difference"} {
 		if !slices.ContainsFunc(c.B.Facts, func(f struct{ Verb, Object, Standing string }) bool { return f.Verb+" "+f.Object == want }) {
 			t.Errorf("%q is not told: %+v", want, c.B.Facts)
 		}
@@ -277,7 +277,9 @@ func TestReportDiffTellsWhatOneRunDidAndTheOtherDidNot(t *testing.T) {
 // Who reads damaged evidence is told what is wrong with it, in one line, and
 // gets nothing that looks like a report.
 func TestAReportOfDamagedEvidenceSaysWhatIsWrong(t *testing.T) {
-	w := run(t, options{}, "sh", "-c", "echo made > out.txt; /bin/true")
+	in := t.TempDir()
+	place(t, filepath.Join(in, "posture.yml"), "version: 1\negress: []\n")
+	w := run(t, options{in: in, flags: []string{"--intent", "posture.yml"}}, "sh", "-c", "echo made > out.txt; /bin/true")
 	w.complete()
 	const segment = "evidence/000000.jsonl.zst"
 	change := func(name string, f func([]byte) []byte) func(string) error {
