@@ -525,7 +525,7 @@ func (a *action) end(ctx context.Context, w *watch) error {
 		return nil
 	}
 	surviveBrokenPipe()
-	out, data, err := a.collect(ctx, w)
+	data, out, err := a.collect(ctx, w)
 	if err != nil {
 		a.runner.Say(github.Error, "what this job did is not told: "+err.Error())
 		if w.FailOpen {
@@ -564,20 +564,23 @@ func (a *action) end(ctx context.Context, w *watch) error {
 }
 
 // collect ends the recording and writes the results, of a monitor that is not
-// there any more too. It returns their folder, and what the reports there tell.
-func (a *action) collect(ctx context.Context, w *watch) (string, *report.Data, error) {
+// there any more too. It returns what they were made of, and their folder.
+func (a *action) collect(ctx context.Context, w *watch) (*report.Data, string, error) {
 	client, closed, err := a.ring(w)
 	if err != nil && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, monitor.ErrMonitorDied)) {
 		// Its log is root's.
 		if err := a.recover(w, err); err != nil {
-			return "", nil, err
+			return nil, "", err
 		}
 		data, err := report.Load(w.Out)
-		return w.Out, data, err
+		return data, w.Out, err
 	}
 	if err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
+	// Now that nothing of ours is recorded any more, and beside the signing.
+	steps := make(chan map[string]report.Place, 1)
+	go func() { steps <- a.runner.Steps(ctx, os.Getenv("INPUT_TOKEN")) }()
 	defer func() { _ = client.Close() }()
 	by := witnessing{url: w.Witness, keys: w.Keys, stop: func() {}}
 	if err := by.check(&signing{keyless: w.Keyless}); err != nil {
@@ -590,18 +593,18 @@ func (a *action) collect(ctx context.Context, w *watch) (string, *report.Data, e
 			os.Setenv("GITHUB_TOKEN", token)
 		}
 	}
-	d := delivery{out: w.Out, signing: signing{
+	d := delivery{out: w.Out, steps: func() map[string]report.Place { return <-steps }, signing: signing{
 		keyless: w.Keyless, config: w.Config, root: w.Root, subjects: w.Subjects, upload: w.Store, budget: signBudget,
 		workspace: os.Getenv("GITHUB_WORKSPACE"),
 	}}
-	out, data, err := d.deliver(ctx, closed.Spool)
+	data, out, err := d.deliver(ctx, closed.Spool)
 	if err != nil {
-		return "", nil, fmt.Errorf("%w; the recording stays in %s", err, closed.Spool)
+		return nil, "", fmt.Errorf("%w; the recording stays in %s", err, closed.Spool)
 	}
 	if err := client.Discard(); err != nil {
 		a.runner.Say(github.Warning, "removing the monitor's copy: "+err.Error())
 	}
-	return out, data, nil
+	return data, out, nil
 }
 
 // ring asks for the end. Others may be at the door, so it is tried again.

@@ -62,13 +62,17 @@ type delivery struct {
 	signing
 	out, hint      string
 	quiet, partial bool
+	// steps says where the job's steps stand in its workflow; nil where nobody
+	// knows. It is called once, when the reports are made.
+	steps func() map[string]report.Place
 }
 
-// deliver returns the folder that it has filled, and what the reports there tell.
-func (d delivery) deliver(ctx context.Context, spool string) (string, *report.Data, error) {
+// deliver returns what the reports were made of, and the folder that it has
+// filled.
+func (d delivery) deliver(ctx context.Context, spool string) (*report.Data, string, error) {
 	folder, out, err := takeOut(d.out)
 	if err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
 	defer folder.Close()
 	if out != d.out {
@@ -79,7 +83,7 @@ func (d delivery) deliver(ctx context.Context, spool string) (string, *report.Da
 	dir := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
 	inOut := func(err error) error { return errors.New(strings.ReplaceAll(err.Error(), dir, out)) }
 	if err := d.fill(spool, dir); err != nil {
-		return "", nil, inOut(err)
+		return nil, "", inOut(err)
 	}
 	signed := func() error { return nil }
 	if d.wanted() {
@@ -92,14 +96,14 @@ func (d delivery) deliver(ctx context.Context, spool string) (string, *report.Da
 		d.tellUnsigned(serr, dir, out)
 	}
 	if err != nil {
-		return "", nil, inOut(err)
+		return nil, "", inOut(err)
 	}
 	if d.quiet {
-		return out, data, nil
+		return data, out, nil
 	}
 	// Nobody may be reading any more; the results are there all the same.
 	_ = report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: out})
-	return out, data, nil
+	return data, out, nil
 }
 
 // fill writes what a recording is signed by into dir: its evidence and verdict.
@@ -131,6 +135,9 @@ func (d delivery) reports(dir string) (*report.Data, error) {
 		return nil, fmt.Errorf("reading the evidence for the reports: %w", err)
 	}
 	data.PolicyHint = d.hint
+	if d.steps != nil {
+		data.Steps = d.steps()
+	}
 	if err := report.WriteAll(dir, data); err != nil {
 		return nil, fmt.Errorf("writing the reports: %w", err)
 	}

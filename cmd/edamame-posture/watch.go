@@ -128,7 +128,9 @@ func watchScreen(socket string) error {
 		mu.Lock()
 		lines := model.Screen(width, height)
 		mu.Unlock()
-		fmt.Print("\x1b[H" + strings.Join(lines, "\x1b[K\r\n") + "\x1b[K\x1b[J")
+		// A line is cleared before it is written: behind one as wide as the
+		// terminal its last character would be cleared with the rest.
+		fmt.Print("\x1b[H\x1b[2K" + strings.Join(lines, "\r\n\x1b[2K"))
 	}
 	draw()
 	for {

@@ -214,6 +214,11 @@ func (r *Runner) ref() string {
 			return base
 		}
 	}
+	return r.commit()
+}
+
+// commit returns the commit that the workflow is of.
+func (r *Runner) commit() string {
 	return cmp.Or(r.Getenv("GITHUB_WORKFLOW_SHA"), r.Getenv("GITHUB_SHA"))
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/edamame-posture/pkg/report"
 )
 
 const (
@@ -252,5 +254,59 @@ func TestARepositoryIsAskedForFewFiles(t *testing.T) {
 	}
 	if len(a.asked) != maxTreeFiles {
 		t.Errorf("%d files were asked for, want %d", len(a.asked), maxTreeFiles)
+	}
+}
+
+// The lines are those of the commit that runs: of a pull request not the base's,
+// whose workflow is what counts as declared.
+func TestTheStepsAreThoseOfTheCommitThatRuns(t *testing.T) {
+	a := newAPI(t, map[string]string{headSHA + ":" + flowPath: workflowText, baseSHA + ":" + flowPath: "# longer\n" + workflowText})
+	s := a.job(t)
+	want := func(first int) {
+		t.Helper()
+		got := s.runner().Steps(t.Context(), "t0ken")
+		for id, line := range map[string]int{"__run": first, "__run_2": first + 1} {
+			if got[id] != (report.Place{File: flowPath, Line: line}) {
+				t.Errorf("%s stands at %+v, want line %d", id, got[id], line)
+			}
+		}
+	}
+	want(6)
+	event := filepath.Join(t.TempDir(), "event.json")
+	if err := os.WriteFile(event, []byte(`{"pull_request":{"base":{"sha":"`+baseSHA+`"}}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.env["GITHUB_EVENT_NAME"], s.env["GITHUB_EVENT_PATH"] = "pull_request", event
+	want(6)
+
+	// Where the API does not answer, the workspace has it.
+	a.status = http.StatusInternalServerError
+	if got := s.runner().Steps(t.Context(), "t0ken"); len(got) > 0 {
+		t.Errorf("nobody has the file, and it is %v", got)
+	}
+	file := filepath.Join(s.env["GITHUB_WORKSPACE"], flowPath)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("\n\n"+workflowText), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	want(8)
+	s.env["GITHUB_JOB"] = "other"
+	if got := s.runner().Steps(t.Context(), ""); len(got) > 0 {
+		t.Errorf("of a job that is not there: %v", got)
+	}
+	s.env["GITHUB_JOB"] = "build"
+	for name, trap := range map[string]func() error{
+		"a FIFO":          func() error { return unix.Mkfifo(file, 0o644) },
+		"a link out":      func() error { return os.Symlink("/etc/passwd", file) },
+		"no YAML":         func() error { return os.WriteFile(file, []byte("{"), 0o644) },
+		"a huge file":     func() error { return errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, 1<<30)) },
+		"nothing at all":  func() error { return nil },
+		"another's steps": func() error { s.env["GITHUB_WORKFLOW_REF"] = "evil/app/" + flowPath + "@x"; return nil },
+	} {
+		if err := errors.Join(os.Remove(file), trap()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if got := s.runner().Steps(t.Context(), ""); len(got) > 0 {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

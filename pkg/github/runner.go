@@ -262,6 +262,7 @@ func (r *Runner) summary(action *githubactions.Action, d *report.Data) error {
 type note struct {
 	severity      judge.Severity
 	title, detail string
+	step          string // whose doing it is
 }
 
 func (r *Runner) annotate(action *githubactions.Action, d *report.Data) error {
@@ -273,7 +274,11 @@ func (r *Runner) annotate(action *githubactions.Action, d *report.Data) error {
 					Noticef("%d more in the job summary and report.html", len(notes)-i)
 				break
 			}
-			a := action.WithFieldsMap(map[string]string{"title": cut("Posture: " + report.Visible(n.title))})
+			fields := map[string]string{"title": cut("Posture: " + report.Visible(n.title))}
+			if p, ok := d.Steps[n.step]; ok {
+				fields["file"], fields["line"] = report.Visible(p.File), strconv.Itoa(p.Line)
+			}
+			a := action.WithFieldsMap(fields)
 			text := cut(report.Visible(n.detail))
 			switch n.severity {
 			case judge.Critical, judge.High:
@@ -292,14 +297,14 @@ func (r *Runner) annotate(action *githubactions.Action, d *report.Data) error {
 func notesOf(v *judge.Verdict) []note {
 	var out []note
 	for _, f := range v.Findings {
-		out = append(out, note{f.Severity, f.Title, path.Base(f.Actor.Exe) + ": " + f.Object + ". " + f.Do})
+		out = append(out, note{f.Severity, f.Title, path.Base(f.Actor.Exe) + ": " + f.Object + ". " + f.Do, f.Scope.Step})
 	}
 	for _, f := range v.Forbidden {
-		out = append(out, note{f.Severity, "forbidden: " + f.Verb, who(f.Who) + f.Object})
+		out = append(out, note{f.Severity, "forbidden: " + f.Verb, who(f.Who) + f.Object, f.Scope.Step})
 	}
 	for _, f := range v.Undeclared {
 		if f.Severity == judge.High || f.Severity == judge.Critical {
-			out = append(out, note{f.Severity, "undeclared: " + f.Verb, who(f.Who) + f.Object})
+			out = append(out, note{f.Severity, "undeclared: " + f.Verb, who(f.Who) + f.Object, f.Scope.Step})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b note) int { return cmp.Compare(weight(b.severity), weight(a.severity)) })

@@ -86,6 +86,21 @@ func TestTheRunnerIsToldAsRecorded(t *testing.T) {
 	}
 }
 
+func TestAnAnnotationStandsAtItsStep(t *testing.T) {
+	s := newStep(t)
+	f, other := finding(judge.High, "Odd", "a"), finding(judge.Low, "So so", "b")
+	f.Scope.Step, other.Scope.Step = "fetch", "unknown"
+	d := data(f, other)
+	d.Steps = map[string]report.Place{"fetch": {File: ".github/workflows/c,i:1.yml", Line: 9}}
+	if err := s.runner().Tell(d, ".posture"); err != nil {
+		t.Fatal(err)
+	}
+	want := "::error file=.github/workflows/c%2Ci%3A1.yml,line=9,title=Posture%3A Odd::curl: a. Look.\n::notice title=Posture%3A So so::curl: b. Look.\n"
+	if got := s.stdout.String(); got != want {
+		t.Errorf("stdout is\n%swant\n%s", got, want)
+	}
+}
+
 func TestTheSummaryIsAppended(t *testing.T) {
 	s := newStep(t)
 	if err := os.WriteFile(s.summary, []byte("what was there\n"), 0o644); err != nil {

@@ -11,7 +11,9 @@ package live
 
 import (
 	"fmt"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -268,8 +270,10 @@ func (m *Model) Screen(width, height int) []string {
 }
 
 func (m *Model) head() string {
-	s := fmt.Sprintf("edamame-posture  %s  %d processes  %d events  %d destinations  %d findings",
-		time.Duration(max(m.now-m.began, 0)).Round(time.Second), m.status.Processes, m.status.Events, len(m.destinations), len(m.findings))
+	s := strings.Join([]string{
+		"edamame-posture", time.Duration(max(m.now-m.began, 0)).Round(time.Second).String(), plural(m.status.Processes, "process", "processes"),
+		plural(m.status.Events, "event", "events"), plural(len(m.destinations), "destination", "destinations"), plural(len(m.findings), "finding", "findings"),
+	}, "  ")
 	if m.status.Lost > 0 {
 		s += fmt.Sprintf("  %d events lost", m.status.Lost)
 	}
@@ -342,24 +346,40 @@ func (m *Model) tree() (lines []string) {
 			stack = append(stack, p.children[i])
 		}
 		if p.step != step && p.step != "" {
-			if l := "step " + report.Visible(p.step); m.Filter == "" {
+			if l := "--- step " + report.Visible(p.step); m.Filter == "" {
 				lines = append(lines, l)
 			}
 		}
 		step = p.step
-		l := strings.Repeat("  ", min(p.depth, 20)) + report.Visible(p.program)
-		if p.command != "" {
-			l += "  " + report.Visible(p.command)
-		}
-		switch {
-		case p.ended && p.code != 0:
-			l += fmt.Sprintf("  exit %d", p.code)
-		case p.ended:
-			l += "  done"
-		}
+		l := p.line()
 		if m.shows(l) {
 			lines = append(lines, l)
 		}
 	}
 	return lines
+}
+
+// line shows how it ended first, or that it did not yet: commands are longer
+// than screens are wide.
+func (p *process) line() string {
+	end := ""
+	switch {
+	case p.ended && p.code != 0:
+		end = strconv.Itoa(p.code)
+	case p.ended:
+		end = "ok"
+	}
+	what := p.command
+	if first, _, _ := strings.Cut(what, " "); path.Base(first) != p.program {
+		what = strings.TrimSpace(p.program + "  " + what)
+	}
+	return fmt.Sprintf("%3s ", end) + strings.Repeat("  ", min(p.depth, 20)) + report.Visible(what)
+}
+
+// plural is a number of things.
+func plural[N int | uint64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", many)
 }

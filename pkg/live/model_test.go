@@ -33,12 +33,12 @@ func shown() *Model {
 func screen(m *Model, width, height int) string { return strings.Join(m.Screen(width, height), "\n") }
 
 func TestTheScreenHasFindingsOnTopTheTreeAndTheDestinations(t *testing.T) {
-	want := `edamame-posture  0s  2 processes  40 events  1 destinations  1 findings
+	want := `edamame-posture  0s  2 processes  40 events  1 destination  1 finding
 ! finding high: A download went into a shell (d5-piped-shell) curl
-step build
-make  make all
-  gcc  gcc \x1b[2J\u{202e}a.c  exit 2
-  curl  curl x
+--- step build
+    make all
+  2   gcc \x1b[2J\u{202e}a.c
+      curl x
 
 
 > a.example.com:443  curl  x2

@@ -47,7 +47,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 		return nil, err
 	}
 	j := judge.New(in.Intent, in.Signatures)
-	c := newCollector()
+	c := newCollector(ev.Manifest().Tree.Size)
 	if err := ev.Each(func(_ []byte, e *event.Event) error {
 		j.Apply(e)
 		c.apply(e)
@@ -61,7 +61,7 @@ func Collect(ev *evidence.Evidence) (*Data, error) {
 	d := c.finish(j, in.Intent)
 	d.Declared = declared(in.Intent)
 	d.TreeSize, d.TreeRoot = m.Tree.Size, m.Tree.Root.String()
-	d.Notes = append(ev.Missing(), d.Notes...)
+	d.Missing = ev.Missing()
 	if err := d.page.lines(d, ev); err != nil {
 		return nil, fmt.Errorf("proving lines of the log: %w", err)
 	}
@@ -78,11 +78,12 @@ type collector struct {
 	within  map[*process.Container]*within
 }
 
-func newCollector() *collector {
+// newCollector returns a collector of a log of so many events.
+func newCollector(events uint64) *collector {
 	c := &collector{within: map[*process.Container]*within{}}
 	c.files.init()
 	c.traffic.init()
-	c.story.init()
+	c.story.init(events)
 	return c
 }
 

@@ -221,3 +221,25 @@ func FuzzVisible(f *testing.F) {
 		}
 	})
 }
+
+func TestASetOfHashesHasWhatWasAdded(t *testing.T) {
+	var s hashes
+	var all []uint64
+	h := uint64(1)
+	for range 50_000 {
+		h = h*6364136223846793005 + 1442695040888963407 // Knuth's MMIX
+		if s.has(h) {
+			t.Fatalf("%x is there before it was added", h)
+		}
+		s.add(h)
+		all = append(all, h)
+	}
+	for _, h := range all {
+		if !s.has(h) {
+			t.Fatalf("%x is gone", h)
+		}
+	}
+	if s.n != len(all) || len(s.slots) > 4*len(all) {
+		t.Errorf("%d in %d slots", s.n, len(s.slots))
+	}
+}

@@ -134,7 +134,7 @@ func writeCycloneDX(w io.Writer, ev *evidence.Evidence) error {
 	r, err := read(ev, func(r *reading, e *event.Event, n *process.Node) error {
 		got.apply(r, e)
 		if e.Kind == event.Exec && n != nil && n.Origin&process.Written != 0 {
-			for _, p := range [...]redact.Text{e.Exe, e.Filename} {
+			for _, p := range [...]redact.Text{e.Exe, absolute(e.Filename, e.Cwd)} {
 				if id, ok := got.writers[p]; ok && len(paths) < maxWriters {
 					paths[p.String()] = id
 				}
@@ -179,9 +179,18 @@ func (r *reading) absolute(f *fact.Fact) string {
 		return f.Object.String()
 	}
 	if f.Node.Image&event.Script != 0 && !f.Node.Filename.IsZero() {
-		return f.Node.Filename.String()
+		return absolute(f.Node.Filename, f.Node.Cwd).String()
 	}
 	return f.Node.Exe.String()
+}
+
+// absolute is a name that was executed as a path from the root, as far as that
+// can be told without the file system.
+func absolute(name, cwd redact.Text) redact.Text {
+	if name.IsZero() || name.HasPrefix("/") || cwd.IsZero() {
+		return name
+	}
+	return redact.Concat(cwd.TrimSuffix("/"), redact.Const("/"), name.TrimPrefix("./"))
 }
 
 func (b *cdxBOM) service(f *fact.Fact) {

@@ -39,6 +39,7 @@ type Data struct {
 	Redacted         uint64 // secrets taken out of what was recorded
 	Sensors          []Sensor
 	Notes            []string // what the monitor said of itself
+	Missing          []string // what the evidence lacks that was not closed
 	Policy           string   // a policy that covers what was seen, where none was given
 	PolicyHint       string   // a policy file that was there and not used
 	PowerTaken       []string // ways to root that the steps' user lost at the start

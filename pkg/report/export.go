@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -52,16 +54,28 @@ func Export(w io.Writer, dir, format string) error {
 }
 
 // open opens the evidence of a folder of results. That which was not closed is
-// read as far as it goes.
+// read as far as it goes; that which was, and is not as it was then, is not: a
+// report of it would look as good as one of the whole.
 func open(dir string) (*evidence.Evidence, error) {
-	ev, err := evidence.Open(filepath.Join(dir, "evidence"))
-	if err == nil {
+	at := filepath.Join(dir, "evidence")
+	ev, err := evidence.Open(at)
+	if errors.Is(err, evidence.ErrNotClosed) {
+		ev, err = evidence.OpenPartial(at)
+	}
+	switch {
+	case err == nil:
 		return ev, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, err
+	case !isDir(at):
+		return nil, fmt.Errorf("%s is no folder of results: name the one that run wrote (.posture, unless --out named another)", dir)
 	}
-	if partial, perr := evidence.OpenPartial(filepath.Join(dir, "evidence")); perr == nil {
-		return partial, nil
-	}
-	return nil, err
+	return nil, fmt.Errorf("%w; it is not as it was written: 'edamame-posture verify' checks the rest of it", err)
+}
+
+func isDir(name string) bool {
+	st, err := os.Stat(name)
+	return err == nil && st.IsDir()
 }
 
 // reading is a log while it is read: the judge of it and the clock in it.

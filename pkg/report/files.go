@@ -2,8 +2,7 @@ package report
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
+	"hash/maphash"
 	"path"
 	"slices"
 	"strings"
@@ -23,9 +22,42 @@ const (
 
 // files counts the distinct paths that were written, by folder.
 type files struct {
-	seen      map[uint64]struct{} // of paths, a part of their SHA-256: a job could make another hash collide
+	seed      maphash.Seed // so that no job can make two paths collide
+	seen      hashes       // of paths
 	folders   map[string]*folder
 	uncounted uint64
+}
+
+// hashes is a set of hashes. A map's groups would take twice the memory, and a
+// second place of it to look at.
+type hashes struct {
+	slots []uint64 // a power of two of them; 0 is free
+	n     int
+}
+
+// slot returns where h, which is odd, stands, or the free slot where it would.
+func (s *hashes) slot(h uint64) *uint64 {
+	for i := h >> 1; ; i++ {
+		if at := &s.slots[i&uint64(len(s.slots)-1)]; *at == h || *at == 0 {
+			return at
+		}
+	}
+}
+
+func (s *hashes) has(h uint64) bool { return s.n > 0 && *s.slot(h | 1) != 0 }
+
+func (s *hashes) add(h uint64) {
+	if s.n >= len(s.slots)/4*3 {
+		old := s.slots
+		s.slots = make([]uint64, max(2*len(old), 1024))
+		for _, h := range old {
+			if h != 0 {
+				*s.slot(h) = h
+			}
+		}
+	}
+	*s.slot(h | 1) = h | 1
+	s.n++
 }
 
 type folder struct {
@@ -35,7 +67,7 @@ type folder struct {
 }
 
 func (f *files) init() {
-	f.seen = make(map[uint64]struct{})
+	f.seed = maphash.MakeSeed()
 	f.folders = make(map[string]*folder)
 }
 
@@ -43,16 +75,15 @@ func (f *files) wrote(p string) {
 	if noFile(p) {
 		return
 	}
-	sum := sha256.Sum256([]byte(p))
-	id := binary.LittleEndian.Uint64(sum[:])
-	if _, ok := f.seen[id]; ok {
+	switch h := maphash.String(f.seed, p); {
+	case f.seen.has(h):
 		return
-	}
-	if len(f.seen) >= maxPaths {
+	case f.seen.n >= maxPaths:
 		f.uncounted++
 		return
+	default:
+		f.seen.add(h)
 	}
-	f.seen[id] = struct{}{}
 	dir, name := path.Split(p)
 	dir = path.Clean(dir)
 	d := f.folders[dir]

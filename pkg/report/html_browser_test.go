@@ -2,81 +2,28 @@ package report
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/org/edamame-posture/test/browser"
 )
 
-// browsed is what testdata/browser.cjs found.
-type browsed struct {
-	Wrong  []string
-	Rules  int
-	Text   string
-	Pages  int
-	Rows   int
-	Sheets []string
-	// Milliseconds until the page could be used.
-	Clock, CPU float64
-}
-
-// browse drives a page in Chromium with Playwright, which `make tools` installs.
-func browse(t testing.TB, check string, page []byte, settings map[string]any) browsed {
+// browse drives a page in Chromium.
+func browse(t testing.TB, check string, page []byte, settings map[string]any) browser.Found {
 	t.Helper()
-	modules, err := filepath.Abs("../../.tools/npm-report/node_modules")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(modules); err != nil {
-		t.Skip("Playwright is not installed: make tools")
-	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			settings["chromium"] = p
-			break
-		}
-	}
-	if settings["chromium"] == nil {
-		t.Skip("Chromium is not installed: apt-get install chromium")
-	}
 	file := filepath.Join(t.TempDir(), "report.html")
 	if err := os.WriteFile(file, page, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	in, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "testdata/browser.cjs", check, file)
-	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
-	cmd.Stdin = bytes.NewReader(in)
-	cmd.WaitDelay = 5 * time.Second
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	b, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v: %s", check, err, stderr.String())
-	}
-	var out browsed
-	if err := json.Unmarshal(b, &out); err != nil {
-		t.Fatalf("%s: %v: %s", check, err, b)
-	}
-	for _, w := range out.Wrong {
-		t.Errorf("%s: %s", check, w)
-	}
-	return out
+	return browser.Drive(t, check, file, settings)
 }
 
 // theft is what the report of the recorded attack is asked for.
 func theft() map[string]any {
 	return map[string]any{
-		"line": `"kind":"http"`, "search": "203.0.113.9", "process": "node steal.js",
+		"line": `"kind":"http"`, "search": "203.0.113.9", "process": "node steal.js", "found": "2 processes found", "host": "203.0.113.9",
 		"want": map[string][]string{
 			"overview":  {"fail", "85", "Install script of a package connects to an address without a name", "undeclared chain aws", "without: 85", "0.40", "complete", "36 events"},
 			"findings":  {"Find the package whose script it is", "203.0.113.9:8080", "T1195.002", "node steal.js"},

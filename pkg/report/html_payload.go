@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 
@@ -30,31 +31,31 @@ const (
 // log has them, cut; the script shows them as [visible] does. Processes and
 // connections are columns, which are half as long as rows are.
 type payload struct {
-	Verdict   json.RawMessage `json:"verdict"`
-	Why       string          `json:"why"`
-	Command   string          `json:"command"`
-	Intent    bool            `json:"intent"`
-	Origin    string          `json:"origin,omitempty"`
-	Tool      string          `json:"tool"`
-	Began     int64           `json:"began"`
-	Ended     int64           `json:"ended"`
-	Closed    bool            `json:"closed"`
-	Size      uint64          `json:"size"`
-	Root      string          `json:"root"`
-	Redacted  uint64          `json:"redacted"`
-	Ran       Ran             `json:"ran"`
-	Files     FileTotals      `json:"files"`
-	Written   []Folder        `json:"written"`
-	Creds     []Credential    `json:"credentials"`
-	CredsLeft uint64          `json:"credentialsLeft"`
-	Dests     []Destination   `json:"destinations"`
-	DestsLeft uint64          `json:"destinationsLeft"`
-	Listening []Listener      `json:"listening"`
-	Survivors []Survivor      `json:"survivors"`
-	SurvLeft  uint64          `json:"survivorsLeft"`
-	Sensors   []Sensor        `json:"sensors"`
-	Notes     []string        `json:"notes"`
-	Policy    []string        `json:"policy"` // lines
+	Verdict   *judge.Verdict `json:"verdict"`
+	Why       string         `json:"why"`
+	Command   string         `json:"command"`
+	Intent    bool           `json:"intent"`
+	Origin    string         `json:"origin,omitempty"`
+	Tool      string         `json:"tool"`
+	Began     int64          `json:"began"`
+	Ended     int64          `json:"ended"`
+	Closed    bool           `json:"closed"`
+	Size      uint64         `json:"size"`
+	Root      string         `json:"root"`
+	Redacted  uint64         `json:"redacted"`
+	Ran       Ran            `json:"ran"`
+	Files     FileTotals     `json:"files"`
+	Written   []Folder       `json:"written"`
+	Creds     []Credential   `json:"credentials"`
+	CredsLeft uint64         `json:"credentialsLeft"`
+	Dests     []Destination  `json:"destinations"`
+	DestsLeft uint64         `json:"destinationsLeft"`
+	Listening []Listener     `json:"listening"`
+	Survivors []Survivor     `json:"survivors"`
+	SurvLeft  uint64         `json:"survivorsLeft"`
+	Sensors   []Sensor       `json:"sensors"`
+	Notes     []string       `json:"notes"`
+	Policy    []string       `json:"policy"` // lines
 
 	pagePart
 }
@@ -514,9 +515,9 @@ func (p *pagePart) lines(d *Data, ev *evidence.Evidence) error {
 	return nil
 }
 
-// encode returns the data of the page as JSON that may stand in a script
-// element: encoding/json writes no < in a string.
-func (d *Data) encode() ([]byte, error) {
+// encode writes the data of the page as JSON that may stand in a script element:
+// encoding/json writes no < in a string.
+func (d *Data) encode(w io.Writer) error {
 	verdict := *d.Verdict
 	verdict.Undeclared, verdict.Forbidden, verdict.Ledger = nil, nil, nil // as facts and causes
 	verdict.Findings = sorted(verdict.Findings)
@@ -524,12 +525,8 @@ func (d *Data) encode() ([]byte, error) {
 		a := &verdict.Findings[i].Actor
 		a.Argv, _ = shownArgs(a.Argv)
 	}
-	v, err := json.Marshal(&verdict)
-	if err != nil {
-		return nil, err
-	}
 	pl := payload{
-		Verdict: v, Why: capital(why(d.Verdict)), Command: command(d.Verdict.Run.Command.Argv, false), Intent: d.Intent, Origin: d.Origin, Tool: d.Tool,
+		Verdict: &verdict, Why: capital(why(d.Verdict)), Command: command(d.Verdict.Run.Command.Argv, false), Intent: d.Intent, Origin: d.Origin, Tool: d.Tool,
 		Began: d.Began, Ended: d.ended, Closed: d.Closed, Size: d.TreeSize, Root: d.TreeRoot, Redacted: d.Redacted, Ran: d.Ran, Files: d.Files, Written: d.Written,
 		Creds: d.Credentials, CredsLeft: d.CredentialsLeft, Dests: d.Destinations, DestsLeft: d.DestinationsLeft,
 		Listening: d.Listening, Survivors: d.Survivors, SurvLeft: d.SurvivorsLeft, Sensors: d.Sensors, Notes: powerAndNotes(d),
@@ -540,28 +537,23 @@ func (d *Data) encode() ([]byte, error) {
 	if d.page != nil {
 		pl.pagePart = *d.page
 	}
-	raw, err := json.Marshal(&pl)
-	if err != nil {
-		return nil, err
-	}
-	return clipJSON(raw)
+	return json.NewEncoder(clipped{w}).Encode(&pl)
 }
 
-// clipJSON cuts strings that are longer than anybody reads. Lines of the log
-// are cut where they are taken.
-func clipJSON(raw []byte) ([]byte, error) {
-	var out bytes.Buffer
-	out.Grow(len(raw))
+// clipped writes JSON in which strings that are longer than anybody reads are
+// cut. Lines of the log are cut where they are taken. It takes a whole text at
+// once, as encoding/json gives it.
+type clipped struct{ w io.Writer }
+
+// Write implements [io.Writer].
+func (c clipped) Write(raw []byte) (int, error) {
+	from := 0 // what stands before is written
 	for i := 0; i < len(raw); {
-		if raw[i] != '"' {
-			n := bytes.IndexByte(raw[i:], '"')
-			if n < 0 {
-				n = len(raw) - i
-			}
-			out.Write(raw[i : i+n])
-			i += n
-			continue
+		n := bytes.IndexByte(raw[i:], '"')
+		if n < 0 {
+			break
 		}
+		i += n
 		end := i + 1
 		for raw[end] != '"' {
 			if raw[end] == '\\' {
@@ -570,23 +562,27 @@ func clipJSON(raw []byte) ([]byte, error) {
 			end++
 		}
 		end++
-		if end-i <= 3*maxLine {
-			out.Write(raw[i:end])
-			i = end
-			continue
+		if end-i > 3*maxLine {
+			var s string
+			if err := json.Unmarshal(raw[i:end], &s); err != nil {
+				return 0, err
+			}
+			short, err := json.Marshal(clip(s, maxString))
+			if err != nil {
+				return 0, err
+			}
+			if _, err := c.w.Write(raw[from:i]); err != nil {
+				return 0, err
+			}
+			if _, err := c.w.Write(short); err != nil {
+				return 0, err
+			}
+			from = end
 		}
-		var s string
-		if err := json.Unmarshal(raw[i:end], &s); err != nil {
-			return nil, err
-		}
-		short, err := json.Marshal(clip(s, maxString))
-		if err != nil {
-			return nil, err
-		}
-		out.Write(short)
 		i = end
 	}
-	return out.Bytes(), nil
+	_, err := c.w.Write(raw[from:])
+	return len(raw), err
 }
 
 // actorOf is the process that a finding names.
@@ -595,7 +591,7 @@ func actorOf(a judge.Actor) event.Actor {
 }
 
 // powerAndNotes are what the steps' user lost at the start, what of it stayed,
-// and what the monitor said of itself.
+// what the evidence lacks, and what the monitor said of itself.
 func powerAndNotes(d *Data) []string {
 	var notes []string
 	for _, p := range d.PowerTaken {
@@ -604,5 +600,5 @@ func powerAndNotes(d *Data) []string {
 	for _, p := range d.PowerKept {
 		notes = append(notes, "a way to root that was to be taken stayed: "+p)
 	}
-	return append(notes, d.Notes...)
+	return slices.Concat(notes, d.Missing, d.Notes)
 }

@@ -92,7 +92,10 @@ type lane struct {
 	moments [maxMoments]moment
 }
 
-func (s *story) init() {
+// init makes room for a log of so many events: a program comes with half a dozen
+// others, and memory that is not used costs nothing.
+func (s *story) init(events uint64) {
+	s.rows = make([]image, 0, min(maxImages, events/4+16))
 	s.runs = make(map[born]int32)
 	s.steps = make(map[event.Actor]stepOf)
 	s.open = make(map[uint64]int32)
@@ -214,15 +217,17 @@ func (s *story) ran(ev *event.Event, own born, n *process.Node) {
 	}
 	r.program = s.words.of(clip(n.Program().String(), 200))
 	r.step, r.agent, r.container = s.words.of(n.Step.String()), s.words.of(n.Agent.String()), s.words.of(n.Container.String())
-	argv, cut := arguments(n)
-	line := command(argv, cut)
-	if len(line) > maxCommand {
-		line = cutBytes(line, maxCommand) + dots
+	if s.room >= 0 {
+		argv, cut := arguments(n)
+		line := command(argv, cut)
+		if len(line) > maxCommand {
+			line = cutBytes(line, maxCommand) + dots
+		}
+		if s.room -= len(line); s.room < 0 {
+			line = ""
+		}
+		r.command = s.words.of(line)
 	}
-	if s.room -= len(line); s.room < 0 {
-		line = ""
-	}
-	r.command = s.words.of(line)
 	s.runs[own] = int32(len(s.rows))
 	s.rows = append(s.rows, r)
 }

@@ -10,7 +10,7 @@ import (
 // one chain that is as deep as deep.
 func build(n, deep int) *story {
 	s := new(story)
-	s.init()
+	s.init(0)
 	add := func(parent int32, program string, over bool) int32 {
 		s.rows = append(s.rows, image{parent: parent, program: s.words.of(program), over: over, began: 1, ended: 3, sent: 1})
 		return int32(len(s.rows) - 1)
@@ -85,7 +85,7 @@ func TestProcessesAreFoldedAndCutAndAllAreCounted(t *testing.T) {
 
 func TestTheMomentsWidenAndLoseNothing(t *testing.T) {
 	s := new(story)
-	s.init()
+	s.init(0)
 	l := &lane{}
 	s.order = append(s.order, l)
 	for i := range l.moments {

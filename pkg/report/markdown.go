@@ -293,6 +293,9 @@ func (m *markdown) coverage() {
 		m.printf("; declared by %s", text(cutEnd(m.d.Origin, 200)))
 	}
 	m.printf(".\n\n")
+	for _, what := range m.d.Missing[:min(len(m.d.Missing), 5)] {
+		m.printf("Of the evidence: %s.\n\n", text(cutEnd(what, 300)))
+	}
 	for _, what := range m.d.PowerTaken {
 		m.printf("From the start %s.\n\n", text(cutEnd(what, 200)))
 	}

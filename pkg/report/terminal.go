@@ -488,6 +488,9 @@ func (t *terminal) coverage() section {
 	if t.d.Redacted > 0 {
 		s.sum += ", " + count(t.d.Redacted, "secret", "secrets") + " taken out"
 	}
+	for _, what := range t.d.Missing {
+		s.lines = append(s.lines, "of the evidence: "+t.show(what))
+	}
 	for _, g := range c.Gaps {
 		l := "gap: " + t.show(g.What)
 		if g.Lost > 0 {

@@ -1,7 +1,7 @@
 package report
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -16,22 +16,18 @@ func WriteAll(dir string, d *Data) error {
 		name  string
 		write func(io.Writer, *Data) error
 	}{{"summary.md", Markdown}, {"report.html", HTML}, {"results.sarif", SARIF}} {
-		var b bytes.Buffer
-		if err := f.write(&b, d); err != nil {
+		if err := writeNew(filepath.Join(dir, f.name), func(w io.Writer) error { return f.write(w, d) }); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
-		}
-		if err := writeNew(filepath.Join(dir, f.name), b.Bytes()); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-func writeNew(name string, b []byte) error {
+func writeNew(name string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Close())
+	b := bufio.NewWriterSize(f, 1<<16)
+	return errors.Join(write(b), b.Flush(), f.Close())
 }

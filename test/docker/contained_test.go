@@ -1,4 +1,4 @@
-package docker
+package docker_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
+	"github.com/org/edamame-posture/test/docker"
 	"github.com/org/edamame-posture/test/rig"
 )
 
@@ -48,8 +49,8 @@ type done struct {
 
 func TestEveryExecAndConnectionIsUnderItsContainer(t *testing.T) {
 	bridges := true
-	e, err := Start(true)
-	if errors.Is(err, ErrNone) {
+	e, err := docker.Start(true)
+	if errors.Is(err, docker.ErrNone) {
 		t.Logf("without networks, since: %v", err)
 		bridges = false
 		e = engine(t, false)
@@ -60,7 +61,7 @@ func TestEveryExecAndConnectionIsUnderItsContainer(t *testing.T) {
 	}
 	links := []string{"sh", "true", "nc", "sleep"}
 	for _, image := range []string{"shop:1", "shop:2"} {
-		if err := e.Busybox(image, links, map[string][]byte{"name": []byte(image)}); errors.Is(err, ErrNone) {
+		if err := e.Busybox(image, links, map[string][]byte{"name": []byte(image)}); errors.Is(err, docker.ErrNone) {
 			t.Skip(err)
 		} else if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package docker
+package docker_test
 
 import (
 	"errors"
@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/org/edamame-posture/test/docker"
 )
 
 // engine starts an engine for one test.
-func engine(t *testing.T, networks bool) *Engine {
+func engine(t *testing.T, networks bool) *docker.Engine {
 	t.Helper()
-	e, err := Start(networks)
-	if errors.Is(err, ErrNone) {
+	e, err := docker.Start(networks)
+	if errors.Is(err, docker.ErrNone) {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)
@@ -25,7 +27,7 @@ func engine(t *testing.T, networks bool) *Engine {
 // base makes an image with BusyBox, and a go that hands out the program that
 // was built here: what a container would build takes minutes, and needs a
 // network.
-func base(t *testing.T, e *Engine, program string) {
+func base(t *testing.T, e *docker.Engine, program string) {
 	t.Helper()
 	const stub = `#!/bin/sh
 case "$*" in
@@ -41,7 +43,7 @@ exit 1
 		t.Fatal(err)
 	}
 	err = e.Busybox("posture-go:local", []string{"sh", "cp", "["}, map[string][]byte{"built": built, "usr/local/bin/go": []byte(stub)})
-	if errors.Is(err, ErrNone) {
+	if errors.Is(err, docker.ErrNone) {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)

@@ -15,9 +15,9 @@ import (
 
 // gated is what the gate says, as --json gives it.
 type gated struct {
-	Outcome, Level string
-	Reasons        []string
-	Statements     []struct {
+	Outcome, Level, Next string
+	Reasons              []string
+	Statements           []struct {
 		Checks []struct{ Check, Status string }
 	}
 	code int

@@ -3,6 +3,7 @@ package derive
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,6 +275,27 @@ func FuzzWorkflow(f *testing.F) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 	})
+}
+
+func TestStepsStandWhereTheRunnersIdsSay(t *testing.T) {
+	const text = "on: push\njobs:\n  one:\n    runs-on: x\n    steps:\n      - uses: actions/checkout@v5\n      - run: make\n      - {id: test, run: make test}\n" +
+		"      - run: make more\n      - uses: ./here\n      - uses: docker://alpine:3\n  two:\n    runs-on: x\n    steps: [{run: x}]\n"
+	got, err := Steps("ci.yml", []byte(text), "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"__actions_checkout": 6, "__run": 7, "test": 8, "__run_2": 9, "__self": 10, "__alpine_3": 11, "0": 6, "1": 7, "2": 8, "3": 9, "4": 10, "5": 11}
+	if !maps.Equal(got, want) {
+		t.Errorf("steps are %v, want %v", got, want)
+	}
+	for _, job := range []string{"", "three"} {
+		if got, err := Steps("ci.yml", []byte(text), job); err != nil || len(got) > 0 {
+			t.Errorf("job %q: %v, %v", job, got, err)
+		}
+	}
+	if _, err := Steps("ci.yml", []byte("version: 1\n"), ""); err == nil || !strings.Contains(err.Error(), "ci.yml:1:1") {
+		t.Errorf("what is no workflow: %v", err)
+	}
 }
 
 // Scripts are read apart, where the fuzzer meets them sooner.

@@ -10,6 +10,8 @@ import (
 // templates makes up for those that have none, such as __run,
 // __actions_checkout and __run_2 (actions/runner, PipelineTemplateConverter). A
 // workflow of one job needs no name of it. A job that is not there has none.
+// act gives those without an id their number instead, from 0, which no id of
+// GitHub's can be.
 func Steps(file string, data []byte, job string) (map[string]int, error) {
 	w, err := readWorkflow(file, data)
 	if err != nil {
@@ -34,6 +36,7 @@ func Steps(file string, data []byte, job string) (map[string]int, error) {
 			if lines[id] == 0 {
 				lines[id] = s.at.line
 			}
+			lines[strconv.Itoa(k)] = s.at.line
 		}
 	}
 	return lines, nil

@@ -43,6 +43,57 @@ async function fits(page, where) {
   expect(over <= 0, "layout", where, "is wider than the window by", over);
 }
 
+// look searches and filters in the views of one page.
+async function look(page) {
+  await view(page, "processes");
+  const all = await rows(page);
+  await page.fill("main .search", settings.process);
+  const found = await rows(page);
+  expect(found > 0 && found <= all, "search shows", found, "of", all);
+  expect((await note(page)).startsWith(settings.found), "the search says", await note(page));
+  await page.fill("main .search", "no such program");
+  expect(await rows(page) === 0, "a search for nothing finds processes");
+  await page.fill("main .search", "");
+  if (settings.line) {
+    await page.check("main .check input >> nth=0");
+    expect((await note(page)).includes("found"), "the filter of what is undeclared says", await note(page));
+    expect(await page.locator(".row .tag.undeclared").count() > 0, "no undeclared process is shown");
+    await page.uncheck("main .check input >> nth=0");
+  }
+  await page.click("text=Collapse");
+  const shut = await rows(page);
+  await page.click("text=Expand");
+  expect(shut < await rows(page), "collapsing does not take rows away:", shut);
+
+  await view(page, "timeline");
+  const says = () => page.locator("main > [role=status]").innerText();
+  const whole = await says();
+  await page.click("text=Zoom in");
+  expect(await says() !== whole, "zooming changes nothing:", whole);
+  await page.click("text=All");
+  const box = await page.locator("canvas").boundingBox();
+  await page.mouse.move(box.x + box.width * .6, box.y + 20);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * .99, box.y + 30, { steps: 4 });
+  await page.mouse.up();
+  expect((await says()).startsWith("+"), "dragging does not zoom:", await says());
+
+  await view(page, "egress");
+  await page.locator(".node").last().click();
+  expect((await page.locator(".node.on").count()) === 1, "a node of the map cannot be chosen");
+  await page.fill("main .search", settings.host);
+  expect(await rows(page) > 0, "the search does not find the host", settings.host);
+  await page.fill("main .search", "no such host");
+  expect(await rows(page) === 0, "a search for no host finds some");
+
+  await view(page, "policy");
+  await page.selectOption("main select", "unused");
+  expect((await page.locator("main .rows >> nth=-1").innerText()).includes("unused"), "no unused line is shown");
+  await view(page, "evidence");
+  await page.selectOption("main select", "exec");
+  expect(await rows(page) > 0, "no exec among the lines");
+}
+
 const checks = {
   // Every view opens, holds what it should, and is open to all readers.
   async views(browser) {
@@ -83,9 +134,10 @@ const checks = {
     await page.fill("main .search", "no such thing");
     expect(await page.locator(".card").count() === 0, "a search for nothing finds a card");
     await page.fill("main .search", settings.search);
-    expect(await page.locator(".card").count() > 0, "the search does not find", settings.search);
+    const hits = await page.locator(".card").count();
+    expect(hits > 0, "the search does not find", settings.search);
     await page.uncheck("main .check input >> nth=0");
-    expect(await page.locator(".card").count() === 0, "a severity that is off shows cards");
+    expect(await page.locator(".card").count() < hits, "a severity that is off shows its cards");
 
     await page.click("nav button >> nth=1");
     await page.fill("main .search", "");
@@ -94,46 +146,12 @@ const checks = {
     await page.waitForSelector("main.processes");
     expect((await page.innerText("aside")).includes(settings.process), "the process of the finding is not shown");
     await page.keyboard.press("Escape");
-    const all = await rows(page);
-    await page.fill("main .search", settings.process);
-    const found = await rows(page);
-    expect(found > 0 && found <= all, "search shows", found, "of", all);
-    expect((await note(page)).startsWith("2 processes found"), "the search says", await note(page));
-    await page.fill("main .search", "");
-    await page.check("main .check input >> nth=0");
-    expect((await note(page)).includes("found"), "the filter of what is undeclared says", await note(page));
-    expect(await page.locator(".row .tag.undeclared").count() > 0, "no undeclared process is shown");
-    await page.uncheck("main .check input >> nth=0");
-    await page.click("text=Collapse");
-    const shut = await rows(page);
-    await page.click("text=Expand");
-    expect(shut < await rows(page), "collapsing does not take rows away:", shut);
+    await look(page);
+  },
 
-    await view(page, "timeline");
-    const says = () => page.locator("main > [role=status]").innerText();
-    const whole = await says();
-    await page.click("text=Zoom in");
-    expect(await says() !== whole, "zooming changes nothing:", whole);
-    await page.click("text=All");
-    const box = await page.locator("canvas").boundingBox();
-    await page.mouse.move(box.x + box.width * .6, box.y + 20);
-    await page.mouse.down();
-    await page.mouse.move(box.x + box.width * .99, box.y + 30, { steps: 4 });
-    await page.mouse.up();
-    expect((await says()).startsWith("+"), "dragging does not zoom:", await says());
-
-    await view(page, "egress");
-    await page.locator(".node").last().click();
-    expect((await page.locator(".node.on").count()) === 1, "a node of the map cannot be chosen");
-    await page.fill("main .search", "no such host");
-    expect(await rows(page) === 0, "a search for no host finds some");
-
-    await view(page, "policy");
-    await page.selectOption("main select", "unused");
-    expect((await page.locator("main .rows >> nth=-1").innerText()).includes("unused"), "no unused line is shown");
-    await view(page, "evidence");
-    await page.selectOption("main select", "exec");
-    expect(await rows(page) > 0, "no exec among the lines");
+  // Searches and filters of a run without findings.
+  async filters(browser) {
+    await look(await watched(browser, { viewport: { width: 1360, height: 860 } }));
   },
 
   async forged(browser) {
@@ -151,14 +169,19 @@ const checks = {
     const press = async (...keys) => { for (const k of keys) await page.keyboard.press(k); };
     const focused = () => page.evaluate(() => { const e = document.activeElement; return (e.className.baseVal ?? e.className) + " " + (e.getAttribute("aria-label") || e.innerText || "").slice(0, 80); });
     for (const [i, id] of VIEWS.entries()) { await press(String(i + 1)); await page.waitForSelector("main." + id); }
-    await press("2");
-    await page.waitForSelector("main.findings");
     let n = 0;
-    while (!(await focused()).startsWith("leaf") && n++ < 40) await press("Tab");
-    await press("Enter");
+    if (settings.line) {
+      await press("2");
+      await page.waitForSelector("main.findings");
+      while (!(await focused()).startsWith("leaf") && n++ < 60) await press("Tab");
+      await press("Enter");
+    } else {
+      while (!(await focused()).startsWith("view") && n++ < 20) await press("Tab");
+      await press("Home", "Enter");
+    }
     await page.waitForSelector("main.evidence");
     await page.waitForSelector("aside:not([hidden])");
-    expect((await page.innerText("aside")).includes(settings.line), "the keyboard does not lead to the line");
+    expect((await page.innerText("aside")).includes(settings.line || '"seq":'), "the keyboard does not lead to the line");
     for (n = 0; !(await focused()).includes("Check the proof") && n < 20; n++) await press("Tab");
     await press("Enter");
     await page.waitForSelector("aside .tag.pass");
