@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/org/edamame-posture/pkg/agent"
-	"github.com/org/edamame-posture/pkg/agent/program"
+	carriedhook "github.com/org/edamame-posture/pkg/agent/program"
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
 )
@@ -140,8 +140,8 @@ func TestAFloodOfDeclarationsIsBoundedAndCounted(t *testing.T) {
 // connections on which it says nothing whole, as the user that it names.
 const floodVariable = "POSTURE_TEST_FLOOD"
 
-// flood holds a few connections, each for as long as it takes to make the others,
-// until its input ends.
+// flood holds more connections than a process may, and makes a new one for each
+// that is taken away, until its input ends.
 func flood(path, user string) error {
 	uid, err := strconv.Atoi(user)
 	if err != nil {
@@ -150,24 +150,21 @@ func flood(path, user string) error {
 	if err := syscall.Setuid(uid); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	go func() { _, _ = io.Copy(io.Discard, os.Stdin); close(done) }()
+	go func() { _, _ = io.Copy(io.Discard, os.Stdin); os.Exit(0) }()
 	var held [2 * maxDeclaringOf]net.Conn
 	for i := 0; ; i++ {
-		select {
-		case <-done:
-			return nil
-		default:
-		}
 		at := i % len(held)
 		if held[at] != nil {
+			_, _ = io.Copy(io.Discard, held[at])
 			held[at].Close()
 		}
-		if held[at], err = net.Dial("unix", path); err != nil {
+		if held[at], err = net.Dial("unix", path); errors.Is(err, os.ErrNotExist) {
+			return nil // the monitor has ended
+		} else if err != nil {
 			return err
 		}
 		_, _ = io.WriteString(held[at], "edamame-hook/1 ")
-		if i == 10*len(held) {
+		if i == 2*len(held) {
 			fmt.Println("flooding")
 		}
 	}
@@ -370,7 +367,7 @@ func BenchmarkHookBesideTheMonitor(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("watching from the kernel needs root")
 	}
-	data, err := program.Hook()
+	data, err := carriedhook.Hook()
 	if err != nil {
 		b.Fatal(err)
 	}

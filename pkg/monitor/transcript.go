@@ -106,7 +106,9 @@ func (t *transcript) read() {
 	defer unix.Close(fd)
 	st, _, err := stat(fd)
 	if err != nil {
-		t.err = err
+		if t.err = err; errors.Is(err, unix.EINVAL) {
+			t.err = errors.New("it is not a regular file")
+		}
 		return
 	}
 	if st.Uid != t.uid || st.Nlink != 1 {

@@ -33,8 +33,8 @@ func TestATranscriptIsReadAsItsUserWould(t *testing.T) {
 		"under another name too": {func(dir, path string) error { return os.Link(path, filepath.Join(dir, "other")) }, false, "other names"},
 		"a link": {func(_, path string) error {
 			return replaced(path, func() error { return os.Symlink("/etc/shadow", path) })
-		}, false, "symbolic"},
-		"a pipe":                  {func(_, path string) error { return replaced(path, func() error { return syscall.Mkfifo(path, 0o666) }) }, false, "invalid"},
+		}, false, "regular"},
+		"a pipe":                  {func(_, path string) error { return replaced(path, func() error { return syscall.Mkfifo(path, 0o666) }) }, false, "regular"},
 		"in a folder that is one": {func(dir, _ string) error { return os.Rename(dir, dir+".d") }, false, "no such file"},
 		"behind a linked folder": {func(dir, _ string) error {
 			if err := os.Rename(dir, dir+".d"); err != nil {
