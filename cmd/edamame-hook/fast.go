@@ -26,6 +26,14 @@ var (
 	stack     uintptr // as the kernel gave it
 )
 
+// What start_*.s uses, which tools do not see.
+var (
+	_ = fast
+	_ = &goroutine
+	_ = &thread
+	_ = &stack
+)
+
 // folder is client.Folder, and above the one above it, for the kernel.
 const (
 	above  = "/run/edamame-posture\x00"
