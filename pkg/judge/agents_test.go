@@ -364,6 +364,19 @@ func TestAShellThatCallsItselfTheAgentsOwnCounts(t *testing.T) {
 	}
 }
 
+// Who puts something else where the hook's program lies changes what is told.
+func TestAHookThatIsReplacedIsFound(t *testing.T) {
+	l := newTalk()
+	l.says("session", "", "")
+	l.says("call", "c1", "./setup.sh", "exec setup.sh")
+	l.Write(l.shell("./setup.sh"), facttest.Home+"/.local/bin/edamame-hook")
+	l.says("result", "c1", "./setup.sh")
+	l.End(0)
+	if got := fmt.Sprint(found(run(t, named, l.Log))); !strings.Contains(got, "agent-config-changed /home/runner/.local/bin/edamame-hook") {
+		t.Error(got)
+	}
+}
+
 // A version of the judge that knew no agents says what it said.
 func TestEarlierVersionsKnowNoAgents(t *testing.T) {
 	l := newTalk()

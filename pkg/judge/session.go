@@ -216,7 +216,7 @@ var (
 	settings = []string{
 		".claude/settings.json", ".claude/settings.local.json", ".claude/hooks/", ".mcp.json", ".codex/config.toml", ".codex/hooks.json",
 		".gemini/settings.json", ".copilot/hooks/", ".copilot/mcp-config.json", ".copilot/config.json", ".github/hooks/", ".cursor/hooks.json", ".cursor/mcp.json",
-		".cursor/cli.json", ".openclaw/openclaw.json", "/etc/claude-code/", "/etc/codex/", "/etc/gemini-cli/",
+		".cursor/cli.json", ".openclaw/openclaw.json", "edamame-hook", "/etc/claude-code/", "/etc/codex/", "/etc/gemini-cli/",
 	}
 	memories = []string{
 		"CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", "GEMINI.md", ".cursorrules", ".github/copilot-instructions.md", ".claude/commands/", ".claude/agents/",
