@@ -364,6 +364,36 @@ func TestAShellThatCallsItselfTheAgentsOwnCounts(t *testing.T) {
 	}
 }
 
+// An agent that a tool call of another one starts, and that says nothing, is one of
+// its own; what an agent's launcher starts is not.
+func TestAnAgentThatACallStartsAndThatIsSilentIsFound(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		act    func(l *talk)
+		silent bool
+	}{
+		{"by a call", func(l *talk) {
+			l.says("call", "c1", "npm ci", "exec npm")
+			inner := l.Run(l.Run(l.shell("npm ci"), "/usr/bin/node", "node", "setup.js"), "/usr/local/bin/claude", "claude", "-p", "look")
+			l.Send(inner, "127.0.0.1:8080", 10)
+			l.says("result", "c1", "npm ci")
+		}, true},
+		{"by itself", func(l *talk) {
+			worker := l.Run(l.agent, "/usr/local/bin/claude", "claude", "--worker")
+			l.Send(worker, "127.0.0.1:8080", 10)
+		}, false},
+	} {
+		l := newTalk()
+		l.says("session", "", "")
+		c.act(l)
+		l.says("end", "", "")
+		l.End(0)
+		if got := fmt.Sprint(found(run(t, named, l.Log))); strings.Contains(got, "undeclared-agent claude-code") != c.silent {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}
+
 // Who puts something else where the hook's program lies changes what is told.
 func TestAHookThatIsReplacedIsFound(t *testing.T) {
 	l := newTalk()

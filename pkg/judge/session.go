@@ -326,10 +326,10 @@ func (j *Judge) agentFindings(facts []*fact.Fact) []Finding {
 }
 
 // launched reports whether a program only started the agent that declared, or
-// was started by it.
+// was started by it, and by no tool call.
 func (j *Judge) launched(p *program) bool {
 	for m := p.node.Parent; m != nil; m = m.Parent {
-		if o := j.agents.known[keyOf(m.Actor)]; o != nil && o != p && o.agent == p.agent {
+		if o := j.agents.known[keyOf(m.Actor)]; o != nil && o != p && o.agent == p.agent && o.node.Call == p.node.Call {
 			return true
 		}
 	}

@@ -217,7 +217,7 @@ func (m *model) responses(w http.ResponseWriter, body object) {
 		if c.Read != "" {
 			cmd = "cat " + m.abs(c.Read)
 		}
-		in := object{"cmd": cmd}
+		in := object{"cmd": cmd, "yield_time_ms": 120_000} // on a busy machine too the call waits for the command
 		if c.Background {
 			in["yield_time_ms"] = 300
 		}
