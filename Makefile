@@ -24,7 +24,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
-.PHONY: all build test evasion agents corpus tries machines kernels lint race short-long check ordeal bench soak fuzz tools sigstore thirdparty rekor-v1 bpf warden hook clean
+.PHONY: all build test evasion agents agents-tries agents-time corpus tries machines kernels lint race short-long check ordeal bench soak fuzz tools sigstore thirdparty rekor-v1 bpf warden hook clean
 
 all: build
 
@@ -188,6 +188,14 @@ hook: ## rebuild the small program that agents' hooks call
 
 agents: ## real coding agents from npm (1.1 GB), with a model on loopback; POSTURE_AGENTS=copilot,gemini for all sessions of these
 	$(GO) test -timeout 60m ./test/agents/...
+
+TRIES ?= 25
+agents-tries: ## the published agent incident by Claude Code and Codex, TRIES times; each must be found
+	POSTURE_TRIES=$(TRIES) $(GO) test -count=1 -timeout 60m -run PublishedIncidentIsFoundInEachTry ./test/agents
+
+PAIRS ?= 20
+agents-time: ## how much longer an agent's own work takes with its hooks under the monitor, in PAIRS of runs; wants a quiet machine
+	POSTURE_PAIRS=$(PAIRS) $(GO) test -count=1 -timeout 60m -v -run AgentsOwnTime ./test/agents
 
 clean:
 	rm -rf edamame-posture $(TOOLS)

@@ -13,7 +13,7 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 for arch in amd64 arm64; do
   env -u GOFLAGS -u GOEXPERIMENT CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOAMD64=v1 GOARM64=v8.0 \
-    go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -o "$out/hook_$arch" ./cmd/edamame-hook
+    go build -trimpath -buildvcs=false -ldflags='-s -w -buildid= -E edamame_hook_start' -o "$out/hook_$arch" ./cmd/edamame-hook
   if [ "${1:-}" != --check ]; then
     zstd -q -19 -f "$out/hook_$arch" -o "$into/hook_$arch.zst"
   elif ! zstd -qdc "$into/hook_$arch.zst" | cmp - "$out/hook_$arch"; then

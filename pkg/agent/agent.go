@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -68,8 +69,11 @@ type Declaration struct {
 	More bool
 	// Background: what the call starts may go on when it has ended.
 	Background bool
-	OK         bool // of a result; of a subagent: it ended
-	Code       int  // exit code of a result, where it is known
+	// Transcripts are the files in which the agent says that it writes down the
+	// session: absolute paths, and no more than its word.
+	Transcripts []string
+	OK          bool // of a result; of a subagent: it ended
+	Code        int  // exit code of a result, where it is known
 }
 
 // Effect is one thing that is to be expected of a call.
@@ -199,6 +203,13 @@ func Parse(agent string, payload []byte) (Declaration, error) {
 	}
 	if d.Session == "" {
 		return Declaration{}, errors.New("it names no session")
+	}
+	if HasTranscript(agent) {
+		for _, member := range []string{"transcript_path", "agent_transcript_path"} {
+			if p := m.text(maxObject, member); path.IsAbs(p) {
+				d.Transcripts = append(d.Transcripts, path.Clean(p))
+			}
+		}
 	}
 	switch d.What {
 	case Session, End:

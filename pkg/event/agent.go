@@ -15,5 +15,7 @@ var (
 	AgentTurn       = redact.Const("turn")       // it is done with a prompt
 	AgentEnd        = redact.Const("end")        // of the session; Name: why
 	AgentRefused    = redact.Const("refused")    // a declaration that was not believed; Name: why, Target: the agent it was meant for
+	AgentTranscript = redact.Const("transcript") // what it wrote of the session was read at the recording's end; Path, Count: calls in it, Lost: lines or calls of it that are not told; or Name: why it was not read
+	AgentWritten    = redact.Const("written")    // a call in a transcript; ToolCall, Name: the tool, OK: its result stands there and is no error
 	AgentUnread     = redact.Const("unread")     // a payload that could not be read; Name: why, Count: how many
 )

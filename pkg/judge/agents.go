@@ -59,6 +59,7 @@ type session struct {
 	unread    uint64
 	repeated  uint64 // declarations of a call that was declared, or had ended
 	orphaned  uint64 // results without a call
+	written   written
 	calls     []*call
 	byID      map[string]*call
 	open      []*call
@@ -66,6 +67,19 @@ type session struct {
 	roots     []*execRoot
 	started   map[processKey]*execRoot
 	leftRoots uint64
+}
+
+// written is what an agent's own transcripts tell, held against what its hooks
+// declared. It explains nothing: what the hooks did not say stays undeclared.
+type written struct {
+	files  uint64 // transcripts that were read
+	missed uint64 // transcripts that were not, and what is not told of the others
+	calls  map[string]bool
+	// beyond are calls that no hook told of, first the leaf of the first.
+	beyond uint64
+	first  uint64
+	tool   redact.Text
+	at     int64
 }
 
 // call is one use of a tool.
@@ -76,6 +90,7 @@ type call struct {
 	opaque         redact.Text // why it says less than it does; empty where it does not
 	began, ended   int64
 	background, ok bool
+	numbered       bool // the agent gave it no id
 	code           int
 	leaf           uint64
 	shell          *process.Node // what the agent started for it
@@ -83,7 +98,8 @@ type call struct {
 
 // execRoot is a process that an agent started.
 type execRoot struct {
-	node     *process.Node
+	child    *process.Node // the process
+	node     *process.Node // the first image of it, or of what it started, that executed a program
 	leaf     uint64
 	declared bool
 	hook     bool
@@ -264,6 +280,12 @@ func (j *Judge) declare(ev *event.Event, n *process.Node) {
 		}
 		return
 	}
+	if ev.Detail == event.AgentTranscript || ev.Detail == event.AgentWritten {
+		if s != nil {
+			s.wrote(ev)
+		}
+		return
+	}
 	if s == nil || !s.isRoot(n) || a.byRoot[keyOf(n.Actor)] != s && s.ended == 0 {
 		if s = a.begin(ev, n, s); s == nil {
 			return
@@ -288,6 +310,53 @@ func (j *Judge) declare(ev *event.Event, n *process.Node) {
 	case event.AgentResult:
 		s.result(ev)
 	}
+}
+
+// wrote takes what a transcript tells.
+func (s *session) wrote(ev *event.Event) {
+	w := &s.written
+	if ev.Detail == event.AgentTranscript {
+		if ev.Name.IsZero() {
+			w.files++
+		} else {
+			w.missed++
+		}
+		w.missed += ev.Lost
+		return
+	}
+	id := ev.ToolCall.String()
+	if w.calls == nil {
+		w.calls = make(map[string]bool)
+	}
+	if w.calls[id] || len(w.calls) >= maxCalls {
+		return
+	}
+	w.calls[id] = true
+	if s.byID[id] == nil && ev.OK {
+		if w.beyond++; w.beyond == 1 {
+			w.first, w.tool, w.at = ev.Seq, ev.Name, ev.Time
+		}
+	}
+}
+
+// unhooked returns how many calls stand in a transcript that no hook declared,
+// those aside for which there was no room.
+func (s *session) unhooked() uint64 { return s.written.beyond - min(s.written.beyond, s.leftCalls) }
+
+// unwritten returns how many calls were declared that stand in no transcript, and
+// the first. It knows only where all transcripts were read whole.
+func (s *session) unwritten() (n uint64, first *call) {
+	if s.written.files == 0 || s.written.missed > 0 || len(s.written.calls) >= maxCalls {
+		return 0, nil
+	}
+	for _, c := range s.calls {
+		if !c.numbered && !s.written.calls[c.id.String()] {
+			if n++; first == nil {
+				first = c
+			}
+		}
+	}
+	return n, first
 }
 
 // begin makes n the process of a session, which may have been another's before
@@ -339,6 +408,7 @@ func (j *Judge) called(s *session, ev *event.Event) {
 		began: ev.Time, leaf: ev.Seq, background: ev.Detail == event.AgentBackground, code: -1,
 	}
 	if c.id.IsZero() {
+		c.numbered = true
 		c.id = redact.Concat(redact.Const("#"), redact.Uint(uint64(len(s.calls)+1)))
 	}
 	if s.byID[c.id.String()] != nil || c.id == hookCall {
@@ -535,7 +605,7 @@ func (s *session) rootOf(ev *event.Event, n *process.Node) *execRoot {
 			s.leftRoots++
 			return nil
 		}
-		r = &execRoot{node: n, leaf: ev.Seq}
+		r = &execRoot{child: m, node: n, leaf: ev.Seq}
 		s.roots, s.started[key] = append(s.roots, r), r
 	}
 	return r

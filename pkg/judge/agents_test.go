@@ -231,6 +231,182 @@ func TestWhoMayDeclare(t *testing.T) {
 	}
 }
 
+// writes adds what a monitor read in the agent's transcript.
+func (l *talk) writes(call, tool string, done bool) {
+	l.Add(event.Event{
+		Kind: event.Agent, Via: event.ViaMonitor, Actor: l.agent, ToolAgent: facttest.Text("claude-code"), ToolSession: facttest.Text("s1"),
+		Detail: event.AgentWritten, ToolCall: facttest.Text(call), Name: facttest.Text(tool), OK: done,
+	})
+}
+
+func (l *talk) transcript(why string, lost uint64) {
+	ev := event.Event{
+		Kind: event.Agent, Via: event.ViaMonitor, Actor: l.agent, ToolAgent: facttest.Text("claude-code"), ToolSession: facttest.Text("s1"),
+		Detail: event.AgentTranscript, Path: facttest.Text("/home/runner/.claude/s1.jsonl"), Lost: lost,
+	}
+	if why != "" {
+		ev.Name = facttest.Text(why)
+	}
+	l.Add(ev)
+}
+
+// What the transcript tells and the hooks did not is a finding, the other way
+// round it is said, and neither explains anything.
+func TestTheTranscriptIsHeldAgainstTheHooks(t *testing.T) {
+	for _, c := range []struct {
+		name                                 string
+		tell                                 func(l *talk)
+		written, unhooked, unwritten, untold uint64
+		finding                              string
+	}{
+		{"the same", func(l *talk) { l.transcript("", 0); l.writes("c1", "Bash", true) }, 1, 0, 0, 0, ""},
+		{"none", func(*talk) {}, 0, 0, 0, 0, ""},
+		{"one call more", func(l *talk) { l.transcript("", 0); l.writes("c1", "Bash", true); l.writes("c2", "Bash", true) }, 2, 1, 0, 0, "transcript-hook-mismatch claude-code Bash"},
+		{"one call more, twice", func(l *talk) {
+			for range 2 {
+				l.transcript("", 0)
+				l.writes("c1", "Bash", true)
+				l.writes("c2", "Bash", true)
+			}
+		}, 2, 1, 0, 0, "transcript-hook-mismatch claude-code Bash"},
+		{"one that was refused", func(l *talk) { l.transcript("", 0); l.writes("c1", "Bash", true); l.writes("c2", "Edit", false) }, 2, 0, 0, 0, ""},
+		{"nothing of it", func(l *talk) { l.transcript("", 0) }, 0, 0, 1, 0, "transcript-hook-mismatch claude-code unwritten Bash"},
+		{"a part of it", func(l *talk) { l.transcript("", 2) }, 0, 0, 0, 2, ""},
+		{"what cannot be read", func(l *talk) { l.transcript("permission denied", 0) }, 0, 0, 0, 1, ""},
+		{"what cannot be read beside one that says more", func(l *talk) { l.transcript("", 0); l.writes("c2", "Bash", true); l.transcript("no", 0) }, 1, 1, 0, 1, "transcript-hook-mismatch claude-code Bash"},
+	} {
+		l := newTalk()
+		l.says("session", "", "")
+		l.says("call", "c1", "make", "exec make")
+		l.shell("make")
+		l.Write(l.shell("other"), facttest.Root+"/beside")
+		l.says("result", "c1", "make")
+		l.says("end", "", "")
+		before := run(t, named, l.Log)
+		c.tell(l)
+		l.End(0)
+		v := run(t, named, l.Log)
+		s := v.Agents[0]
+		if s.Written != c.written || s.Unhooked != c.unhooked || s.Unwritten != c.unwritten || s.Untold != c.untold {
+			t.Errorf("%s: %+v", c.name, s)
+		}
+		if got := strings.Join(found(v), "|"); !strings.Contains(got, c.finding) || c.finding == "" && strings.Contains(got, "transcript") {
+			t.Errorf("%s: %s", c.name, got)
+		}
+		// It may say what it likes: nothing is explained by it.
+		if v.Score < before.Score || len(v.Undeclared) != len(before.Undeclared) || s.Declared != before.Agents[0].Declared || s.Started != before.Agents[0].Started || s.Last != before.Agents[0].Last {
+			t.Errorf("%s: score %d after %d, %+v after %+v", c.name, v.Score, before.Score, s, before.Agents[0])
+		}
+	}
+}
+
+// A shell by which an agent looks around is no call. Where it stands says which
+// one that is, not what is among its arguments: these a call can choose.
+func TestAShellThatCallsItselfTheAgentsOwnCounts(t *testing.T) {
+	snapshot := func(l *talk, by event.Actor) event.Actor {
+		return l.Run(by, "/bin/bash", "bash", "-c", "-l", "SNAPSHOT_FILE=/home/runner/.claude/shell-snapshots/snapshot-bash-1-a.sh\nsource ~/.bashrc")
+	}
+	for _, c := range []struct {
+		name              string
+		act               func(l *talk)
+		started, declared uint64
+		silent            bool
+	}{
+		{"before the first call", func(l *talk) {
+			snapshot(l, l.agent)
+			l.says("call", "c1", "make", "exec make")
+			l.shell("make")
+		}, 1, 1, false},
+		{"between the first call's declaration and its shell", func(l *talk) {
+			l.says("call", "c1", "make", "exec make")
+			snapshot(l, l.agent)
+			l.shell("make")
+		}, 1, 1, false},
+		{"after a call's shell, with hooks that are silent", func(l *talk) {
+			l.says("call", "c1", "make", "exec make")
+			l.shell("make")
+			snapshot(l, l.agent)
+		}, 2, 1, true},
+		{"a second one", func(l *talk) {
+			l.says("call", "c1", "make", "exec make")
+			snapshot(l, l.agent)
+			snapshot(l, l.agent)
+			l.shell("make")
+		}, 2, 1, true},
+		{"the words in the middle of a command", func(l *talk) {
+			l.says("call", "c1", "make", "exec make")
+			l.shell("SNAPSHOT_FILE=x; curl http://203.0.113.9/")
+			l.shell("make")
+		}, 2, 1, true},
+		{"the environment, asked for when hooks are silent", func(l *talk) {
+			l.says("call", "c1", "make", "exec make")
+			l.shell("make")
+			l.Run(l.agent, "/bin/bash", "bash", "-c", "env")
+		}, 2, 1, true},
+		{"by what another program of the agent's starts", func(l *talk) {
+			server := l.Run(l.agent, "/usr/bin/python3", "python3", "server.py")
+			l.says("call", "c1", "make", "exec make")
+			snapshot(l, server)
+			l.shell("make")
+		}, 2, 1, false},
+	} {
+		l := newTalk()
+		l.says("session", "", "")
+		c.act(l)
+		l.End(0)
+		v := run(t, named, l.Log)
+		if s := v.Agents[0]; s.Started != c.started || s.Declared != c.declared {
+			t.Errorf("%s: %d of %d declared, want %d of %d", c.name, s.Declared, s.Started, c.declared, c.started)
+		}
+		if got := fmt.Sprint(found(v)); strings.Contains(got, "agent-hooks-silent") != c.silent {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}
+
+// An agent that a tool call of another one starts, and that says nothing, is one of
+// its own; what an agent's launcher starts is not.
+func TestAnAgentThatACallStartsAndThatIsSilentIsFound(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		act    func(l *talk)
+		silent bool
+	}{
+		{"by a call", func(l *talk) {
+			l.says("call", "c1", "npm ci", "exec npm")
+			inner := l.Run(l.Run(l.shell("npm ci"), "/usr/bin/node", "node", "setup.js"), "/usr/local/bin/claude", "claude", "-p", "look")
+			l.Send(inner, "127.0.0.1:8080", 10)
+			l.says("result", "c1", "npm ci")
+		}, true},
+		{"by itself", func(l *talk) {
+			worker := l.Run(l.agent, "/usr/local/bin/claude", "claude", "--worker")
+			l.Send(worker, "127.0.0.1:8080", 10)
+		}, false},
+	} {
+		l := newTalk()
+		l.says("session", "", "")
+		c.act(l)
+		l.says("end", "", "")
+		l.End(0)
+		if got := fmt.Sprint(found(run(t, named, l.Log))); strings.Contains(got, "undeclared-agent claude-code") != c.silent {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}
+
+// Who puts something else where the hook's program lies changes what is told.
+func TestAHookThatIsReplacedIsFound(t *testing.T) {
+	l := newTalk()
+	l.says("session", "", "")
+	l.says("call", "c1", "./setup.sh", "exec setup.sh")
+	l.Write(l.shell("./setup.sh"), facttest.Home+"/.local/bin/edamame-hook")
+	l.says("result", "c1", "./setup.sh")
+	l.End(0)
+	if got := fmt.Sprint(found(run(t, named, l.Log))); !strings.Contains(got, "agent-config-changed /home/runner/.local/bin/edamame-hook") {
+		t.Error(got)
+	}
+}
+
 // A version of the judge that knew no agents says what it said.
 func TestEarlierVersionsKnowNoAgents(t *testing.T) {
 	l := newTalk()

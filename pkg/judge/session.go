@@ -27,14 +27,22 @@ type AgentSession struct {
 	Started  uint64 `json:"started"`
 	Declared uint64 `json:"declared"`
 	// Coverage is Declared of Started in thousandths; -1 where nothing was started.
-	Coverage  int         `json:"coverage"`
-	Subagents uint64      `json:"subagents,omitempty"`
-	Compacted uint64      `json:"compacted,omitempty"`
-	Asked     uint64      `json:"permissions,omitempty"`
-	Refused   uint64      `json:"refused,omitempty"`  // declarations that were not believed
-	Unread    uint64      `json:"unread,omitempty"`   // payloads that could not be read
-	Repeated  uint64      `json:"repeated,omitempty"` // calls or results that came again
-	Orphaned  uint64      `json:"orphaned,omitempty"` // results without a call
+	Coverage  int    `json:"coverage"`
+	Subagents uint64 `json:"subagents,omitempty"`
+	Compacted uint64 `json:"compacted,omitempty"`
+	Asked     uint64 `json:"permissions,omitempty"`
+	Refused   uint64 `json:"refused,omitempty"`  // declarations that were not believed
+	Unread    uint64 `json:"unread,omitempty"`   // payloads that could not be read
+	Repeated  uint64 `json:"repeated,omitempty"` // calls or results that came again
+	Orphaned  uint64 `json:"orphaned,omitempty"` // results without a call
+	// Written counts the calls that the agent's own transcripts tell of, Unhooked
+	// those of them that no hook declared, and Unwritten those that hooks declared
+	// and no transcript tells of. Unwritten is 0 where one was not read whole:
+	// Untold counts what of them was not.
+	Written   uint64      `json:"written,omitempty"`
+	Unhooked  uint64      `json:"unhooked,omitempty"`
+	Unwritten uint64      `json:"unwritten,omitempty"`
+	Untold    uint64      `json:"untold,omitempty"`
 	Calls     []AgentCall `json:"calls"`
 	LeftOut   uint64      `json:"left_out,omitempty"` // calls that are not listed
 }
@@ -208,7 +216,7 @@ var (
 	settings = []string{
 		".claude/settings.json", ".claude/settings.local.json", ".claude/hooks/", ".mcp.json", ".codex/config.toml", ".codex/hooks.json",
 		".gemini/settings.json", ".copilot/hooks/", ".copilot/mcp-config.json", ".copilot/config.json", ".github/hooks/", ".cursor/hooks.json", ".cursor/mcp.json",
-		".cursor/cli.json", ".openclaw/openclaw.json", "/etc/claude-code/", "/etc/codex/", "/etc/gemini-cli/",
+		".cursor/cli.json", ".openclaw/openclaw.json", "edamame-hook", "/etc/claude-code/", "/etc/codex/", "/etc/gemini-cli/",
 	}
 	memories = []string{
 		"CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", "GEMINI.md", ".cursorrules", ".github/copilot-instructions.md", ".claude/commands/", ".claude/agents/",
@@ -318,10 +326,10 @@ func (j *Judge) agentFindings(facts []*fact.Fact) []Finding {
 }
 
 // launched reports whether a program only started the agent that declared, or
-// was started by it.
+// was started by it, and by no tool call.
 func (j *Judge) launched(p *program) bool {
 	for m := p.node.Parent; m != nil; m = m.Parent {
-		if o := j.agents.known[keyOf(m.Actor)]; o != nil && o != p && o.agent == p.agent {
+		if o := j.agents.known[keyOf(m.Actor)]; o != nil && o != p && o.agent == p.agent && o.node.Call == p.node.Call {
 			return true
 		}
 	}
@@ -409,7 +417,7 @@ func (j *Judge) silences(s *session, add func(Finding, *process.Node)) {
 	var silent *execRoot
 	var n uint64
 	for _, r := range s.roots {
-		if r.declared || r.hook || r.node.Born <= s.last || s.ended != 0 && r.node.Born > s.ended || !shellProgram(r.node.Name()) || inner(r.node) {
+		if r.declared || r.hook || r.node.Born <= s.last || s.ended != 0 && r.node.Born > s.ended || !shellProgram(r.node.Name()) || s.inner(r) {
 			continue
 		}
 		if silent == nil {
@@ -423,6 +431,20 @@ func (j *Judge) silences(s *session, add func(Finding, *process.Node)) {
 			Object: s.agent.String(), First: silent.node.Born, Last: silent.node.Born, Count: n, Leaves: []uint64{silent.leaf}, counts: true,
 			Do: "Find out what switched its hooks off: its settings, or a call that changed them. All it did from here on is undeclared.",
 		}, silent.node)
+	}
+	if n := s.unhooked(); n > 0 {
+		add(Finding{
+			Rule: "transcript-hook-mismatch", Title: "An agent's transcript tells of tool calls that its hooks did not declare", Severity: Medium, Technique: []string{"T1562.001"},
+			Object: s.agent.String() + " " + s.written.tool.String(), First: s.written.at, Last: s.written.at, Count: n, Leaves: []uint64{s.written.first}, counts: true,
+			Do: "Find out what kept its hooks from telling: its settings, a hook that did not end in time, or an agent that passes some tools over.",
+		}, s.root)
+	}
+	if n, c := s.unwritten(); n > 0 {
+		add(Finding{
+			Rule: "transcript-hook-mismatch", Title: "Tool calls were declared that the agent's own transcript does not tell of", Severity: Info, Technique: []string{"T1036"},
+			Object: s.agent.String() + " unwritten " + c.tool.String(), First: c.began, Last: max(c.ended, c.began), Count: n, Leaves: []uint64{c.leaf},
+			Do: "Nothing, where the agent was broken off. Else look at who declared them: they explain what was seen meanwhile.",
+		}, s.root)
 	}
 	var without *call
 	n = 0
@@ -443,15 +465,47 @@ func (j *Judge) silences(s *session, add func(Finding, *process.Node)) {
 	}
 }
 
-// inner reports whether a shell is one with which agents find out what the
-// environment is.
-func inner(n *process.Node) bool {
-	for _, a := range n.Argv[min(1, len(n.Argv)):] {
-		if a.Contains("SNAPSHOT_FILE") || a.Is("env") || a.Is("env -0") {
-			return true
+// inner reports whether a process is a shell with which the agent finds out what
+// the environment is, before it runs the first command. A call can choose what
+// stands among the arguments of its shell, and a script how its own children
+// begin: so it is the agent's own child that runs it, no call's shell came before,
+// and there is one of a kind.
+func (s *session) inner(r *execRoot) bool {
+	kind := looks(r.node)
+	if kind == 0 || !r.node.SameProcess(r.child) {
+		return false
+	}
+	for _, c := range s.calls {
+		if c.shell != nil && c.shell.Leaf < r.leaf {
+			return false
 		}
 	}
-	return false
+	for _, o := range s.roots {
+		if o == r {
+			break
+		}
+		if looks(o.node) == kind {
+			return false
+		}
+	}
+	return true
+}
+
+// looks tells what a shell is to find out: 1 how it is set up, 2 the environment,
+// 0 nothing of the kind.
+func looks(n *process.Node) int {
+	if !shellProgram(n.Name()) {
+		return 0
+	}
+	for _, a := range n.Argv[min(1, len(n.Argv)):] {
+		switch {
+		case a.HasPrefix("SNAPSHOT_FILE="):
+			return 1
+		case a.Is("env") || a.Is("env -0"):
+			return 2
+		}
+	}
+	return 0
 }
 
 // agentSessions tells of each session what it said and did.
@@ -464,6 +518,8 @@ func (j *Judge) agentSessions(facts []*fact.Fact) []AgentSession {
 			Prompts: s.prompts, Coverage: -1, Subagents: s.subagents, Compacted: s.compacted, Asked: s.permitted, Refused: s.refused, Unread: s.unread,
 			Repeated: s.repeated, Orphaned: s.orphaned, LeftOut: s.leftCalls, Calls: []AgentCall{},
 		}
+		v.Written, v.Unhooked, v.Untold = uint64(len(s.written.calls)), s.unhooked(), s.written.missed
+		v.Unwritten, _ = s.unwritten()
 		for _, r := range s.roots {
 			if r.hook || !r.declared && j.own(s, r) {
 				continue
@@ -518,7 +574,7 @@ func (j *Judge) agentSessions(facts []*fact.Fact) []AgentSession {
 // own reports whether a process that an agent started is one of those by which
 // its program works, as the intent says, or by which it looks around.
 func (j *Judge) own(s *session, r *execRoot) bool {
-	if inner(r.node) {
+	if s.inner(r) {
 		return true
 	}
 	switch r.node.Name() {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/org/edamame-posture/pkg/agent"
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
 	"github.com/org/edamame-posture/pkg/sensor"
 )
@@ -37,6 +39,8 @@ const AgentsFolder = "/run/edamame-posture/agents"
 // Bounds of what is declared.
 const (
 	maxDeclaring   = 16                     // connections at once; each may hold a payload
+	maxDeclaringBy = 12                     // of one user
+	maxDeclaringOf = 4                      // of one process
 	maxDeclaredOf  = 50_000                 // declarations that a recording takes
 	maxToldRefused = 256                    // refused and unread ones of these that are told one by one
 	maxHookHeader  = 128                    // bytes of the first line
@@ -49,8 +53,9 @@ type declarations struct {
 	m    *Monitor
 	l    *net.UnixListener
 	path string
-	slot chan struct{}
 	all  sync.WaitGroup
+	mu   sync.Mutex
+	open []*declaring // the oldest first; guarded by mu
 	// draining lets one ask the sensor at a time: who waited meanwhile is served
 	// by the next.
 	draining sync.Mutex
@@ -61,7 +66,7 @@ func (m *Monitor) listenDeclared() (*declarations, error) {
 	if err := socketFolder(AgentsFolder); err != nil {
 		return nil, err
 	}
-	d := &declarations{m: m, path: filepath.Join(AgentsFolder, strconv.Itoa(os.Getpid())+".sock"), slot: make(chan struct{}, maxDeclaring)}
+	d := &declarations{m: m, path: filepath.Join(AgentsFolder, strconv.Itoa(os.Getpid())+".sock")}
 	_ = os.Remove(d.path) // of a monitor before us that had the same pid
 	var err error
 	if d.l, err = net.ListenUnix("unix", &net.UnixAddr{Name: d.path, Net: "unix"}); err != nil {
@@ -124,25 +129,91 @@ func (d *declarations) serve() {
 			time.Sleep(declareWithin / 10) // no descriptors are left: let some end
 			continue
 		}
-		select {
-		case d.slot <- struct{}{}:
-			d.all.Go(func() {
-				defer func() { <-d.slot }()
-				defer c.Close()
-				d.answer(c)
-			})
-		default:
+		who, err := speakerOf(c)
+		if err != nil {
+			c.Close()
+			continue
+		}
+		_ = c.SetDeadline(time.Now().Add(declareWithin))
+		p := &declaring{c: c, who: who}
+		admitted, turned := d.admit(p)
+		if turned {
 			// Of a flood nobody is told one by one.
 			d.m.locked(func() { d.m.turnedAway++ })
-			c.Close()
 		}
+		if !admitted {
+			who.close()
+			c.Close()
+			continue
+		}
+		d.all.Go(func() {
+			defer who.close()
+			defer c.Close()
+			defer d.leave(p)
+			d.answer(p)
+		})
+	}
+}
+
+// declaring is a connection on which somebody declares.
+type declaring struct {
+	c    *net.UnixConn
+	who  speaker
+	said bool // all of it has come; guarded by declarations.mu
+}
+
+// admit makes room for a connection; turned says that somebody got none. A hook
+// has written all that it says before it is answered, so who holds a connection
+// and says nothing gives way: of the process or the user that has as many as one
+// may, or of the user who has the most where there is no room at all. So who
+// floods the socket does not keep the hooks of others from being heard.
+func (d *declarations) admit(p *declaring) (admitted, turned bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ofProcess, users, most := 0, map[uint32]int{}, p.who.uid
+	for _, o := range d.open {
+		if o.who.pid == p.who.pid {
+			ofProcess++
+		}
+		if users[o.who.uid]++; users[o.who.uid] > users[most] {
+			most = o.who.uid
+		}
+	}
+	var gives func(*declaring) bool
+	switch {
+	case ofProcess >= maxDeclaringOf:
+		gives = func(o *declaring) bool { return o.who.pid == p.who.pid }
+	case users[p.who.uid] >= maxDeclaringBy:
+		gives = func(o *declaring) bool { return o.who.uid == p.who.uid }
+	case len(d.open) >= maxDeclaring:
+		gives = func(o *declaring) bool { return o.who.uid == most }
+	default:
+		d.open = append(d.open, p)
+		return true, false
+	}
+	i := slices.IndexFunc(d.open, func(o *declaring) bool { return !o.said && gives(o) })
+	if i < 0 {
+		return false, true
+	}
+	_ = d.open[i].c.SetDeadline(time.Unix(1, 0)) // which ends it
+	d.open = append(slices.Delete(d.open, i, i+1), p)
+	return true, true
+}
+
+// leave ends what admit began. It is no error where the connection gave way.
+func (d *declarations) leave(p *declaring) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.Index(d.open, p); i >= 0 {
+		d.open = slices.Delete(d.open, i, i+1)
 	}
 }
 
 // speaker is who is at the other end of a connection.
 type speaker struct {
-	pid   uint32
-	pidfd int // -1 where the kernel gives none
+	pid, uid, gid uint32
+	pidfd         int   // -1 where the kernel gives none
+	seen          int64 // when it was there for certain; 0 where that is not known
 }
 
 func speakerOf(c *net.UnixConn) (s speaker, err error) {
@@ -165,13 +236,22 @@ func speakerOf(c *net.UnixConn) (s speaker, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.pid = uint32(cred.Pid)
+	s.pid, s.uid, s.gid = uint32(cred.Pid), cred.Uid, cred.Gid
+	if now := boottime(); s.pidfd >= 0 && s.still() {
+		s.seen = now
+	}
 	return s, nil
 }
 
 // still reports whether the process is there, so that its pid is nobody else's.
 func (s speaker) still() bool {
 	return s.pidfd < 0 || unix.PidfdSendSignal(s.pidfd, 0, nil, 0) == nil
+}
+
+// was reports whether the process that last had the pid is the speaker: a hook
+// that had waited enough is gone by the time it is asked about.
+func (s speaker) was(p *process.Process) bool {
+	return s.seen != 0 && !p.Coarse && p.Actor.Start <= s.seen && (p.Alive || p.Ended >= s.seen)
 }
 
 func (s speaker) close() {
@@ -181,22 +261,29 @@ func (s speaker) close() {
 }
 
 // answer takes one declaration.
-func (d *declarations) answer(c *net.UnixConn) {
-	_ = c.SetDeadline(time.Now().Add(declareWithin))
-	who, err := speakerOf(c)
-	if err != nil {
-		return
-	}
-	defer who.close()
+func (d *declarations) answer(p *declaring) {
+	c := p.c
 	name, said, err := readDeclared(c)
 	if err == nil {
-		err = d.take(who, name, said)
+		if !d.heard(p) {
+			return
+		}
+		err = d.take(p.who, name, said)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(c, "no %.200s\n", err)
 		return
 	}
 	_, _ = io.WriteString(c, "ok\n")
+}
+
+// heard notes that all of a declaration has come, and reports whether it still
+// has its room.
+func (d *declarations) heard(p *declaring) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p.said = true
+	return slices.Contains(d.open, p)
 }
 
 // readDeclared reads what a client sends. A payload that is too large is nil.
@@ -260,7 +347,7 @@ func (d *declarations) take(who speaker, name string, payload []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.table.Find(who.pid, 0)
-	if p == nil || !who.still() {
+	if p == nil || !who.still() && !who.was(p) {
 		return errors.New("who speaks is gone")
 	}
 	part, refused := false, ""
@@ -269,7 +356,7 @@ func (d *declarations) take(who speaker, name string, payload []byte) error {
 			continue
 		}
 		part = true
-		if why := r.declare(arrived, p.Actor, name, &said, unread); why != "" {
+		if why := r.declare(arrived, p.Actor, who, name, &said, unread); why != "" {
 			refused = why
 		}
 	}
@@ -286,7 +373,7 @@ func (d *declarations) take(who speaker, name string, payload []byte) error {
 
 // declare writes what a peer said into the log; refused says why it is not
 // believed.
-func (r *recording) declare(arrived int64, peer event.Actor, name string, said *agent.Declaration, unread error) (refused string) {
+func (r *recording) declare(arrived int64, peer event.Actor, who speaker, name string, said *agent.Declaration, unread error) (refused string) {
 	ev := r.blank(event.Agent, boottime())
 	root, why := r.judge.Bind(peer, name, r.red.String(said.Session).String())
 	if r.declared++; r.declared > maxDeclaredOf {
@@ -312,6 +399,7 @@ func (r *recording) declare(arrived int64, peer event.Actor, name string, said *
 		r.append(ev)
 		return ""
 	}
+	r.transcripts.add(name, said, root, who)
 	ev.Actor, ev.ToolSession, ev.ToolCall, ev.Name = root, r.red.String(said.Session), r.red.String(said.Call), r.red.String(said.Name)
 	switch said.What {
 	case agent.Session:

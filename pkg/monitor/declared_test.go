@@ -1,19 +1,27 @@
 package monitor
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/org/edamame-posture/pkg/agent"
+	carriedhook "github.com/org/edamame-posture/pkg/agent/program"
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/process"
 )
 
 func TestTheFirstLineSaysWhatComes(t *testing.T) {
@@ -128,6 +136,186 @@ func TestAFloodOfDeclarationsIsBoundedAndCounted(t *testing.T) {
 	}
 }
 
+// floodVariable makes the test's program one that floods a socket with
+// connections on which it says nothing whole, as the user that it names.
+const floodVariable = "POSTURE_TEST_FLOOD"
+
+// flood holds more connections than a process may, and makes a new one for each
+// that is taken away, until its input ends.
+func flood(path, user string) error {
+	uid, err := strconv.Atoi(user)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Setuid(uid); err != nil {
+		return err
+	}
+	go func() { _, _ = io.Copy(io.Discard, os.Stdin); os.Exit(0) }()
+	var held [2 * maxDeclaringOf]net.Conn
+	for i := 0; ; i++ {
+		at := i % len(held)
+		if held[at] != nil {
+			_, _ = io.Copy(io.Discard, held[at])
+			held[at].Close()
+		}
+		if held[at], err = net.Dial("unix", path); errors.Is(err, os.ErrNotExist) {
+			return nil // the monitor has ended
+		} else if err != nil {
+			return err
+		}
+		_, _ = io.WriteString(held[at], "edamame-hook/1 ")
+		if i == 2*len(held) {
+			fmt.Println("flooding")
+		}
+	}
+}
+
+// Who floods the socket, a process or a user, keeps nobody else from being heard.
+func TestAFloodStarvesNobodyElse(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		user      string
+		processes int
+	}{{"by a process of the same user", "0", 1}, {"by processes of another user", "65534", maxDeclaring/maxDeclaringOf + 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := started(t, "auto")
+			defer m.Close()
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range c.processes {
+				cmd := exec.Command(self, m.declared.path)
+				cmd.Env = append(os.Environ(), floodVariable+"="+c.user)
+				cmd.Stderr = os.Stderr
+				in, err := cmd.StdinPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+				if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+					t.Fatalf("%q %v", line, err)
+				}
+			}
+			for i := range 50 {
+				if got, err := say(m, framed(`{"hook_event_name":"SessionStart","session_id":"12345678"}`)); err != nil || got != "no the process is not recorded\n" {
+					t.Fatalf("the %dth of them was answered %q, %v", i+1, got, err)
+				}
+			}
+			var turned uint64
+			m.locked(func() { turned = m.turnedAway })
+			if turned == 0 {
+				t.Error("it was no flood")
+			}
+		})
+	}
+}
+
+func TestWhoGivesWay(t *testing.T) {
+	d := &declarations{}
+	add := func(uid, pid uint32) (*declaring, bool, bool) {
+		here, there, err := pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { here.Close(); there.Close() })
+		p := &declaring{c: here, who: speaker{pid: pid, uid: uid, pidfd: -1}}
+		admitted, turned := d.admit(p)
+		return p, admitted, turned
+	}
+	flooded := func(uid uint32, n int) (all []*declaring) {
+		for i := range n {
+			p, _, _ := add(uid, 1000*uid+uint32(i))
+			all = append(all, p)
+		}
+		return all
+	}
+	// One user has as much as one may; the oldest of theirs gives way, and others have room.
+	all := flooded(7, maxDeclaringBy)
+	if _, admitted, turned := add(7, 1); !admitted || !turned || d.heard(all[0]) || !d.heard(all[1]) {
+		t.Errorf("admitted %v, turned %v", admitted, turned)
+	}
+	if _, admitted, turned := add(8, 2); !admitted || turned {
+		t.Errorf("another user's: admitted %v, turned %v", admitted, turned)
+	}
+	// Who was heard does not give way.
+	for _, p := range d.open {
+		p.said = true
+	}
+	if _, admitted, turned := add(7, 3); admitted || !turned {
+		t.Errorf("where all were heard: admitted %v, turned %v", admitted, turned)
+	}
+	for len(d.open) > 0 {
+		d.leave(d.open[0])
+	}
+	// A process gives way to itself.
+	for range maxDeclaringOf {
+		add(9, 9)
+	}
+	if _, admitted, turned := add(9, 9); !admitted || !turned || len(d.open) != maxDeclaringOf {
+		t.Errorf("a process: admitted %v, turned %v, %d open", admitted, turned, len(d.open))
+	}
+	// Where there is no room at all the user with the most gives way.
+	flooded(7, maxDeclaringBy)
+	p, admitted, turned := add(8, 2)
+	if !admitted || !turned || !d.heard(p) || len(d.open) != maxDeclaring {
+		t.Errorf("a full socket: admitted %v, turned %v, %d open", admitted, turned, len(d.open))
+	}
+}
+
+// pair returns two ends of a connection.
+func pair() (here, there *net.UnixConn, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+		ends[i] = c.(*net.UnixConn)
+	}
+	return ends[0], ends[1], nil
+}
+
+// Who had waited enough and is gone is still who spoke, and who has the pid since
+// is not.
+func TestWhoSpokeAndIsGone(t *testing.T) {
+	at := func(start, ended int64) *process.Process {
+		return &process.Process{Actor: event.Actor{PID: 7, Start: start}, Ended: ended, Alive: ended == 0}
+	}
+	coarse := at(90, 0)
+	coarse.Coarse = true
+	for _, c := range []struct {
+		name string
+		seen int64
+		p    *process.Process
+		want bool
+	}{
+		{"it lives", 100, at(50, 0), true},
+		{"it ended after it was seen", 100, at(50, 120), true},
+		{"it ended before", 100, at(50, 99), false},
+		{"another one that began since", 100, at(101, 0), false},
+		{"one of which nobody knows when exactly it began", 100, coarse, false},
+		{"it was never seen", 0, at(50, 0), false},
+	} {
+		if got := (speaker{pid: 7, seen: c.seen}).was(c.p); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 func TestTheSocketGoesWithItsMonitor(t *testing.T) {
 	m := started(t, "auto")
 	path := m.declared.path
@@ -170,4 +358,47 @@ func BenchmarkDeclare(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// What an agent waits for its hook beside an idle monitor with a recording: the
+// program's start, the monitor's answer and the program's end. On a quiet machine
+// p95-ms is below 10; cpu-ms, the hook's own, does not depend on how busy it is.
+func BenchmarkHookBesideTheMonitor(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("watching from the kernel needs root")
+	}
+	data, err := carriedhook.Hook()
+	if err != nil {
+		b.Fatal(err)
+	}
+	hook := filepath.Join(b.TempDir(), "edamame-hook")
+	if err := os.WriteFile(hook, data, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	m, err := Start(b.Context(), Options{Sensor: "auto", Tool: "test"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	r, err := m.Open(Opening{Command: []string{"test"}, Cwd: "/", Home: "/root"}, uint32(os.Getpid()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.finish(r, Closing{}, "")
+	var took []time.Duration
+	var worked time.Duration
+	for b.Loop() {
+		cmd := exec.Command(hook, "claude-code")
+		cmd.Stdin = strings.NewReader(`{"hook_event_name":"PreToolUse","session_id":"12345678","tool_use_id":"t1","tool_name":"Bash","tool_input":{"command":"make"}}`)
+		begin := time.Now()
+		if err := cmd.Run(); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begin))
+		worked += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+	b.ReportMetric(float64(worked.Microseconds())/1000/float64(len(took)), "cpu-ms")
 }

@@ -82,6 +82,7 @@ type recording struct {
 
 	pinned bool // see Monitor.pin
 
+	transcripts      transcripts
 	declared, untold int // declarations of agents, and those of them that count as refused or unread
 
 	later *later // a policy that is still to come; nil where there is none
@@ -686,9 +687,10 @@ func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 	m.awaitCalled(r)
 	m.lastNames()
 	after := <-looked
+	written := m.readTranscripts(r)
 	r.sealing.Lock()
 	defer r.sealing.Unlock()
-	now := m.end(r, c, why, late, changed, after)
+	now := m.end(r, c, why, late, changed, after, written)
 	v, err := r.seal(now)
 	if err != nil {
 		m.opt.Logf("the recording could not be closed: %v", err)
@@ -697,7 +699,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 }
 
 // end writes the last events of a recording and takes it out of the monitor.
-func (m *Monitor) end(r *recording, c Closing, why string, late error, changed bool, after *posture.Snapshot) (now int64) {
+func (m *Monitor) end(r *recording, c Closing, why string, late error, changed bool, after *posture.Snapshot, written []transcript) (now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now = boottime()
@@ -725,6 +727,7 @@ func (m *Monitor) end(r *recording, c Closing, why string, late error, changed b
 	if r.bell != nil && r.bell.refused > maxRefused {
 		r.note(redact.Const("requests for the end that were refused, beyond those that are told"), uint64(r.bell.refused-maxRefused))
 	}
+	r.tellTranscripts(now, written)
 	if n := max(r.declared-maxDeclaredOf, 0) + max(r.untold-maxToldRefused, 0); n > 0 {
 		r.note(redact.Const("declarations of agents beyond those that are told"), uint64(n))
 	}

@@ -44,6 +44,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if user := os.Getenv(floodVariable); user != "" {
+		if err := flood(os.Args[1], user); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(bpfVariable) != "" {
 		if err := detachLink(os.Args[1]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

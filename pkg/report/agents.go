@@ -34,6 +34,9 @@ func (t *terminal) agents() section {
 		if a.Refused > 0 {
 			l += fmt.Sprintf("; %s refused", number(a.Refused))
 		}
+		if a.Unhooked > 0 {
+			l += fmt.Sprintf("; %s in its transcript alone", count(a.Unhooked, "call", "calls"))
+		}
 		s.lines = append(s.lines, l)
 		for _, c := range a.Calls {
 			if c.Opaque != "" {
@@ -58,6 +61,9 @@ func (m *markdown) agents() {
 			if n.of > 0 {
 				m.printf("; %s %s", count(n.of, "declaration", "declarations"), n.what)
 			}
+		}
+		if a.Unhooked > 0 {
+			m.printf("; %s in its transcript that no hook declared", count(a.Unhooked, "call", "calls"))
 		}
 		m.printf(".\n\n")
 		var rows [][]string

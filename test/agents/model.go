@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // model stands for the servers of model makers: it speaks the four ways in which
@@ -16,8 +17,9 @@ import (
 // is asked, so it remembers nothing and an agent may ask again.
 type model struct {
 	turns  [][]Call
-	prompt string // of the session; whoever asks something else is told that all is done
-	work   string // the working folder
+	prompt string        // of the session; whoever asks something else is told that all is done
+	work   string        // the working folder
+	after  time.Duration // how long it takes for an answer
 
 	mu   sync.Mutex
 	asks int      // how often it was asked
@@ -35,6 +37,9 @@ func (m *model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		delete(body, "tools")
 	}
 	path := r.URL.Path
+	if m.after > 0 && toolsOf(body) {
+		time.Sleep(m.after)
+	}
 	m.mu.Lock()
 	key := r.Header.Get("X-Api-Key") + r.Header.Get("X-Goog-Api-Key") + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	m.keys = append(m.keys, key)
@@ -212,7 +217,7 @@ func (m *model) responses(w http.ResponseWriter, body object) {
 		if c.Read != "" {
 			cmd = "cat " + m.abs(c.Read)
 		}
-		in := object{"cmd": cmd}
+		in := object{"cmd": cmd, "yield_time_ms": 120_000} // on a busy machine too the call waits for the command
 		if c.Background {
 			in["yield_time_ms"] = 300
 		}

@@ -29,6 +29,10 @@ type Session struct {
 	Flags map[string][]string `yaml:"flags"`
 	// Env is set besides the variables of every session.
 	Env map[string]string `yaml:"env"`
+	// Allow are egress entries of the policy, besides those of every session. Keyed:
+	// it names the key that may be used where the model answers.
+	Allow []string `yaml:"allow"`
+	Keyed bool     `yaml:"keyed"`
 	// Turns are what the model answers, one after the other: the tools that it
 	// calls. When there are no more it says that all is done.
 	Turns  [][]Call `yaml:"turns"`
@@ -39,7 +43,7 @@ type Session struct {
 // Call is one use of a tool, in words that all agents share. In every text
 // @WEB@ is a server on loopback, @OTHER@ one at another address, @REGISTRY@ a
 // registry of npm, @MODEL@ where the model answers, @HOME@ the home, @WORK@ the
-// working folder and @HOOK@ our hook.
+// working folder, @HOOK@ our hook and @OTHERHOST@ the other one without the scheme.
 type Call struct {
 	Shell      string `yaml:"shell"`
 	Background bool   `yaml:"background"` // the agent does not wait for the command's end
@@ -85,7 +89,8 @@ func (s *Session) For(agent string) bool {
 // Findings are the names of all findings that sessions may expect.
 var Findings = []string{
 	"forged-declaration", "agent-beyond-declaration", "agent-undeclared-effect", "undeclared-agent", "agent-config-changed",
-	"agent-hooks-silent", "agent-permission-bypass", "agent-other-key", "agent-persistence", "chain.credential-egress",
+	"agent-hooks-silent", "agent-permission-bypass", "agent-other-key", "agent-persistence", "agent-from-install-script",
+	"transcript-hook-mismatch", "chain.credential-egress", "request-beyond-policy", "d2-credential-classes",
 }
 
 //go:embed sessions/*.yml

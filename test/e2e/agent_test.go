@@ -126,6 +126,37 @@ end
 	}
 }
 
+// transcribedIn ends a session whose agent says where it wrote it down.
+const transcribedIn = `raw {"session_id":"s1","hook_event_name":"Stop","transcript_path":"IN/t.jsonl"}
+end
+`
+
+// transcript is what Claude Code writes of calls that succeeded.
+func transcript(calls ...string) string {
+	var b strings.Builder
+	for _, c := range calls {
+		fmt.Fprintf(&b, `{"type":"assistant","sessionId":"s1","message":{"content":[{"type":"tool_use","id":"%s","name":"Bash","input":{}}]}}`+"\n", c)
+		fmt.Fprintf(&b, `{"type":"user","sessionId":"s1","message":{"content":[{"type":"tool_result","tool_use_id":"%s","content":""}]}}`+"\n", c)
+	}
+	return b.String()
+}
+
+// The second source: what the agent's transcript tells is what its hooks told,
+// and it explains nothing that they did not.
+func TestTheTranscriptIsReadAndExplainsNothing(t *testing.T) {
+	x := newWorld(t)
+	script := "session s1\ntool c1 true\nshell echo hi > beside.txt\n"
+	w := x.session(t, expecting, script+transcribedIn, "t.jsonl", transcript("c1"))
+	bare := x.session(t, expecting, script+"end\n")
+	w.must(len(w.verdict.Agents) == 1 && len(bare.verdict.Agents) == 1, "sessions: %s", w.told())
+	s := w.verdict.Agents[0]
+	w.must(s.Written == 1 && s.Unhooked == 0 && s.Unwritten == 0 && s.Untold == 0, "the transcript: %s", w.told())
+	w.must(s.Coverage == bare.verdict.Agents[0].Coverage && w.verdict.Score >= bare.verdict.Score, "score %d after %d: %s", w.verdict.Score, bare.verdict.Score, w.told())
+
+	w = x.session(t, expecting, "session s1\ntool c1 true\n"+transcribedIn)
+	w.must(len(w.verdict.Agents) == 1 && w.verdict.Agents[0].Untold == 1 && w.verdict.Agents[0].Written == 0, "one that is not there: %s", w.told())
+}
+
 // A hostile session, and the finding that it must come to.
 func TestAHostileAgentIsFound(t *testing.T) {
 	x := newWorld(t)
@@ -150,6 +181,10 @@ func TestAHostileAgentIsFound(t *testing.T) {
 		{"settings written for the next session", "session s1\nwrite c1 IN/CLAUDE.md\nend\n", "agent-persistence", "CLAUDE.md", nil},
 		{"an agent without hooks", "connect STRANGER\nshell true\n", "undeclared-agent", "claude-code", nil},
 		{"a tool that is not listed", "session s1\nraw {\"session_id\":\"s1\",\"hook_event_name\":\"PreToolUse\",\"tool_use_id\":\"c1\",\"tool_name\":\"Magic\",\"tool_input\":{}}\nend\n", "agent-tool-not-listed", "Magic", nil},
+		{"a call that stands in the transcript, and that no hook told", "session s1\ntool c1 true\n" + transcribedIn, "transcript-hook-mismatch", "claude-code Bash",
+			[]string{"t.jsonl", transcript("c1", "c2")}},
+		{"a call that was declared, and stands in no transcript", "session s1\ntool c1 true\ntool c2 true 2\n" + transcribedIn, "transcript-hook-mismatch", "unwritten Bash",
+			[]string{"t.jsonl", transcript("c1")}},
 		{"a call of which nothing is seen", "session s1\npre c1 make\npost c1 make\nend\n", "agent-call-without-effect", "Bash", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

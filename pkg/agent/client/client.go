@@ -42,36 +42,35 @@ const (
 	lull = 5 * time.Millisecond
 )
 
-// agents are the agents, each with what it must read on standard output. Gemini
-// CLI takes anything but JSON for a fault of the hook, and so does Cursor; an
-// empty object decides nothing.
-var agents = map[string]string{
-	"claude-code": "",
-	"codex":       "",
-	"gemini":      "{}\n",
-	"copilot":     "",
-	"openclaw":    "",
-	"cursor":      "{}\n",
-}
-
 // Agents returns the names of all agents, sorted.
 func Agents() []string {
-	names := make([]string, 0, len(agents))
-	for name := range agents {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return []string{"claude-code", "codex", "copilot", "cursor", "gemini", "openclaw"}
 }
 
 // Known reports whether there is an agent of this name.
 func Known(agent string) bool {
-	_, ok := agents[agent]
+	_, ok := Answer(agent)
 	return ok
 }
 
+// Answer returns what an agent must read on standard output, and whether there is
+// one of this name. Gemini CLI takes anything but JSON for a fault of the hook, and
+// so does Cursor; an empty object decides nothing.
+func Answer(agent string) (answer string, known bool) {
+	switch agent {
+	case "gemini", "cursor":
+		return "{}\n", true
+	case "claude-code", "codex", "copilot", "openclaw":
+		return "", true
+	}
+	return "", false
+}
+
 // Answers reports whether an agent must read something of its hook.
-func Answers(agent string) bool { return agents[agent] != "" }
+func Answers(agent string) bool {
+	answer, _ := Answer(agent)
+	return answer != ""
+}
 
 // Main is the whole of the hook: args are the arguments after the program's (or
 // the subcommand's) name. It returns when all is done, and there is no error to
@@ -84,7 +83,7 @@ func hook(folder string, args []string, stdin, stdout *os.File) {
 		return
 	}
 	tell(folder, agent, payload, stdin, Patience)
-	if answer := agents[agent]; answer != "" {
+	if answer, _ := Answer(agent); answer != "" {
 		// Not by stdout.Write, which ends the process where nobody reads.
 		_, _ = syscall.Write(int(stdout.Fd()), []byte(answer))
 	}
@@ -310,13 +309,13 @@ func input(stdin *os.File) []byte {
 	}
 	end := time.Now().Add(inputWithin)
 	var data []byte
-	var object shape
+	var object Shape
 	buf := make([]byte, 64<<10)
 	for {
 		var in, out syscall.FdSet
 		put(&in, fd)
 		patience := time.Until(end)
-		if object.completed {
+		if object.Completed {
 			patience = min(patience, lull)
 		}
 		if !wait(fd, &in, &out, patience) {
@@ -331,22 +330,24 @@ func input(stdin *os.File) []byte {
 		}
 		// What is beyond the bound is read too: its writer would else be stopped.
 		data = append(data, buf[:min(n, MaxPayload+1-len(data))]...)
-		object.feed(buf[:n])
+		object.Feed(buf[:n])
 	}
 }
 
-// shape follows a JSON text just so far as to know where its first object ends.
-type shape struct {
-	depth            int
-	inText, escaped  bool
-	begun, completed bool
+// Shape follows a JSON text just so far as to know where its first object ends.
+type Shape struct {
+	depth           int
+	inText, escaped bool
+	begun           bool
+	// Completed: it has ended.
+	Completed bool
 }
 
-// feed takes the next bytes and reports whether an object has ended.
-func (s *shape) feed(b []byte) bool {
+// Feed takes the next bytes and reports whether an object has ended.
+func (s *Shape) Feed(b []byte) bool {
 	for _, c := range b {
 		switch {
-		case s.completed:
+		case s.Completed:
 			return true
 		case s.escaped:
 			s.escaped = false
@@ -360,8 +361,8 @@ func (s *shape) feed(b []byte) bool {
 			s.begun = true
 		case c == '}' || c == ']':
 			s.depth--
-			s.completed = s.begun && s.depth <= 0
+			s.Completed = s.begun && s.depth <= 0
 		}
 	}
-	return s.completed
+	return s.Completed
 }

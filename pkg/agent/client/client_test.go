@@ -355,7 +355,7 @@ func TestAnAnswerThatNobodyReadsIsNoReasonToFail(t *testing.T) {
 func program(t testing.TB) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "edamame-hook")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, "../../../cmd/edamame-hook")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -E edamame_hook_start", "-o", to, "../../../cmd/edamame-hook")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -389,12 +389,12 @@ func FuzzShape(f *testing.F) {
 		f.Add(s, 1)
 	}
 	f.Fuzz(func(t *testing.T, text string, cut int) {
-		var whole shape
-		ended := whole.feed([]byte(text))
-		var pieces shape
+		var whole Shape
+		ended := whole.Feed([]byte(text))
+		var pieces Shape
 		at := max(0, min(cut, len(text)))
-		pieces.feed([]byte(text[:at]))
-		if got := pieces.feed([]byte(text[at:])); got != ended {
+		pieces.Feed([]byte(text[:at]))
+		if got := pieces.Feed([]byte(text[at:])); got != ended {
 			t.Fatalf("in pieces %v, at once %v", got, ended)
 		}
 		dec := json.NewDecoder(strings.NewReader(text))
