@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,7 @@ func burden(ctx context.Context, storm, dir, image string, fast bool) error {
 		_, _ = io.WriteString(w, "ok")
 	}))
 	m.server.EnableHTTP2 = true
+	m.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that say nothing
 	m.server.StartTLS()
 	defer m.server.Close()
 
