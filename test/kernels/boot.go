@@ -45,8 +45,9 @@ func boot(ctx context.Context, dir, arch, kernel string, files []byte) (*booted,
 	m := machines[arch]
 	cmd := exec.CommandContext(ctx, m.qemu, append(m.args,
 		// Its clock goes by the instructions that were done: what the machine waits
-		// for takes as long for it on a busy host, and sleeping takes nothing.
-		"-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "clock=vm", "-smp", "2", "-m", "1536",
+		// for takes as long for it on a busy host, and sleeping takes nothing. A second processor does not
+		// come up so.
+		"-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "clock=vm", "-smp", "1", "-m", "1536",
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot",
 		"-serial", "stdio", "-kernel", kernel, "-initrd", initrd,
 		// A kernel that panics ends the machine.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -88,11 +89,11 @@ func nothing(arch string) []byte {
 // programs are built for a processor, as they would be for a release.
 type programs struct{ posture, guest, storm []byte }
 
-func build(dir, arch string) (*programs, error) {
+func build(ctx context.Context, dir, arch string) (*programs, error) {
 	var p programs
 	for pkg, to := range map[string]*[]byte{"cmd/edamame-posture": &p.posture, "test/kernels/guest": &p.guest, "test/bench/storm": &p.storm} {
 		bin := filepath.Join(dir, arch+"-"+filepath.Base(pkg))
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/org/edamame-posture/"+pkg)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/org/edamame-posture/"+pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("go build %s for %s: %w\n%s", pkg, arch, err, out)

@@ -12,8 +12,9 @@ import (
 	"github.com/org/edamame-posture/test/kernels/told"
 )
 
-// within is how long all of the short form may take.
-const within = 85 * time.Second
+// within is how long all of the short form may take on a busy machine; a minute
+// does on a quiet one.
+const within = 4 * time.Minute
 
 // The kernel of the machine's own release for virtual machines, with the sensor
 // that is chosen there: what a storm does is in the evidence.
@@ -34,7 +35,7 @@ func TestAKernelOfThisReleaseShowsAStormWhole(t *testing.T) {
 		t.Skipf("SKIP: no kernel is booted: its package is not to be had: %v", err)
 	}
 	dir := t.TempDir()
-	p, err := build(dir, "amd64")
+	p, err := build(ctx, dir, "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
