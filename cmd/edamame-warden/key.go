@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/ed25519"
-	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -10,22 +9,52 @@ import (
 // maxText bounds what is signed, in bytes.
 const maxText = 4096
 
-// makeKeys forks, for each socket that comes over descriptor 0, a process that
-// holds a key. It never has one itself, so that a fork has none but its own.
-// It returns when the monitor has gone.
-//
-// A fork of a program in Go has one thread, this one, and what the others held
-// stays held. There is one processor for Go code and it is ours, so what others
-// may hold are the scheduler's locks. What is done after the fork asks for no
-// goroutine and enters no system call by way of the scheduler, and nothing is
-// collected (GOGC=off): it needs none of them. That is also why nothing here
-// may allocate for each key.
+// makeKeys forks a process that makes keys, and waits for its end: of one forked
+// from a program in Go only the thread that forked is there, so nothing else
+// runs in it, holds a lock or has to be asked to let go of a page. In it and in
+// what it forks nothing enters a system call by way of Go's scheduler, starts a
+// goroutine or is collected (GOGC=off).
 func makeKeys() int {
 	private()
 	// What crypto/ed25519 makes once, and the stack that it needs, are made here
 	// for all forks. This key is known to everybody.
 	warm := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	_ = ed25519.Sign(warm, warm)
+	switch pid := fork(sigChild); {
+	case pid < 0:
+		return 1
+	case pid == 0:
+		const prSetDeathSignal = 1 // prctl(2)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetDeathSignal, uintptr(syscall.SIGKILL), 0)
+		return forkKeys()
+	}
+	_ = syscall.Close(0)
+	for {
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(-1, &status, 0, nil); err != syscall.EINTR {
+			return 0
+		}
+	}
+}
+
+const (
+	sigChild = uintptr(syscall.SIGCHLD)
+	sigNone  = 0 // it is asked for when the next one is made
+)
+
+// fork is fork(2), with a signal for the parent at the end of the child.
+func fork(signal uintptr) int {
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, signal, 0, 0, 0, 0, 0)
+	if errno != 0 {
+		return -1
+	}
+	return int(pid)
+}
+
+// forkKeys forks, for each socket that comes over descriptor 0, a process that
+// holds a key. It never has one itself, so that a fork has none but its own. It
+// returns when the monitor has gone. Nothing in it may allocate for each key.
+func forkKeys() int {
 	for {
 		conn, ok := receive(0)
 		if !ok {
@@ -38,14 +67,12 @@ func makeKeys() int {
 		if conn < 0 {
 			continue
 		}
-		runtime.Gosched() // a wish of the scheduler is met before, not after
-		// Without a signal at its end.
-		pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, 0, 0, 0, 0, 0, 0)
-		if errno == 0 && pid == 0 {
+		pid := fork(sigNone)
+		if pid == 0 {
 			_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, 0, 0, 0)
 			return holdKey(conn)
 		}
-		if errno == 0 {
+		if pid > 0 {
 			said := uint32(pid)
 			_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&said)), unsafe.Sizeof(said))
 		}
@@ -56,7 +83,7 @@ func makeKeys() int {
 // reap takes notice of a key that has ended, and reports whether there was one.
 func reap(options int) bool {
 	const all = 0x40000000 // __WALL: of those without a signal too
-	pid, _, errno := syscall.Syscall6(syscall.SYS_WAIT4, ^uintptr(0), 0, uintptr(options|all), 0, 0, 0)
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), 0, uintptr(options|all), 0, 0, 0)
 	return errno == syscall.EINTR || errno == 0 && pid > 0
 }
 
@@ -71,7 +98,7 @@ func receive(conn int) (fd int, ok bool) {
 	data := syscall.Iovec{Base: &word, Len: 1}
 	for {
 		m := syscall.Msghdr{Iov: &data, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&rights)), Controllen: uint64(unsafe.Sizeof(rights))}
-		n, _, errno := syscall.Syscall(syscall.SYS_RECVMSG, uintptr(conn), uintptr(unsafe.Pointer(&m)), 0)
+		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, uintptr(conn), uintptr(unsafe.Pointer(&m)), 0)
 		switch {
 		case errno == syscall.EINTR:
 		case errno != 0 || n == 0:

@@ -174,7 +174,7 @@ func TestAKeyThatSignedIsInNoMemoryOfOurs(t *testing.T) {
 		if _, _, err := c.Keys(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for _, other := range []int{os.Getpid(), int(Maker()), c.now.pid, c.ahead.pid} {
+		for _, other := range []int{os.Getpid(), int(Maker()), forker(t), c.now.pid, c.ahead.pid} {
 			if n := s.ask(t, "look %d", other); n > 0 {
 				t.Fatalf("after %d signatures process %d of ours holds %d copies of keys that signed", i+1, other, n)
 			}
