@@ -2,8 +2,12 @@ package main
 
 import (
 	"crypto/ed25519"
+	"crypto/sha512"
+	"encoding/binary"
 	"syscall"
 	"unsafe"
+
+	"filippo.io/edwards25519"
 )
 
 // maxText bounds what is signed, in bytes.
@@ -16,10 +20,10 @@ const maxText = 4096
 // goroutine or is collected (GOGC=off).
 func makeKeys() int {
 	private()
-	// What crypto/ed25519 makes once, and the stack that it needs, are made here
-	// for all forks. This key is known to everybody.
-	warm := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	_ = ed25519.Sign(warm, warm)
+	// The tables that are made once, and the stack that it takes, are made here for
+	// all forks. This key is known to everybody.
+	key.make()
+	key.sign(len(text) - 1)
 	switch pid := fork(sigChild); {
 	case pid < 0:
 		return 1
@@ -67,14 +71,9 @@ func forkKeys() int {
 		if conn < 0 {
 			continue
 		}
-		pid := fork(sigNone)
-		if pid == 0 {
+		if fork(sigNone) == 0 {
 			_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, 0, 0, 0)
 			return holdKey(conn)
-		}
-		if pid > 0 {
-			said := uint32(pid)
-			_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&said)), unsafe.Sizeof(said))
 		}
 		_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(conn), 0, 0)
 	}
@@ -111,36 +110,77 @@ func receive(conn int) (fd int, ok bool) {
 	}
 }
 
-// holdKey makes a key, says its public half, signs one text and ends. What
-// it wrote into its memory goes with it: Go keeps copies of a key in places
-// that no program can clear (crypto/ed25519 has a cache of its own).
+// holdKey makes a key, says its process id and public half, signs one text and
+// ends. What it wrote into its memory goes with it: Go keeps copies of a key in
+// places that no program can clear.
 func holdKey(conn int) int {
 	const lockOnFault = 1 | 2 | 1<<2 // MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT of mlockall(2): out of swap
 	_, _, _ = syscall.RawSyscall(syscall.SYS_MLOCKALL, lockOnFault, 0, 0)
-	var seed [ed25519.SeedSize]byte
-	if raw(sysGetrandom, uintptr(unsafe.Pointer(&seed)), uintptr(len(seed)), 0) != len(seed) {
+	if raw(sysGetrandom, uintptr(unsafe.Pointer(&key.seed)), uintptr(len(key.seed)), 0) != len(key.seed) {
 		return 1
 	}
-	key := ed25519.NewKeyFromSeed(seed[:])
-	if raw(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&key[ed25519.SeedSize])), ed25519.PublicKeySize) != ed25519.PublicKeySize {
+	key.make()
+	binary.LittleEndian.PutUint32(said[:], uint32(raw(syscall.SYS_GETPID, 0, 0, 0)))
+	n := 4 + copy(said[4:], key.public[:])
+	if raw(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&said)), uintptr(n)) != n {
 		return 1
 	}
-	text := make([]byte, maxText+1)
-	n := raw(syscall.SYS_READ, uintptr(conn), uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)))
+	n = raw(syscall.SYS_READ, uintptr(conn), uintptr(unsafe.Pointer(&text)), uintptr(len(text)))
 	if n <= 0 || n > maxText {
 		return 1 // who asked for a key has gone
 	}
-	signature := ed25519.Sign(key, text[:n])
-	if raw(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&signature[0])), uintptr(len(signature))) != len(signature) {
+	key.sign(n)
+	if raw(syscall.SYS_WRITE, uintptr(conn), uintptr(unsafe.Pointer(&said)), ed25519.SignatureSize) != ed25519.SignatureSize {
 		return 1
 	}
 	return 0
 }
 
+// What a key is, reads and writes. Nothing is allocated for it: a page that a
+// fork touches first costs about as much as the signature.
+var (
+	key  secret
+	said [ed25519.SignatureSize]byte
+	text [maxText + 1]byte
+)
+
+// secret is an Ed25519 key (RFC 8032, 5.1). crypto/ed25519 allocates, and keeps
+// each key in a weak map: to touch what that takes costs a fork several times
+// the signature. Whoever asks for a signature checks it with crypto/ed25519.
+type secret struct {
+	seed, public [32]byte
+	scalar       edwards25519.Scalar
+	prefix       [32]byte
+	hashed       [64 + maxText]byte
+	r, k         edwards25519.Scalar
+	point        edwards25519.Point
+}
+
+// make makes the key of its seed.
+func (s *secret) make() {
+	h := sha512.Sum512(s.seed[:])
+	_, _ = s.scalar.SetBytesWithClamping(h[:32]) // 32 bytes are always taken
+	copy(s.prefix[:], h[32:])
+	copy(s.public[:], s.point.ScalarBaseMult(&s.scalar).Bytes())
+}
+
+// sign puts the signature of the first n bytes of text into said.
+func (s *secret) sign(n int) {
+	at := copy(s.hashed[:], s.prefix[:])
+	at += copy(s.hashed[at:], text[:n])
+	h := sha512.Sum512(s.hashed[:at])
+	_, _ = s.r.SetUniformBytes(h[:]) // 64 bytes are always taken
+	copy(said[:], s.point.ScalarBaseMult(&s.r).Bytes())
+	at = copy(s.hashed[:], said[:32])
+	at += copy(s.hashed[at:], s.public[:])
+	at += copy(s.hashed[at:], text[:n])
+	h = sha512.Sum512(s.hashed[:at])
+	_, _ = s.k.SetUniformBytes(h[:])
+	copy(said[32:], s.k.MultiplyAdd(&s.k, &s.scalar, &s.r).Bytes())
+}
+
 // raw is a system call that the scheduler is not told of. It returns -1 for an
 // error.
-//
-//go:uintptrescapes
 func raw(call, a, b, c uintptr) int {
 	for {
 		n, _, errno := syscall.RawSyscall(call, a, b, c)
