@@ -440,7 +440,7 @@ func (m *Monitor) handle(rec *sensor.Record) {
 	if rec.TargetPID != 0 {
 		target = m.table.Find(rec.TargetPID, rec.TargetStart)
 	}
-	ours := m.isOwn(rec.TargetPID) || rec.OwnObject
+	ours := m.isOwn(rec.TargetPID) || m.isKey(target) || rec.OwnObject
 	if rec.TargetPID != m.self && ours || m.own.has(rec) {
 		target = m.table.Find(m.self, 0) // what is ours is us
 	}
@@ -456,8 +456,7 @@ func (m *Monitor) handle(rec *sensor.Record) {
 			}
 			r.record(rec, p, target, via)
 		case r.host:
-			// Keys are children of their maker, which is the monitor's, as the guard is.
-			if p.Parent == nil || !m.isOwn(p.Parent.Actor.PID) {
+			if !m.isKey(p) && (p.Parent == nil || !m.isOwn(p.Parent.Actor.PID)) {
 				r.record(rec, p, target, event.ViaHost)
 			}
 		case resolves.Has(bit):
@@ -473,6 +472,21 @@ func (m *Monitor) handle(rec *sensor.Record) {
 // keys.
 func (m *Monitor) isOwn(pid uint32) bool {
 	return pid != 0 && (pid == m.self || pid == m.guard || pid == seal.Maker())
+}
+
+// isKey reports whether a process is forked from the maker of keys: it is what
+// forks them, or one of them.
+func (m *Monitor) isKey(p *process.Process) bool {
+	maker := seal.Maker()
+	for range 2 {
+		if p == nil || maker == 0 {
+			return false
+		}
+		if p = p.Parent; p != nil && p.Actor.PID == maker {
+			return true
+		}
+	}
+	return false
 }
 
 // isWarden reports whether a process of the monitor's own makes keys or stands

@@ -120,34 +120,26 @@ func (m *maker) make() (*holder, error) {
 		return nil, fmt.Errorf("asking for a key: %w", err)
 	}
 	if err := h.meet(); err != nil {
-		_ = h.end() // it has said no key that anybody could use
+		h.conn.Close() // which ends it, and it has said no key that anybody could use
 		m.drop(w)
 		return nil, fmt.Errorf("the process of a key made none: %w", err)
 	}
 	return h, nil
 }
 
-// pidBytes is the length of what the maker says of a key: its process id. The
-// key says its public half, which is longer.
-const pidBytes = 4
-
-// meet reads what the maker and the key say, in either order.
+// meet reads what a key says first: its process id and its public half.
 func (h *holder) meet() error {
 	_ = h.conn.SetReadDeadline(time.Now().Add(startWithin))
-	var known bool
-	for h.pid == 0 || !known {
-		var said [len(h.key) + 1]byte
-		switch n, err := h.conn.Read(said[:]); {
-		case err != nil:
-			return err
-		case n == pidBytes:
-			h.pid = int(binary.LittleEndian.Uint32(said[:]))
-		case n == len(h.key):
-			h.key, known = PublicKey(said[:n]), true
-		default:
-			return fmt.Errorf("it said %d bytes", n)
-		}
+	var said [4 + len(h.key)]byte
+	n, err := h.conn.Read(said[:])
+	if err == nil && n != len(said) {
+		err = fmt.Errorf("it said %d bytes", n)
 	}
+	if err != nil {
+		return err
+	}
+	h.pid = int(binary.LittleEndian.Uint32(said[:]))
+	h.key = PublicKey(said[4:])
 	return nil
 }
 
@@ -167,16 +159,14 @@ func (h *holder) end() error {
 	if h.gone(leavesWithin) {
 		return nil
 	}
-	if h.pid > 0 {
-		// It was there after its number was looked up, so the number was its own.
-		p, err := os.FindProcess(h.pid)
-		if h.gone(time.Millisecond) {
-			return nil
-		}
-		if err == nil {
-			_ = p.Kill()
-			_ = p.Release()
-		}
+	// It was there after its number was looked up, so the number was its own.
+	p, err := os.FindProcess(h.pid)
+	if h.gone(time.Millisecond) {
+		return nil
+	}
+	if err == nil {
+		_ = p.Kill()
+		_ = p.Release()
 	}
 	if h.gone(goneWithin) {
 		return nil

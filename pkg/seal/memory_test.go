@@ -51,18 +51,18 @@ func scan(in io.Reader, out io.Writer) {
 				continue
 			}
 			for _, seed := range seeds {
-				// As it was drawn, and the half of its SHA-512 that is signed with as it is
-				// (RFC 8032, 5.1.6).
+				// As it was drawn, and the halves of its SHA-512: what the scalar is made of,
+				// and what is signed with as it is (RFC 8032, 5.1.6).
 				expanded := sha512.Sum512(seed)
-				found += bytes.Count(part, seed) + bytes.Count(part, expanded[32:])
+				found += bytes.Count(part, seed) + bytes.Count(part, expanded[:32]) + bytes.Count(part, expanded[32:])
 			}
 		}
 		fmt.Fprintln(out, found)
 	}
 }
 
-// seedOf finds what crypto/ed25519 keeps of a private key: the seed, and behind
-// it the public half.
+// seedOf finds what a process keeps of its private key: the seed, and behind it
+// the public half.
 func seedOf(mem, public []byte) []byte {
 	for at := 0; ; {
 		i := bytes.Index(mem[at:], public)
@@ -181,7 +181,7 @@ func TestAKeyThatSignedIsInNoMemoryOfOurs(t *testing.T) {
 		if _, _, err := c.Keys(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for _, other := range []int{os.Getpid(), int(Maker()), c.now.pid, c.ahead.pid} {
+		for _, other := range []int{os.Getpid(), int(Maker()), forker(t), c.now.pid, c.ahead.pid} {
 			if n := s.ask(t, "look %d", other); n > 0 {
 				t.Fatalf("after %d signatures process %d of ours holds %d copies of keys that signed", i+1, other, n)
 			}
