@@ -190,7 +190,8 @@ agents: ## real coding agents from npm (1.1 GB), with a model on loopback; POSTU
 	$(GO) test -timeout 60m ./test/agents/...
 
 TRIES ?= 25
-agents-tries: ## the published agent incident by Claude Code and Codex, TRIES times; each must be found
+agents-tries: ## a credential that an agent's call sends away, TRIES times by a made agent and by Claude Code and Codex; each must be found
+	POSTURE_TRIES=$(TRIES) $(GO) test -count=1 -timeout 60m -run ACredentialThatACallSendsAway ./test/e2e
 	POSTURE_TRIES=$(TRIES) $(GO) test -count=1 -timeout 60m -run PublishedIncidentIsFoundInEachTry ./test/agents
 
 PAIRS ?= 20

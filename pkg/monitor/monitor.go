@@ -201,7 +201,8 @@ func (m *Monitor) lower() {
 // that is never still so often that little is left open.
 func (m *Monitor) level(ctx context.Context) {
 	const tries = 6
-	leaving := int64(0)
+	var leaving int64
+	var told uint64 // exits, when those that were not done were counted
 	for range tries {
 		before, based := m.witness.base, m.witness.based
 		r, err := m.bothCounts(ctx)
@@ -209,7 +210,11 @@ func (m *Monitor) level(ctx context.Context) {
 			return // the round will tell that a sensor does not answer
 		}
 		m.witness.arm(r)
-		m.witness.leaving = leaving
+		if based {
+			// Of those that began since nobody knows whether they are done.
+			m.witness.leaving = leaving + int64(r.after[exit]-told)
+		}
+		told = r.after[exit]
 		leaving = exitingProcesses()
 		if based && m.witness.base == before && m.witness.slack == [3]int64{} {
 			return

@@ -290,16 +290,22 @@ func (m *Monitor) doubt(r reading) {
 // What is on its way from one of them, or between the places in the kernel where
 // they count, is not so each time.
 func (m *Monitor) compare(ctx context.Context) error {
-	exiting := int64(0)
+	var exiting int64
+	var told uint64 // exits, when those that are not done were counted
 	for try := range 25 {
 		r, err := m.bothCounts(ctx)
 		if err != nil {
 			return err
 		}
+		underway := exiting
+		if try > 2 {
+			// Of those that began since nobody knows whether they are done.
+			underway += int64(r.before[exit] - told)
+		}
 		agree := false
 		m.locked(func() {
 			m.counted = r
-			if agree = !m.witness.based || m.witness.deviation(r, exiting) == 0; agree {
+			if agree = !m.witness.based || m.witness.deviation(r, underway) == 0; agree {
 				m.witness.failing = 0
 			}
 		})
@@ -311,6 +317,7 @@ func (m *Monitor) compare(ctx context.Context) error {
 		}
 		time.Sleep(4 * time.Millisecond)
 		if try >= 2 { // they mostly agree by then, and this reads all of /proc
+			told = counts(m.primary.Stats())[exit]
 			exiting = exitingProcesses()
 		}
 	}
