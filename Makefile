@@ -70,7 +70,6 @@ short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
 	$(MAKE) soak SOAK=1m
 	$(GO) test -short -timeout 20m ./test/agents/...
-	$(GO) test -timeout 5m ./test/kernels/...
 	$(MAKE) fuzz FUZZTIME=1000x
 
 check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores

@@ -25,7 +25,7 @@ var bpfQuestion = question{"bpf", "loading an eBPF tracing program", func() Resu
 	return Result{OK: true, Detail: "a program for sched_process_exec loads"}
 }}
 
-var ringBufferQuestion = question{"ring-buffer", "BPF ring buffer", func() Result {
+var ringBufferQuestion = question{"ring-buffer", "BPF ring buffer and loops", func() Result {
 	if err := features.HaveMapType(ebpf.RingBuf); err != nil {
 		return Result{Detail: reason(err), Lost: bpfLost, Get: bpfGet + "; on a kernel of 5.8 or later"}
 	}
