@@ -96,6 +96,7 @@ type recording struct {
 
 	containers  *containers          // the monitor's
 	inContainer map[redact.Text]bool // containers that were told
+	entered     map[redact.Text]bool // containers in which another program than a runtime ran
 	strangers   map[event.Actor]bool // see stranger
 	workers     *workers             // the monitor's
 	unnamed     map[uint32]unnamed   // steps, by their process
@@ -210,7 +211,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		images:  &m.images,
 
 		requests:   in.Requests(),
-		containers: m.containers, inContainer: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
+		containers: m.containers, inContainer: make(map[redact.Text]bool), entered: make(map[redact.Text]bool), strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
 	d = &draft{recording: r}
