@@ -53,7 +53,14 @@ func (r *recording) asks(p *process.Process, s runner.Step, argv []byte) {
 // that one's client waits for its container, is told as the other's. That
 // client's own process then is of no step.
 func (r *recording) enters(rec *sensor.Record, p *process.Process, ev *event.Event, via event.Via) *client {
-	if len(r.clients) == 0 || via != event.ViaRequest || ev.Container.IsZero() || p.InStep() || process.IsRuntime(string(rec.Exe)) {
+	if via != event.ViaRequest || ev.Container.IsZero() || process.IsRuntime(string(rec.Exe)) {
+		return nil // a runtime may be in the container's cgroup before it starts anything there
+	}
+	fresh := !r.entered[ev.Container]
+	if fresh && len(r.entered) < maxContainers {
+		r.entered[ev.Container] = true
+	}
+	if len(r.clients) == 0 || p.InStep() {
 		return nil
 	}
 	var job, id redact.Text
@@ -67,8 +74,7 @@ func (r *recording) enters(rec *sensor.Record, p *process.Process, ev *event.Eve
 	}
 	for i := range r.clients {
 		c := &r.clients[i]
-		_, told := r.inContainer[ev.Container]
-		there := c.asked.New && !told || c.asked.In != "" && strings.HasPrefix(ev.Container.String(), c.asked.In)
+		there := c.asked.New && fresh || c.asked.In != "" && strings.HasPrefix(ev.Container.String(), c.asked.In)
 		if !there || c.step.Job != job || c.step.ID != id || !c.alive() {
 			continue
 		}
@@ -79,8 +85,8 @@ func (r *recording) enters(rec *sensor.Record, p *process.Process, ev *event.Eve
 	return nil
 }
 
-// entered tells which step a process in a container is of.
-func (r *recording) entered(now int64, p *process.Process, c *client) {
+// joined tells which step a process in a container is of.
+func (r *recording) joined(now int64, p *process.Process, c *client) {
 	p.JoinStep()
 	ev := r.blank(event.Step, now)
 	ev.Actor, ev.Parent = p.Actor, c.actor

@@ -54,7 +54,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 	}
 	ev.Op, ev.Count, ev.OK, ev.Err = rec.Op, rec.Count, rec.OK, rec.Err
 	var step runner.Step
-	var entered *client
+	var asked *client
 	switch rec.Kind {
 	case event.Fork:
 		if p.Parent != nil {
@@ -71,7 +71,7 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 				r.job.named(ev)
 			}
 		}
-		entered = r.enters(rec, p, ev, via)
+		asked = r.enters(rec, p, ev, via)
 	case event.Exit:
 		ev.Code, ev.Signal = rec.Code, rec.Signal
 		if ev.Actor.PID == r.root.PID && ev.Actor.Start == r.root.Start {
@@ -137,8 +137,8 @@ func (r *recording) record(rec *sensor.Record, p, target *process.Process, via e
 			r.step(rec.Time, p, step)
 			r.asks(p, step, rec.Argv)
 		}
-		if entered != nil {
-			r.entered(rec.Time, p, entered)
+		if asked != nil {
+			r.joined(rec.Time, p, asked)
 		}
 		r.container(rec, p, via)
 	case event.HTTP:

@@ -98,6 +98,7 @@ type recording struct {
 
 	containers  *containers                   // the monitor's
 	inContainer map[redact.Text]seenContainer // containers that were told
+	entered     map[redact.Text]bool          // containers in which another program than a runtime ran
 	naming      *naming                       // the monitor's
 	strangers   map[event.Actor]bool          // see stranger
 	workers     *workers                      // the monitor's
@@ -213,7 +214,7 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		images:  &m.images,
 
 		requests:   in.Requests(),
-		containers: m.containers, inContainer: make(map[redact.Text]seenContainer), naming: m.naming, strangers: make(map[event.Actor]bool),
+		containers: m.containers, inContainer: make(map[redact.Text]seenContainer), entered: make(map[redact.Text]bool), naming: m.naming, strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
 	d = &draft{recording: r}

@@ -409,8 +409,17 @@ jobs:
 		if c := v.Coverage; c.State != "complete" || c.Witness != "agree" {
 			t.Errorf("%s: coverage %+v", whose, c)
 		}
+		// What the action's monitor does as root is the job's doing for the service;
+		// and users of sudo are made and removed by tests on this machine.
+		ours := false
 		for _, f := range v.Findings {
-			t.Errorf("%s: %s: %s %q by %s", whose, f.Rule, f.Title, f.Object, f.Actor.Exe)
+			mine := strings.HasPrefix(f.Actor.Exe, "/memfd:edamame-") || f.Actor.Exe == "/memfd:posture-canary"
+			if ours = ours || mine; whose == "the action's" || !mine && f.Rule != "posture-drift" {
+				t.Errorf("%s: %s: %s %q by %s", whose, f.Rule, f.Title, f.Object, f.Actor.Exe)
+			}
+		}
+		if !ours && whose == "the service's" {
+			t.Errorf("the service does not tell of the action's monitor: %+v", v.Findings)
 		}
 	}
 }

@@ -261,6 +261,7 @@ jobs:
 `)
 	id := s.await(1)[0]
 	s.state("WATCHDOG=1")
+	s.notify.Close() // or what nobody reads holds its end up
 	s.stop()
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 || strings.Contains(s.all(), "SIGSYS") {
 		t.Errorf("it ended with %d:\n%s", code, s.all())
