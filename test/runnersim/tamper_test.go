@@ -68,10 +68,6 @@ for n in '::error title=x::y' '<' '::set-output name=verdict::pass' '| a | b |';
 (exec 3<>/dev/tcp/127.0.0.1/9) 2>/dev/null || :`},
 	{name: "outlives the job", script: "RUNNER_TRACKING_ID=0 setsid sleep 15 > /dev/null 2>&1 < /dev/null &", survivor: "sleep"},
 	{name: "deletes what the runner keeps for the last step", script: `find $RUNNER_TEMP/_runner_file_commands -name 'save_state_*' ! -path "$GITHUB_STATE" -delete`},
-	{name: "sets what later steps load and find", script: `mkdir -p $RUNNER_TEMP/bin
-for p in sudo node edamame-posture; do printf '#!/bin/sh\nexit 0\n' > $RUNNER_TEMP/bin/$p; chmod +x $RUNNER_TEMP/bin/$p; done
-echo $RUNNER_TEMP/bin >> $GITHUB_PATH
-echo 'LD_PRELOAD=libm.so.6' >> $GITHUB_ENV; echo "BASH_ENV=$RUNNER_TEMP/none" >> $GITHUB_ENV; echo 'HTTPS_PROXY=http://127.0.0.1:9' >> $GITHUB_ENV`},
 	{name: "clears its state", script: "echo 'STATE_watch=' >> $GITHUB_ENV; echo 'STATE_binary=none' >> $GITHUB_ENV; echo 'STATE_mark=0' >> $GITHUB_ENV; echo 'INPUT_FAIL-ON=never' >> $GITHUB_ENV"},
 }
 
