@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,24 +39,25 @@ var (
 // overSocket asks one engine by Docker's API.
 func (e *Engines) overSocket(ctx context.Context, path, id string) (Answer, error) {
 	s := e.root + path
-	var c struct {
-		Name, Image string
-		Config      struct{ Image string }
-	}
-	err := get(ctx, s, "/containers/"+id+"/json", &c)
-	switch {
-	case errors.Is(err, errGone):
-		// It lived for a moment, and was removed when it ended.
-		if c.Name, c.Config.Image, err = past(ctx, s, id); err != nil {
-			return Answer{}, err
-		}
-	case err != nil:
+	// To ask for one container (GET /containers/ID/json) would wait until it is
+	// started: dockerd holds its lock so long.
+	var list []listed
+	if err := get(ctx, s, "/containers/json?"+url.Values{"all": {"true"}, "filters": {`{"id":{"` + id + `":true}}`}}.Encode(), &list); err != nil {
 		return Answer{}, err
 	}
-	a := Answer{Name: strings.TrimPrefix(c.Name, "/"), Image: c.Config.Image}
-	ref := c.Image
+	var a Answer
+	ref := ""
+	if i := slices.IndexFunc(list, func(c listed) bool { return c.ID == id }); i >= 0 {
+		a.Name, a.Image, ref = list[i].name(), list[i].Image, list[i].ImageID
+	} else {
+		// It lived for a moment, and was removed when it ended.
+		var err error
+		if a.Name, a.Image, err = past(ctx, s, id); err != nil {
+			return Answer{}, err
+		}
+	}
 	if ref == "" {
-		ref = c.Config.Image
+		ref = a.Image
 	}
 	if ref == "" {
 		return a, nil
@@ -85,6 +87,24 @@ func (e *Engines) overSocket(ctx context.Context, path, id string) (Answer, erro
 		}
 	}
 	return a, nil
+}
+
+// listed is what an engine says of a container in its list.
+type listed struct {
+	ID             string `json:"Id"`
+	Names          []string
+	Image, ImageID string
+}
+
+// name returns the container's own name: the others are those that links to it
+// have, /OTHER/NAME.
+func (c *listed) name() string {
+	for _, n := range c.Names {
+		if n = strings.TrimPrefix(n, "/"); n != "" && !strings.Contains(n, "/") {
+			return n
+		}
+	}
+	return ""
 }
 
 // image is what an engine says of an image.

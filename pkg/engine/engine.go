@@ -5,7 +5,7 @@
 //	a, err := e.Ask(ctx, id)
 //
 // Docker and Podman answer over their Unix sockets, by the part of Docker's API
-// that both have (GET /containers/ID/json). containerd's own API is gRPC; of its
+// that both have (GET /containers/json). containerd's own API is gRPC; of its
 // containers the state below /run says what Kubernetes and nerdctl call them,
 // and so does the state of CRI-O and of a Podman that has no daemon.
 //
@@ -85,7 +85,7 @@ func (e *Engines) Saw(path string) {
 // Ask returns what is known of the container with that id. The error is
 // ErrUnknown, with what else went wrong, where nothing is.
 func (e *Engines) Ask(ctx context.Context, id string) (Answer, error) {
-	if !isID(id) {
+	if IsBuildStep(id) {
 		return Answer{}, fmt.Errorf("%w: it is a step of a build, which engines do not list", ErrUnknown)
 	}
 	e.mu.Lock()
@@ -117,18 +117,18 @@ func (e *Engines) Ask(ctx context.Context, id string) (Answer, error) {
 	return Answer{}, ErrUnknown
 }
 
-// isID reports whether an id is one that an engine lists: 64 digits in hex. It
-// goes into requests and paths.
-func isID(id string) bool {
+// IsBuildStep reports whether an id is not one that engines list: 64 digits in
+// hex, which can go into requests and paths. Those of build steps are.
+func IsBuildStep(id string) bool {
 	if len(id) != 64 {
-		return false
+		return true
 	}
 	for i := range len(id) {
 		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 func (a Answer) bounded() Answer {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/org/edamame-posture/pkg/engine"
@@ -32,12 +33,15 @@ const (
 	maxNamed = 4096
 	// maxAsks bounds the containers that wait to be asked for.
 	maxAsks = 512
-	// askOnceMore is how long after a first try an engine is asked once more, which
-	// may write down what it started only then.
-	askOnceMore = 300 * time.Millisecond
+	// maxAgain bounds those of them that are asked for again.
+	maxAgain = 64
 	// calledWithin is how long the end of a recording waits for answers.
 	calledWithin = time.Second
 )
+
+// askOnceMore is how long after each try an engine is asked again: it may be busy,
+// or write down what it started only then.
+var askOnceMore = [...]time.Duration{300 * time.Millisecond, 2 * time.Second, 10 * time.Second}
 
 func newNaming(root string) *naming {
 	return &naming{
@@ -82,31 +86,39 @@ func (m *Monitor) callContainers() {
 		}
 	}()
 	type late struct {
-		id  redact.Text
-		due time.Time
+		id    redact.Text
+		due   time.Time
+		tries int
 	}
 	var again []late
 	for {
+		next := -1
 		var due <-chan time.Time
-		if len(again) > 0 {
-			due = time.After(time.Until(again[0].due))
+		for i := range again {
+			if next < 0 || again[i].due.Before(again[next].due) {
+				next = i
+			}
 		}
+		if next >= 0 {
+			due = time.After(time.Until(again[next].due))
+		}
+		var l late
 		select {
 		case <-m.stop:
 			return
-		case id := <-m.naming.asks:
-			a, err := m.naming.engines.Ask(ctx, id.String())
-			if err != nil && len(again) < maxAsks {
-				again = append(again, late{id, time.Now().Add(askOnceMore)})
-			} else {
-				m.callContainer(id, a, err)
-			}
+		case l.id = <-m.naming.asks:
 		case <-due:
-			id := again[0].id
-			again = again[1:]
-			a, err := m.naming.engines.Ask(ctx, id.String())
-			m.callContainer(id, a, err)
+			l = again[next]
+			again = slices.Delete(again, next, next+1)
 		}
+		a, err := m.naming.engines.Ask(ctx, l.id.String())
+		if err != nil && l.tries < len(askOnceMore) && len(again) < maxAgain && !engine.IsBuildStep(l.id.String()) {
+			l.due = time.Now().Add(askOnceMore[l.tries])
+			l.tries++
+			again = append(again, l)
+			continue
+		}
+		m.callContainer(l.id, a, err)
 	}
 }
 

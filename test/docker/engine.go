@@ -76,7 +76,7 @@ func Start(networks bool) (*Engine, error) {
 	}
 	e.daemon = exec.Command(args[0], args[1:]...)
 	e.daemon.Stdout, e.daemon.Stderr = &e.said, &e.said
-	e.daemon.SysProcAttr = &syscall.SysProcAttr{Unshareflags: spaces}
+	e.daemon.SysProcAttr = &syscall.SysProcAttr{Unshareflags: spaces, Pdeathsig: syscall.SIGTERM}
 	if err := e.daemon.Start(); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
