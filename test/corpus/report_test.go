@@ -23,7 +23,7 @@ func watchedCase(t *testing.T, m *machine, c *scenario, policy string) (dir stri
 			t.Skip(err)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "posture.yml")
+	file := filepath.Join(m.dir, "posture.yml") // the job has a /tmp of its own
 	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -48,9 +48,14 @@ func TestReportsOfFreshRunsAreDrivenInTheBrowser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("watching from the kernel needs root")
 	}
-	attacks, benign := cases(t)
-	of := func(list []*scenario, id string) *scenario {
-		return list[slices.IndexFunc(list, func(c *scenario) bool { return c.ID == id })]
+	t.Chdir("../..") // from where the programs are built
+	of := func(folder, file, id string) *scenario {
+		list, err := load(folder, file)
+		i := slices.IndexFunc(list, func(c *scenario) bool { return c.ID == id })
+		if err != nil || i < 0 {
+			t.Fatalf("%s is not in %s: %v", id, folder, err)
+		}
+		return list[i]
 	}
 	m, err := newMachine()
 	if m != nil {
@@ -62,7 +67,7 @@ func TestReportsOfFreshRunsAreDrivenInTheBrowser(t *testing.T) {
 	const policy = "version: 1\nuse: [node, github-runner]\negress: [{to: \"registry.test:80\", by: [npm]}]\n"
 
 	t.Run("an attack", func(t *testing.T) {
-		dir, v := watchedCase(t, m, of(attacks, "axios-rat"), policy)
+		dir, v := watchedCase(t, m, of("test/attacks", attackFile, "axios-rat"), policy)
 		weight := []judge.Severity{judge.Critical, judge.High, judge.Medium, judge.Low, judge.Info}
 		slices.SortStableFunc(v.Findings, func(a, b judge.Finding) int {
 			return cmp.Compare(slices.Index(weight, a.Severity), slices.Index(weight, b.Severity))
@@ -92,7 +97,7 @@ func TestReportsOfFreshRunsAreDrivenInTheBrowser(t *testing.T) {
 		browser.Drive(t, "keyboard", page, settings())
 	})
 	t.Run("an npm install", func(t *testing.T) {
-		dir, v := watchedCase(t, m, of(benign, "npm-plain"), policy)
+		dir, v := watchedCase(t, m, of("test/benign", benignFile, "npm-plain"), policy)
 		for _, f := range v.Findings {
 			t.Errorf("finding: %s %s", f.Rule, f.Object)
 		}
