@@ -53,8 +53,10 @@ func (r *recording) asks(p *process.Process, s runner.Step, argv []byte) {
 // that one's client waits for its container, is told as the other's. That
 // client's own process then is of no step.
 func (r *recording) enters(rec *sensor.Record, p *process.Process, ev *event.Event, via event.Via) *client {
-	if via != event.ViaRequest || ev.Container.IsZero() || process.IsRuntime(string(rec.Exe)) {
-		return nil // a runtime may be in the container's cgroup before it starts anything there
+	// A runtime is in the container's cgroup before it starts anything there. runc
+	// runs from a mount of its own then, where its file has the path "/".
+	if via != event.ViaRequest || ev.Container.IsZero() || string(rec.Exe) == "/" || process.IsRuntime(string(rec.Exe)) {
+		return nil
 	}
 	fresh := !r.entered[ev.Container]
 	if fresh && len(r.entered) < maxContainers {
