@@ -86,6 +86,33 @@ func TestSeedKnowsThisProcessAndItsAncestors(t *testing.T) {
 	}
 }
 
+// A daemon's children that were there before were asked for by nobody, and least
+// of all by a recording that begins later: on most machines they are everything
+// that systemd runs.
+func TestWhatADaemonRanBeforeIsNoAnswer(t *testing.T) {
+	proc := t.TempDir()
+	for pid, of := range map[int]struct {
+		parent int
+		exe    string
+	}{1: {0, "/usr/lib/systemd/systemd"}, 20: {1, "/usr/sbin/dockerd"}, 21: {20, "/usr/bin/containerd"}, 30: {1, "/usr/bin/agent"}} {
+		dir := filepath.Join(proc, strconv.Itoa(pid))
+		stat := fmt.Sprintf("%d (p) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 1000 10", pid, of.parent, 100+pid)
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "stat"), []byte(stat), 0o644), os.Symlink(of.exe, filepath.Join(dir, "exe"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tb := NewTable(1 << 10)
+	if err := tb.Seed(proc); err != nil {
+		t.Fatal(err)
+	}
+	check(t, tb)
+	for _, pid := range []uint32{1, 20, 21, 30} {
+		if p := tb.Find(pid, 0); p.Tags != 0 || !p.Alive {
+			t.Errorf("process %d is of recordings %b: %+v", pid, p.Tags, p)
+		}
+	}
+}
+
 // sleeper runs a shell command that prints a pid and stays, and returns the pid.
 func sleeper(t *testing.T, script string) uint32 {
 	t.Helper()

@@ -117,11 +117,13 @@ func KindOfSocket(path []byte) Kind {
 // asking is what one recording asks of one kind of daemon.
 type asking struct {
 	clients int32 // living processes that hold a connection
-	until   int64 // open until then without a client
+	until   int64 // open until then without a client; 0 where nobody has asked
 	sticky  bool
 }
 
-func (a *asking) isOpen(time int64) bool { return a.sticky || a.clients > 0 || time <= a.until }
+func (a *asking) isOpen(time int64) bool {
+	return a.sticky || a.clients > 0 || a.until != 0 && time <= a.until
+}
 
 // outside stands in requests for clients of no recording.
 const outside = MaxTags
