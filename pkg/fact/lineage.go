@@ -47,11 +47,18 @@ type nodeLineage struct {
 	via   event.Via
 }
 
+// stands reports whether n is still where it was: its step, its container and the
+// call of an agent that started it are told after its exec.
+func (l *lineage) stands(n *process.Node) bool {
+	return l.step == n.Step && l.container == n.Container &&
+		(n.AgentSession.IsZero() || l.session == n.AgentSession && l.call == n.Call && l.late == n.Late)
+}
+
 func (f *Folder) lineageOf(n *process.Node, via event.Via) *lineage {
 	if n != f.doer {
 		f.doer, f.doing = n, f.nodes[n]
 	}
-	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via && (n.AgentSession.IsZero() || e.lin.session == n.AgentSession && e.lin.call == n.Call && e.lin.late == n.Late) {
+	if e := &f.doing; e.lin != nil && e.known == n.Known && e.via == via && e.lin.stands(n) {
 		return e.lin
 	}
 	l := f.makeLineage(n, via)
