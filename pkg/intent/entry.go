@@ -98,7 +98,7 @@ func explainedBy(v fact.Verb) fact.Verb {
 // it says yes; of two that overlap in a way that it does not see through, none
 // includes the other.
 func (e *Entry) Includes(o *Entry) bool {
-	if e.Verb != o.Verb || e.Class != o.Class || e.Step != "" && e.Step != o.Step || !e.includesBy(o) {
+	if e.Verb != o.Verb || e.Class != o.Class || e.Step != "" && e.Step != o.Step || !e.includesAgent(o) || !e.includesBy(o) {
 		return false
 	}
 	switch e.Verb {
@@ -108,6 +108,13 @@ func (e *Entry) Includes(o *Entry) bool {
 		return e.g.glob.includes(&o.g.glob) && e.includesDigests(o)
 	}
 	return e.To == o.To
+}
+
+// includesAgent: what holds for an agent, or for what its program does by itself,
+// holds for nobody else.
+func (e *Entry) includesAgent(o *Entry) bool {
+	a, b := &e.g.entry, &o.g.entry
+	return a.Agent == "" || a.Agent == b.Agent && (!a.Own || b.Own)
 }
 
 func (e *Entry) includesBy(o *Entry) bool {

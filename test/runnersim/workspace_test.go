@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -49,7 +50,7 @@ func TestThePolicyThatACheckoutBringsCountsAsItFirstWas(t *testing.T) {
 				t.Fatal(err)
 			}
 			rig.Sudo(t, "nobody", "workspace", installed(root, 1))
-			jobs, err := runner.Read(filepath.Join(lay(t, map[string]string{"ci.yml": fmt.Sprintf(`
+			text := fmt.Sprintf(`
 on: push
 jobs:
   a:
@@ -63,7 +64,12 @@ jobs:
         run: |
 %s
       - {id: goes, run: "exec 3<>/dev/tcp/127.0.0.1/%d"}
-`, uses, out, c.policy, indent("SOURCE="+source+"\n"+c.checkout+"\n"), indent("true\n"+c.after+"\n"), port)}), "ci.yml"))
+`, uses, out, c.policy, indent("SOURCE="+source+"\n"+c.checkout+"\n"), indent("true\n"+c.after+"\n"), port)
+			workflow := filepath.Join(source, ".github", "workflows", "ci.yml")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(workflow), 0o755), os.WriteFile(workflow, []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			jobs, err := runner.Read(workflow)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,6 +96,17 @@ jobs:
 			}
 			if strings.Contains(r.Summaries, "origin&#58; workspace") != c.used {
 				t.Errorf("the summary says of its origin:\n%.1500s", r.Summaries)
+			}
+			// The checkout brought the workflow too, so the result stands at its step.
+			if strings.HasPrefix(c.checkout, "cp -r") {
+				line := 1 + strings.Count(text[:strings.Index(text, "{id: goes")], "\n")
+				sarif, err := os.ReadFile(filepath.Join(dir, "results.sarif"))
+				if want := fmt.Sprintf(`"uri":".github/workflows/ci.yml"},"region":{"startLine":%d}`, line); err != nil || !strings.Contains(strings.Join(strings.Fields(string(sarif)), ""), want) {
+					t.Errorf("no result stands at line %d: %v\n%s", line, err, sarif)
+				}
+				if want := fmt.Sprintf("file=.github/workflows/ci.yml,line=%d", line); !strings.Contains(r.Log, want) {
+					t.Errorf("no annotation has %s\n%s", want, r.Log)
+				}
 			}
 			if got := e.Commitment().Intent; got != evidence.IntentLater {
 				t.Errorf("the start commits to intent %q", got)

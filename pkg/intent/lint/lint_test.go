@@ -75,6 +75,19 @@ egress: [{to: "a.example.com:80", http: GET}, "*.example.com:80"]`, false, []str
 egress: [{to: "a.example.com:80", http: GET}, {to: "a.example.com:80", http: [POST, "GET /a"]}]`, false, nil},
 		{"by a program is not all", `
 egress: [{to: "*.example.com:443", by: [gh]}, "api.example.com:443"]`, false, nil},
+		{"one agent's is not another's", `
+jobs:
+  build:
+    agents:
+      codex: {egress: ["*.example.com:443"]}
+      gemini: {egress: ["api.example.com:443"]}
+egress: ["b.example.com:443"]`, false, nil},
+		{"an agent's beside everybody's", `
+jobs:
+  build:
+    agents: {codex: {egress: ["api.example.com:443"]}}
+egress: ["*.example.com:443"]`, false, []string{
+			`p:5:31: shadowed: api.example.com:443: line 6 (*.example.com:443) allows all of it; one of the two can go`}},
 		{"denies are held against denies", `
 egress: ["*.example.com:443"]
 deny: {egress: ["a.example.com", "**.example.com"]}`, false, []string{
