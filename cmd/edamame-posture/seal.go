@@ -108,7 +108,9 @@ func copyWhole(to, from *os.File) error {
 	if err != nil {
 		return err
 	}
-	m, err := unix.Mmap(int(from.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	// Shared: into a private mapping the kernel puts the breakpoints of uprobes,
+	// and another monitor on this machine may have probed this program.
+	m, err := unix.Mmap(int(from.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return err
 	}

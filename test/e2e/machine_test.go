@@ -1,12 +1,17 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
+	"github.com/org/edamame-posture/pkg/evidence"
 )
 
 // What a machine may refuse, taken away one by one.
@@ -135,4 +140,34 @@ func TestWithHostEverythingOnTheMachineIsWatched(t *testing.T) {
 	}
 	w.must(outside, "what another process started is not in the log")
 	w.must(inside, "the command's own is not told apart")
+}
+
+// A monitor that watches the whole machine probes our program as it does others
+// in Go. The next monitor runs as a copy of it, which must not have that probe's
+// breakpoint in it.
+func TestTheCopyThatAMonitorRunsAsIsWholeBesideAnotherMonitor(t *testing.T) {
+	program, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%x", sha256.Sum256(program))
+	cmd, _, in := begin(t, options{flags: []string{"--host"}}, "sh", "-c", "echo ready; while [ ! -e go-on ]; do sleep 0.02; done")
+	for range 3 { // by the second it has been seen
+		w := run(t, options{}, "true")
+		var made evidence.Commitment
+		data, err := os.ReadFile(filepath.Join(w.dir, "evidence", "commitment.json"))
+		if err == nil {
+			err = json.Unmarshal(data, &made)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made.Tool.SHA256 != want {
+			t.Errorf("the monitor runs as %s, and the program is %s", made.Tool.SHA256, want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(in, "go-on"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, cmd)
 }
