@@ -99,9 +99,8 @@ func (m *Monitor) before(root, client *process.Process) []evidence.Before {
 	for p := m.table.Find(m.self, 0); p != nil; p = p.Parent {
 		ours[p.Actor] = true
 	}
-	self := m.table.Find(m.self, 0)
 	for _, p := range m.table.Below(root) {
-		if ours[p.Actor] || self != nil && p.Parent == self {
+		if ours[p.Actor] || m.isOwn(p.Actor.PID) || m.isKey(p) || p.Parent != nil && p.Parent.Actor.PID == m.self {
 			continue
 		}
 		b := evidence.Before{Kind: "process", PID: p.Actor.PID}

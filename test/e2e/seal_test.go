@@ -38,6 +38,9 @@ func TestEveryCheckpointOfARunIsSignedWithAKeyOfItsOwn(t *testing.T) {
 	w.must(w.code == 0, "code %d", w.code)
 	c := chainOf(t, w.dir)
 	w.must(c.Whole() && c.Signed >= 4, "chain: %+v", c)
+	// What makes the keys is nothing that could have acted on the recording.
+	made, err := os.ReadFile(filepath.Join(w.dir, "evidence", evidence.CommitmentFile))
+	w.must(err == nil && !strings.Contains(string(made), `"process"`), "the commitment: %v\n%s", err, made)
 }
 
 // askers are users who may use sudo, as on a runner: the barrier is before it.
