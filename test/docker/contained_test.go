@@ -189,7 +189,7 @@ func TestEveryExecAndConnectionIsUnderItsContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, image := range want {
-		if !strings.Contains(string(md), "`"+name+"`") || !strings.Contains(string(md), digests[image]) {
+		if !strings.Contains(string(md), "<code>"+name+"</code>") || !strings.Contains(string(md), digests[image]) {
 			t.Errorf("summary.md does not name %s and its image", name)
 		}
 		if !strings.Contains(string(page), fmt.Sprintf("%s (%s)", name, image)) {
