@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"os"
 	"os/exec"
@@ -244,7 +245,7 @@ func TestReportDiffTellsWhatOneRunDidAndTheOtherDidNot(t *testing.T) {
 		t.Errorf("a run and itself: exit code %d\n%s%s", code, out, said)
 	}
 	for _, format := range []string{"terminal", "markdown"} {
-		if out, said, code := diff("--format", format, a.dir, b.dir); code != 1 || said != "" || !strings.Contains(out, "posture-difference") || strings.Contains(out, "8080") {
+		if out, said, code := diff("--format", format, a.dir, b.dir); code != 1 || said != "" || !strings.Contains(html.UnescapeString(out), "posture-difference") || strings.Contains(out, "8080") {
 			t.Errorf("as %s: exit code %d\n%s%s", format, code, out, said)
 		}
 	}
