@@ -68,7 +68,6 @@ lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned
 
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
-	$(MAKE) soak SOAK=1m
 	$(GO) test -short -timeout 20m ./test/agents/...
 	$(MAKE) fuzz FUZZTIME=1000x
 
