@@ -31,7 +31,7 @@ all: build
 build: ## the command, as a user builds it
 	CGO_ENABLED=0 $(GO) build -trimpath ./cmd/edamame-posture
 
-test: lint ## every test; under 10 minutes
+test: lint ## every test; half an hour on 2 cores, ten minutes is the aim
 	$(GO) test $(PURE)
 	$(GO) test -timeout 30m -p 1 $(KERNEL)
 	$(GO) test ./test/sigstore ./test/thirdparty
@@ -71,7 +71,7 @@ short-long: ## short forms of the long runs
 	$(GO) test -short -timeout 20m ./test/agents/...
 	$(MAKE) fuzz FUZZTIME=1000x
 
-check: tools test evasion corpus machines race short-long ## what the README names and CI runs; under 45 minutes cold on 2 cores
+check: tools test evasion corpus machines race short-long ## what the README names and CI runs; about an hour on 2 cores, 45 minutes is the aim
 
 ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times, memory searched after 1,000 signatures; wants a quiet machine
 	POSTURE_KILLS=200 POSTURE_TAKEOVERS=200 $(GO) test -count=1 -timeout 60m -v -run 'KilledAtAnyMoment|WhoeverTakesRoot' ./test/e2e
