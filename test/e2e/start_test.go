@@ -91,7 +91,8 @@ func TestTheStartIsSignedBeforeAnythingRuns(t *testing.T) {
 		if ev.Kind == event.Fork {
 			break
 		}
-		if ev.Kind == event.Note && !ev.SHA256.IsZero() {
+		// Where the signing took a while, the log was dated meanwhile.
+		if ev.Kind == event.Note && strings.HasPrefix(ev.Detail.String(), "start ") {
 			told = append(told, ev.Detail.String())
 			if want := map[string][]byte{"start token": jwt, "start statement": bundle}[ev.Detail.String()]; ev.SHA256 != sha256.Sum256(want) {
 				t.Errorf("the log names another %s", ev.Detail)

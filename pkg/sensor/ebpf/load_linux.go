@@ -52,6 +52,7 @@ var hooks = []hook{
 	{program: "on_exit", tracepoint: "sched_process_exit", required: true},
 	{program: "on_cgroup", tracepoint: "cgroup_mkdir", without: "containers that are gone at once"},
 	{program: "on_state", tracepoint: "inet_sock_set_state", without: "TCP connections"},
+	{program: "on_state_skipped", tracepoint: "inet_sock_set_state", without: "TCP connections that change while the same processor tells of another"},
 	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
 	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
 	{program: "on_uring_sqe", tracepoint: "io_uring_submit_sqe", or: "io_uring_submit_req", without: "file operations by io_uring"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -62,6 +63,7 @@ func perform(t testing.TB, role string, args ...string) (uint32, string) {
 
 var roles = map[string]func(args []string) error{
 	"connect":    connectMany,
+	"steered":    steered,
 	"write-many": writeMany,
 	"reuse":      reuse,
 	"exchange":   exchange,
@@ -97,7 +99,8 @@ func connectMany(args []string) error {
 		if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 			return err
 		}
-		if err := unix.Connect(fd, sa); err != nil {
+		// A packet of the port's connection before may come after it where they are steered.
+		if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ECONNRESET) {
 			return err
 		}
 		if err := unix.Close(fd); err != nil {
@@ -105,6 +108,50 @@ func connectMany(args []string) error {
 		}
 	}
 	return nil
+}
+
+// steered connects n times to an address of a network namespace of its own, some
+// at once, and has each packet handled by another CPU than the one that sent it:
+// there it interrupts whatever runs.
+func steered(args []string) error {
+	atOnce, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil { // that of this network namespace
+		return err
+	}
+	if err := os.WriteFile("/sys/class/net/lo/queues/rx-0/rps_cpus", fmt.Appendf(nil, "%x", 1<<runtime.NumCPU()-1), 0); err != nil {
+		return err
+	}
+	if err := exec.Command("ip", "link", "set", "lo", "up").Run(); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp4", args[0])
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1)) // until the other side has hung up
+			c.Close()
+		}
+	}()
+	errs := make(chan error)
+	for range atOnce {
+		go func() { errs <- connectMany(args) }()
+	}
+	for range atOnce {
+		err = errors.Join(err, <-errs)
+	}
+	return err
 }
 
 // refused connects to a port where nobody listens.

@@ -23,7 +23,8 @@ type Sensor struct {
 	closed bool
 	last   sensor.Stats // after Close
 
-	checked int // the frozen map that was looked at last
+	unmade  uint64 // runs of on_state that were skipped, and not made up for
+	checked int    // the frozen map that was looked at last
 
 	tls     *tlsProbes // nil where TLS is not read
 	missing []string
@@ -170,16 +171,38 @@ func (s *Sensor) Stats() sensor.Stats {
 	return s.stats(s.misses())
 }
 
-// misses returns how many runs of programs the kernel skipped, and of which.
+// misses returns how many runs of programs the kernel skipped, and of which. Of
+// on_state those count that on_state_skipped did not make up for; it is skipped
+// itself only where on_state was run.
 func (s *Sensor) misses() (n uint64, of []string) {
 	for name, p := range s.progs {
-		if st, err := p.Stats(); err == nil && st.RecursionMisses > 0 {
-			n += st.RecursionMisses
+		st, err := p.Stats()
+		if err != nil || name == "on_state_skipped" {
+			continue
+		}
+		missed := st.RecursionMisses
+		if name == "on_state" {
+			// What was made up for is read later, and so may hold more.
+			s.unmade = max(s.unmade, missed-min(missed, s.madeUp()))
+			missed = s.unmade
+		}
+		if missed > 0 {
+			n += missed
 			of = append(of, name)
 		}
 	}
 	slices.Sort(of)
 	return n, of
+}
+
+func (s *Sensor) madeUp() (n uint64) {
+	var all []counters
+	if err := s.counts.Lookup(uint32(0), &all); err == nil {
+		for _, c := range all {
+			n += c.MadeUp
+		}
+	}
+	return n
 }
 
 func (s *Sensor) stats(missed uint64, of []string) sensor.Stats {
@@ -208,6 +231,7 @@ type counters struct {
 	Forks, Execs, Exits uint64
 	Folded, Unadopted   uint64
 	Woken               [2]uint64
+	MadeUp              uint64
 }
 
 // Check looks whether all that was armed still is. A cgroup link that root

@@ -170,6 +170,65 @@ func TestEveryConnectOfNoDurationIsSeen(t *testing.T) {
 	}
 }
 
+// The kernel skips a program on the CPU that runs it already: what a softirq
+// does while the state of another connection is told. Each is told all the same,
+// and once.
+func TestAConnectionThatInterruptsAnotherIsSeen(t *testing.T) {
+	const each, atOnce = 2000, 4
+	dst := netip.MustParseAddrPort("127.0.0.1:7")
+	type life struct{ began, ended int }
+	clients, servers := map[uint64]life{}, map[uint64]life{}
+	s, _ := arm(t, Options{}, func(r *sensor.Record) bool {
+		end := r.Kind == event.Flow && r.OK || r.Kind == event.Connect && r.Err != 0
+		switch {
+		case r.Dst == dst && (end || r.Kind == event.Connect):
+			l := clients[r.Sock]
+			if end {
+				l.ended++
+			} else {
+				l.began++
+			}
+			clients[r.Sock] = l
+		case r.Src == dst && end:
+			l := servers[r.Sock]
+			l.ended++
+			servers[r.Sock] = l
+		}
+		return false
+	})
+	n := 0
+	for round := 0; round < 10 && (round == 0 || s.madeUp() < 3); round++ {
+		cmd := as("steered", dst.String(), strconv.Itoa(each), strconv.Itoa(atOnce))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		n += each * atOnce
+	}
+	interrupted := s.madeUp()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st := s.Stats()
+	if len(clients) != n || st.Lost+st.Missed+st.Undecoded != 0 {
+		t.Errorf("%d connections, want %d; %+v", len(clients), n, st)
+	}
+	for sock, l := range clients {
+		if l.began != 1 || l.ended != 1 {
+			t.Errorf("socket %d began %d times and ended %d times", sock, l.began, l.ended)
+		}
+	}
+	for sock, l := range servers {
+		if l.ended != 1 {
+			t.Errorf("socket %d that was accepted ended %d times", sock, l.ended)
+		}
+	}
+	t.Logf("%d of %d connections interrupted another", interrupted, n)
+	if interrupted == 0 {
+		t.Skipf("no one of %d connections came while another was told", n)
+	}
+}
+
 // resolver is an address that nothing else on the machine uses.
 const resolver = "127.53.53.53:53"
 

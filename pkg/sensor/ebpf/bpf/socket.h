@@ -14,6 +14,8 @@ struct owner {
 	u32 base;  /* sequence number of the first of them */
 	u32 answer_base;  /* the same of what comes back */
 	u32 answer_known; /* whether it is known */
+	u32 told;	  /* the change of state that on_state was run for last */
+	u32 pad;
 };
 
 /* How far the first bytes of a TCP flow have been looked at. */
@@ -106,14 +108,10 @@ static __always_inline void payload(struct sock_record *r, struct sock *sk)
 		r->received--;
 }
 
-/* TP_PROTO(const struct sock *sk, const int oldstate, const int newstate) */
-SEC("tp_btf/inet_sock_set_state")
-int on_state(u64 *ctx)
+static __always_inline int tell_state(struct sock *sk, int old, int new, struct owner *o)
 {
-	struct sock *sk = (void *)ctx[0];
-	int old = ctx[1], new = ctx[2];
 	struct sock_record r = {};
-	struct owner *o, *acceptor;
+	struct owner *acceptor;
 	u32 failed;
 	u64 key;
 
@@ -127,8 +125,7 @@ int on_state(u64 *ctx)
 		r.cookie = bpf_get_socket_cookie(sk);
 		if (!tls_totals(&r, false))
 			return 0;
-		o = bpf_sk_storage_get(&owners, sk, 0, 0);
-		if (!o)
+		if (!o || !o->pid)
 			return 0;
 		r.proto = IPPROTO_TCP;
 		addresses(&r, sk);
@@ -150,7 +147,6 @@ int on_state(u64 *ctx)
 	addresses(&r, sk);
 
 	if (new != TCP_CLOSE) {
-		o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (o) {
 			own(o);
 			o->first = o->answer_known = 0;
@@ -161,7 +157,6 @@ int on_state(u64 *ctx)
 	}
 	if (old == TCP_LISTEN || old == TCP_SYN_RECV || old == TCP_CLOSE)
 		return 0;
-	o = bpf_sk_storage_get(&owners, sk, 0, 0);
 	key = r.cookie;
 	acceptor = bpf_map_lookup_elem(&acceptors, &key);
 	if (!acceptor) {
@@ -187,6 +182,47 @@ int on_state(u64 *ctx)
 	tls_totals(&r, true);
 	EMIT(priority, PRIORITY, &r, sizeof(r));
 	return 0;
+}
+
+#define CHANGE(old, new) ((u32)(old) << 8 | (u32)(new))
+
+/* TP_PROTO(const struct sock *sk, const int oldstate, const int newstate) */
+SEC("tp_btf/inet_sock_set_state")
+int on_state(u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	int old = ctx[1], new = ctx[2];
+	struct owner *o;
+
+	o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (o)
+		o->told = CHANGE(old, new);
+	return tell_state(sk, old, new, o);
+}
+
+/*
+ * The kernel runs no program that it interrupts on the same CPU: where a softirq
+ * changes a state while on_state tells of another, on_state is skipped, and this
+ * one, which comes after it, does its work. A socket's changes come one after the
+ * other, whatever CPU they are on, so the mark is the socket's.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int on_state_skipped(u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	int old = ctx[1], new = ctx[2];
+	struct counters *c;
+	struct owner *o;
+
+	o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (o && o->told == CHANGE(old, new)) {
+		o->told = 0;
+		return 0;
+	}
+	c = counting();
+	if (c)
+		__sync_fetch_and_add(&c->made_up, 1);
+	return tell_state(sk, old, new, o);
 }
 
 #define SOCK_FS_MODE 0140000
