@@ -24,6 +24,9 @@ export PATH := $(TOOLS)/bin:$(PATH)
 KERNEL := ./pkg/sensor/... ./pkg/monitor/... ./pkg/seal/... ./pkg/barrier/... ./pkg/probe/... ./cmd/... ./test/action/... ./test/bench/... ./test/corpus/... ./test/docker/... ./test/e2e/... ./test/examples/... ./test/layout/... ./test/rig/... ./test/runnersim/...
 PURE    = $(filter-out $(shell $(GO) list $(KERNEL) ./test/...),$(shell $(GO) list ./...))
 
+# What runs at the same time; make check tests it under the race detector alone.
+RACED := ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
+
 .PHONY: all build test evasion agents agents-tries agents-time corpus tries machines kernels lint race short-long check ordeal bench soak fuzz tools sigstore thirdparty rekor-v1 bpf warden hook clean
 
 all: build
@@ -32,8 +35,8 @@ build: ## the command, as a user builds it
 	CGO_ENABLED=0 $(GO) build -trimpath ./cmd/edamame-posture
 
 test: lint ## every test; half an hour on 2 cores, ten minutes is the aim
-	$(GO) test $(PURE)
-	$(GO) test -timeout 30m -p 1 $(KERNEL)
+	$(GO) test $(if $(LATER),$(filter-out $(shell $(GO) list $(LATER)),$(PURE)),$(PURE))
+	$(GO) test -timeout 30m -p 1 $(filter-out $(LATER),$(KERNEL))
 	$(GO) test ./test/sigstore ./test/thirdparty
 
 machines: ## the verdicts of stored evidence on other processors, by qemu's user emulation
@@ -54,7 +57,8 @@ tries: ## the published agent incident 25 times; each must be found
 	@for i in $$(seq 25); do $(TOOLS)/bin/corpus -only '^agent-told-to-read$$' -sensor ebpf || exit 1; done
 
 race: ## what runs at the same time, under the race detector
-	$(GO) test -timeout 30m -race -skip InNoMemoryOfOurs ./pkg/monitor/... ./pkg/evidence/... ./pkg/seal/... ./pkg/barrier/... ./pkg/sensor/... ./pkg/witness/...
+	$(GO) test -timeout 30m -p 1 -race -skip InNoMemoryOfOurs $(RACED)
+	$(GO) test -run InNoMemoryOfOurs ./pkg/seal
 	$(GO) test -race -run 'Golden|Recorded|Scenes' ./pkg/judge
 
 lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned clang makes them, the warden and the hook as the pinned Go does
@@ -69,9 +73,13 @@ lint: ## formatting, vet, staticcheck, actionlint, the BPF objects as the pinned
 short-long: ## short forms of the long runs
 	$(GO) run ./test/bench -short
 	$(GO) test -short -timeout 20m ./test/agents/...
+	$(GO) test ./test/kernels
+	$(MAKE) soak SOAK=1m
 	$(MAKE) fuzz FUZZTIME=1000x
 
-check: tools test evasion corpus machines race short-long ## what the README names and CI runs; about an hour on 2 cores, 45 minutes is the aim
+check: tools ## what the README names and CI runs; about an hour on 2 cores, 45 minutes is the aim
+	$(MAKE) test LATER="$(RACED)"
+	$(MAKE) race evasion corpus machines short-long
 
 ordeal: ## the long form of the tests of sealing: the monitor killed 200 times, root taken 200 times, memory searched after 1,000 signatures; wants a quiet machine
 	POSTURE_KILLS=200 POSTURE_TAKEOVERS=200 $(GO) test -count=1 -timeout 60m -v -run 'KilledAtAnyMoment|WhoeverTakesRoot' ./test/e2e
