@@ -23,7 +23,6 @@ import (
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/process"
 	"github.com/org/edamame-posture/pkg/redact"
-	"github.com/org/edamame-posture/pkg/sensor"
 )
 
 // AgentsFolder holds a socket of each monitor, PID.sock, to which the hooks of
@@ -334,11 +333,7 @@ func (d *declarations) take(who speaker, name string, payload []byte) error {
 	// Who speaks was just started: what led to it is read first.
 	d.draining.Lock()
 	ctx, cancel := context.WithTimeout(context.Background(), drainForHook)
-	catch := m.primary.Drain
-	if c, ok := m.primary.(sensor.Catcher); ok {
-		catch = c.CatchUp
-	}
-	err := catch(ctx)
+	err := m.catchUp(ctx)
 	cancel()
 	d.draining.Unlock()
 	if err != nil {

@@ -502,7 +502,7 @@ func (d *digester) held(x *executed) bool {
 	// All that happened until here is known to the table after this.
 	ctx, cancel := context.WithTimeout(context.Background(), digestWithin)
 	defer cancel()
-	if d.m.primary.Drain(ctx) != nil {
+	if d.m.catchUp(ctx) != nil {
 		return false
 	}
 	d.m.mu.Lock()

@@ -33,7 +33,7 @@ func (m *Monitor) disclosed(r *recording, d Disclosed) error {
 	// still in the ring. A sensor that does not answer is told by others.
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
-	_ = m.primary.Drain(ctx)
+	_ = m.catchUp(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r.disclosures++; r.disclosures > maxDisclosures {

@@ -359,7 +359,7 @@ func (m *Monitor) lookAtJobs() {
 	// What has gone is told before it is gone, and may not be read yet.
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
-	if m.primary.Drain(ctx) != nil {
+	if m.catchUp(ctx) != nil {
 		return
 	}
 	gone := m.workerless()

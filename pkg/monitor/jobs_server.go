@@ -66,7 +66,7 @@ func (m *Monitor) Jobs() []JobStatus {
 func (m *Monitor) jobOf(pid uint32) (*JobStatus, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
-	if err := m.primary.Drain(ctx); err != nil { // its own fork may not be read yet
+	if err := m.catchUp(ctx); err != nil { // its own fork may not be read yet
 		return nil, fmt.Errorf("sensor %s does not answer: %w", m.primary.Name(), err)
 	}
 	m.mu.Lock()

@@ -214,7 +214,7 @@ func (m *Monitor) hold(b *barrier.Barrier) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), barrier.Patience)
 		if h.Missed {
-			_ = m.primary.Drain(ctx) // whose it is may not be read yet
+			_ = m.catchUp(ctx) // whose it is may not be read yet
 			m.tellHeld(h)
 			cancel()
 			continue

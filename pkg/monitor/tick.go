@@ -256,6 +256,16 @@ func (m *Monitor) problem(what string) {
 	}
 }
 
+// catchUp returns when what happened before the call is in the table, or ctx
+// ends. It does not ask what goes on how far it has come, as Drain does: that
+// goes over every open file of the machine.
+func (m *Monitor) catchUp(ctx context.Context) error {
+	if c, ok := m.primary.(sensor.Catcher); ok {
+		return c.CatchUp(ctx)
+	}
+	return m.primary.Drain(ctx)
+}
+
 // settle returns when everything that happened before the call is in the log,
 // or says that it could not wait for it. It also compares the witnesses a last
 // time.
