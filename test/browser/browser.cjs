@@ -46,6 +46,7 @@ async function fits(page, where) {
 // look searches and filters in the views of one page.
 async function look(page) {
   await view(page, "processes");
+  await page.click("text=Expand"); // what is deep begins closed, and a search opens it
   const all = await rows(page);
   await page.fill("main .search", settings.process);
   const found = await rows(page);
@@ -79,7 +80,7 @@ async function look(page) {
   expect((await says()).startsWith("+"), "dragging does not zoom:", await says());
 
   await view(page, "egress");
-  await page.locator(".node").last().click();
+  await page.locator(".node", { hasText: settings.host }).last().click();
   expect((await page.locator(".node.on").count()) === 1, "a node of the map cannot be chosen");
   await page.fill("main .search", settings.host);
   expect(await rows(page) > 0, "the search does not find the host", settings.host);

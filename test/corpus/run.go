@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,8 @@ type outcome struct {
 type machine struct {
 	dir, posture, tools, worker string
 	world                       *world
-	cache                       string // Go's build cache, which the jobs share with this machine's user
+	cache                       string   // Go's build cache, which the jobs share with this machine's user
+	flags                       []string // of run, besides the corpus' own
 }
 
 func newMachine() (*machine, error) {
@@ -118,9 +120,13 @@ func (m *machine) run(ctx context.Context, c *scenario, sensor string) (*outcome
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private", "sh", "-c", mounts, "sh", d,
-		m.posture, "run", "--quiet", "--live", "--sensor", sensor, "--out", filepath.Join(d, "posture"), "--",
-		"nsenter", "--net=/run/netns/"+m.world.name, "/home/runner/runners/2.336.0/bin/Runner.Worker", "/home/runner/job.json")
+	args := slices.Concat([]string{
+		"--mount", "--propagation", "private", "sh", "-c", mounts, "sh", d,
+		m.posture, "run", "--quiet", "--live", "--sensor", sensor, "--out", filepath.Join(d, "posture"),
+	}, m.flags, []string{
+		"--", "nsenter", "--net=/run/netns/" + m.world.name, "/home/runner/runners/2.336.0/bin/Runner.Worker", "/home/runner/job.json",
+	})
+	cmd := exec.CommandContext(ctx, "unshare", args...)
 	cmd.Dir = d
 	cmd.Env = environment()
 	cmd.WaitDelay = time.Second
