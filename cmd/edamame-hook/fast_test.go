@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +19,15 @@ import (
 
 	"github.com/org/edamame-posture/pkg/agent/client"
 )
+
+// What is tested here runs where there is no runtime: it holds its processor
+// until it has ended. Were memory to be collected meanwhile, all goroutines would
+// wait for it, and it for what they write.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
+	os.Exit(m.Run())
+}
 
 // listening makes a folder as monitors have it, with some that listen and answer,
 // and what each hears.
