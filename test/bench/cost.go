@@ -66,7 +66,8 @@ func (s *suite) loads() ([]load, error) {
 		{what: fmt.Sprintf("`find / -xdev` with `grep` over %d files", files), argv: find, dir: tree, bound: 1.05},
 	}
 	if _, err := exec.LookPath("wrk"); err == nil {
-		loads = append(loads, load{what: fmt.Sprintf("HTTP on loopback at full load (wrk, %d s, time a request)", seconds), argv: []string{s.storm, "http", strconv.Itoa(seconds)}, bound: 1.03})
+		loads = append(loads, load{what: fmt.Sprintf("HTTP on loopback at full load (wrk, %d s, time a request)", seconds), argv: []string{s.storm, "http", strconv.Itoa(seconds)}, bound: 1.03},
+			load{what: fmt.Sprintf("HTTP inside TLS on loopback at full load (wrk with OpenSSL, a server in Go, %d s, time a request)", seconds), argv: []string{s.storm, "https", strconv.Itoa(seconds)}, bound: 1.05})
 	} else if !*short {
 		return nil, errors.New("wrk is not there: apt-get install wrk")
 	}

@@ -1,13 +1,16 @@
 package ebpf
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +76,7 @@ var roles = map[string]func(args []string) error{
 	"power":      power,
 	"threads":    threads,
 	"request":    request,
+	"grow":       grow,
 	"datagrams":  datagrams,
 	"refused":    refused,
 	"opens":      opens,
@@ -238,6 +242,46 @@ func request(args []string) error {
 	}
 	_, err = io.ReadAll(c)
 	return err
+}
+
+// grow makes n requests inside TLS, each in a goroutine of its own and from deeper
+// in its stack than the one before: in some of them writing is what makes it grow.
+func grow(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	c, err := tls.Dial("tcp", args[0], &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for i := range n {
+		wrote := make(chan error)
+		text := fmt.Appendf(nil, "GET /%d HTTP/1.1\r\nHost: x\r\n\r\n", i)
+		go func() { wrote <- deeper(c, text, i) }()
+		if err := <-wrote; err != nil {
+			return err
+		}
+		answer, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+//go:noinline
+func deeper(c *tls.Conn, text []byte, levels int) error {
+	if levels == 0 {
+		_, err := c.Write(text)
+		return err
+	}
+	return deeper(c, text, levels-1)
 }
 
 // question is a DNS question for the A record of a name.

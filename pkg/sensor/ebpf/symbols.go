@@ -76,8 +76,60 @@ func findPlaces(r io.ReaderAt) (places, error) {
 			}
 		}
 	}
+	for i, off := range p.goWrite {
+		var b [32]byte
+		n, _ := r.ReadAt(b[:], int64(off))
+		p.goWrite[i] += pastStackCheck(f.Machine, b[:n])
+	}
 	return p, nil
 }
+
+// pastStackCheck returns how far from its entry the code of a Go function is
+// first sure to run once for each call: where its stack is too small, it calls
+// runtime.morestack and begins anew. Arguments are still in their registers
+// there. It is 0 where the code is none that is known (cmd/internal/obj/x86 and
+// arm64, stacksplit). On amd64 the instruction is a push, which the kernel does
+// itself where it would have to run others with a second trap.
+func pastStackCheck(m elf.Machine, code []byte) uint64 {
+	for _, form := range stackChecks[m] {
+		if len(code) < len(form) {
+			continue
+		}
+		is := true
+		for i, want := range form {
+			is = is && (want < 0 || int(code[i]) == want)
+		}
+		if is {
+			return uint64(len(form) - stackCheckEnds[m])
+		}
+	}
+	return 0
+}
+
+// immediate is any byte.
+const immediate = -1
+
+// stackChecks are the forms of the check, with the instruction that follows.
+var stackChecks = map[elf.Machine][][]int{
+	elf.EM_X86_64: {
+		// CMPQ SP, 16(R14); JLS; PUSHQ BP
+		{0x49, 0x3b, 0x66, 0x10, 0x76, immediate, 0x55},
+		{0x49, 0x3b, 0x66, 0x10, 0x0f, 0x86, immediate, immediate, immediate, immediate, 0x55},
+		// LEAQ -n(SP), R12; CMPQ R12, 16(R14); JLS; PUSHQ BP
+		{0x4c, 0x8d, 0x64, 0x24, immediate, 0x4d, 0x3b, 0x66, 0x10, 0x76, immediate, 0x55},
+		{0x4c, 0x8d, 0x64, 0x24, immediate, 0x4d, 0x3b, 0x66, 0x10, 0x0f, 0x86, immediate, immediate, immediate, immediate, 0x55},
+		{0x4c, 0x8d, 0xa4, 0x24, immediate, immediate, immediate, immediate, 0x4d, 0x3b, 0x66, 0x10, 0x0f, 0x86, immediate, immediate, immediate, immediate, 0x55},
+	},
+	elf.EM_AARCH64: {
+		// MOVD 16(R28), R16; CMP R16, RSP; BLS; MOVD.W R30, -n(RSP)
+		{0x90, 0x0b, 0x40, 0xf9, 0xff, 0x63, 0x30, 0xeb, immediate, immediate, immediate, 0x54, 0xfe, 0x0f, immediate, 0xf8},
+		// MOVD 16(R28), R16; SUB $n, RSP, R17; CMP R16, R17; BLS; MOVD.W R30, -n(RSP)
+		{0x90, 0x0b, 0x40, 0xf9, 0xf1, immediate, immediate, 0xd1, 0x3f, 0x02, 0x10, 0xeb, immediate, immediate, immediate, 0x54, 0xfe, 0x0f, immediate, 0xf8},
+	},
+}
+
+// stackCheckEnds is the length of the instruction that follows the check.
+var stackCheckEnds = map[elf.Machine]int{elf.EM_X86_64: 1, elf.EM_AARCH64: 4}
 
 // window reads a part of a file in pieces.
 type window struct {

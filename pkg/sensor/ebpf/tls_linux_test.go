@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,32 @@ func TestARequestInsideTLSIsReadWithItsConnection(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// A function of Go begins anew where its stack has to grow first: what it writes
+// then it writes once.
+func TestAWriteThatGrowsItsStackIsToldOnce(t *testing.T) {
+	s, rec := arm(t, Options{}, nil)
+	srv := secure(t)
+	dst := netip.MustParseAddrPort(strings.TrimPrefix(srv.URL, "https://"))
+	const n = 300
+	perform(t, "grow", dst.String(), strconv.Itoa(n))
+	drain(t, s)
+	told := map[string]int{}
+	for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.HTTP && r.TLS != 0 }) {
+		if line, _, ok := bytes.Cut(r.Payload, []byte(" HTTP/1.1\r\n")); ok && bytes.HasPrefix(line, []byte("GET /")) {
+			told[string(line)]++
+		}
+	}
+	for i := range n {
+		if line := fmt.Sprintf("GET /%d", i); told[line] != 1 {
+			t.Errorf("%s is told %d times", line, told[line])
+		}
+	}
+	flow := rec.only(t, "flow", func(r *sensor.Record) bool { return r.Kind == event.Flow && r.OK && r.Dst == dst })
+	if flow.Writes != n {
+		t.Errorf("the connection was given %d writes, want %d", flow.Writes, n)
 	}
 }
 

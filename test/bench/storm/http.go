@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"regexp"
 )
@@ -12,16 +13,18 @@ import (
 var answered = regexp.MustCompile(`(?m)^\s*(\d+) requests in `)
 
 // serve answers wrk's requests over 32 kept connections for that many seconds.
-func serve(seconds int) error {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+func serve(seconds int, inTLS bool) error {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello\n")
-	})}
-	go func() { _ = server.Serve(l) }()
-	o, err := exec.Command("wrk", "-t", "1", "-c", "32", "-d", fmt.Sprint(seconds, "s"), fmt.Sprintf("http://%s/", l.Addr())).CombinedOutput()
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // wrk ends in the middle
+	if inTLS {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	defer server.Close()
+	o, err := exec.Command("wrk", "-t", "1", "-c", "32", "-d", fmt.Sprint(seconds, "s"), server.URL+"/").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("wrk: %w: %s", err, o)
 	}
@@ -30,5 +33,5 @@ func serve(seconds int) error {
 		return fmt.Errorf("wrk gave no number of requests: %s", o)
 	}
 	fmt.Printf("requests=%s\n", m[1])
-	return server.Close()
+	return nil
 }

@@ -14,6 +14,7 @@
 //	storm now        prints CLOCK_BOOTTIME in nanoseconds
 //	storm http S     serves HTTP on loopback to wrk for S seconds, and prints how
 //	                 many requests were answered
+//	storm https S    the same inside TLS
 //	storm time CMD   runs CMD and prints, after its output, the nanoseconds it
 //	                 took by the clock and of the processors, and from when to
 //	                 when on CLOCK_BOOTTIME
@@ -63,9 +64,9 @@ func storm(args []string) error {
 	if len(args) == 1 && args[0] == "dnsd" {
 		return respond()
 	}
-	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5, "http": 2, "sudo": 2}[first(args)]
+	want, known := map[string]int{"exec": 2, "connect": 2, "udp": 2, "dns": 2, "open": 3, "all": 3, "flood": 5, "http": 2, "https": 2, "sudo": 2}[first(args)]
 	if !known || len(args) != want {
-		return fmt.Errorf("usage: storm exec|connect|udp|dns|sudo N, http SECONDS, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
+		return fmt.Errorf("usage: storm exec|connect|udp|dns|sudo N, http|https SECONDS, open|all N FILE, flood N FILES DIR K, idle, now, time CMD")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil || n < 0 || n > 1_000_000 {
@@ -84,8 +85,8 @@ func storm(args []string) error {
 		return lookups(n)
 	case "open":
 		return opens(n, args[2])
-	case "http":
-		return serve(n)
+	case "http", "https":
+		return serve(n, args[0] == "https")
 	case "all":
 		return atOnce(
 			func() error { return execs(n) },
