@@ -33,7 +33,7 @@ waited until what led to it was sealed; "too late" is longer than the 15 ms that
 		row(&b, r.cells()...)
 	}
 	b.WriteString("\n## What each has\n\n")
-	row(&b, append([]string{"probe"}, each(results, func(r *result) string { return r.release })...)...)
+	row(&b, append([]string{"probe"}, each(results, (*result).name)...)...)
 	row(&b, slices.Repeat([]string{"---"}, len(results)+1)...)
 	for _, p := range probes(results) {
 		if p.Name == "kernel" {

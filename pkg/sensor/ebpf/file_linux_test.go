@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -283,5 +284,35 @@ func TestATargetInAPIDNamespaceIsNamedByItsGlobalPID(t *testing.T) {
 	ex := rec.only(t, "exec", func(r *sensor.Record) bool { return r.Kind == event.Exec && r.PID == pid })
 	if ex.NS.PID != clone.NS.PID {
 		t.Errorf("pid namespace %d at clone, %d at exec", clone.NS.PID, ex.NS.PID)
+	}
+}
+
+// Where the kernel preempts the programs of system calls there are three, and
+// each call is told once whichever of them was skipped.
+func TestACallIsToldOnceByWhicheverProgramIsRunForIt(t *testing.T) {
+	for _, skipped := range [][]string{nil, {"on_sys_exit"}, {"on_sys_exit_second"}, {"on_sys_exit_third"}, {"on_sys_exit", "on_sys_exit_second"}, {"on_sys_exit", "on_sys_exit_third"}, {"on_sys_exit_second", "on_sys_exit_third"}} {
+		t.Run(strings.Join(skipped, ","), func(t *testing.T) {
+			s, rec := arm(t, Options{preempted: true}, nil)
+			for _, a := range s.l.links {
+				if slices.Contains(skipped, a.hook.program) {
+					if err := a.link.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			dir := t.TempDir()
+			const n = 300
+			pid, _ := perform(t, "write-many", dir, strconv.Itoa(n))
+			drain(t, s)
+			told := map[string]int{}
+			for _, r := range rec.find(func(r *sensor.Record) bool { return r.PID == pid && r.Kind == event.Open && r.Access&event.Write != 0 }) {
+				told[string(r.Path)]++
+			}
+			for i := range n {
+				if path := filepath.Join(dir, strconv.Itoa(i)); told[path] != 1 {
+					t.Errorf("%s is told %d times", path, told[path])
+				}
+			}
+		})
 	}
 }

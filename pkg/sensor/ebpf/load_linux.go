@@ -36,6 +36,8 @@ type hook struct {
 	args int
 	// iterator is what is gone through, each time the reader asks.
 	iterator string
+	// preempted: it is needed where the kernel preempts programs of sys_exit.
+	preempted bool
 	// uprobe: it stands in files, as they are found; see tlsProbes.
 	uprobe   bool
 	attach   bpf.AttachType
@@ -54,6 +56,8 @@ var hooks = []hook{
 	{program: "on_state", tracepoint: "inet_sock_set_state", without: "TCP connections"},
 	{program: "on_state_skipped", tracepoint: "inet_sock_set_state", without: "TCP connections that change while the same processor tells of another"},
 	{program: "on_sys_exit", tracepoint: "sys_exit", without: "files, system calls of power, accept and Unix sockets"},
+	{program: "on_sys_exit_second", tracepoint: "sys_exit", preempted: true, without: "files, system calls of power, accept and Unix sockets of tasks that preempt others"},
+	{program: "on_sys_exit_third", tracepoint: "sys_exit", preempted: true, without: "files, system calls of power, accept and Unix sockets of tasks that preempt two others"},
 	{program: "on_uring_req", tracepoint: "io_uring_submit_req", or: "io_uring_submit_sqe"},
 	{program: "on_uring_sqe", tracepoint: "io_uring_submit_sqe", or: "io_uring_submit_req", without: "file operations by io_uring"},
 	{program: "on_uring_done", tracepoint: "io_uring_complete", args: 3, or: "io_uring_complete"},
@@ -163,6 +167,7 @@ func load(opt Options) (_ *loaded, err error) {
 		}
 	}
 
+	preempted := opt.preempted || preempts(kernel)
 	l.multi, l.tls = hasType(kernel, "bpf_uprobe_multi_link"), !opt.NoTLS
 	if err := probe.CanUprobe(); l.tls && !l.multi && err != nil {
 		l.tls = false
@@ -170,7 +175,7 @@ func load(opt Options) (_ *loaded, err error) {
 	}
 	for _, h := range hooks {
 		switch {
-		case h.uprobe && !l.tls:
+		case h.uprobe && !l.tls, h.preempted && !preempted:
 			delete(spec.Programs, h.program)
 		case h.uprobe && l.multi:
 			spec.Programs[h.program].AttachType = bpf.AttachTraceUprobeMulti
@@ -186,6 +191,7 @@ func load(opt Options) (_ *loaded, err error) {
 		opt.Watch = withTLS(opt.Watch)
 	}
 	watch := newWatchTable(opt.Watch)
+	opt.preempted = preempted
 	if err := configure(spec, kernel, opt, &watch); err != nil {
 		return nil, err
 	}
@@ -223,6 +229,10 @@ func hasTracepoint(kernel *btf.Spec, name string, args int) bool {
 	}
 	return false
 }
+
+// preempts reports whether the kernel may preempt programs of system calls'
+// tracepoints: since tracepoints are guarded by SRCU (include/linux/tracepoint.h).
+func preempts(kernel *btf.Spec) bool { return hasType(kernel, "tracepoint_srcu_srcu_data") }
 
 func hasType(kernel *btf.Spec, name string) bool {
 	_, err := kernel.AnyTypeByName(name)
@@ -339,12 +349,17 @@ func configure(spec *bpf.CollectionSpec, kernel *btf.Spec, opt Options, watch *w
 	if err := unix.Stat("/proc/self/ns/pid", &ns); err == nil && ns.Ino == initialPIDNamespace {
 		self = uint32(os.Getpid())
 	}
+	var preempted uint8
+	if opt.preempted {
+		preempted = 1
+	}
 	var envFirst [256]uint8
 	for _, n := range redact.EnvNames() {
 		envFirst[n[0]] = 1
 	}
 	for name, value := range map[string]any{
 		"self":          self,
+		"preempted":     preempted,
 		"argv_max":      uint32(opt.argvBytes()),
 		"fill_mark":     [2]uint64{uint64(opt.ringBytes() / 4), uint64(opt.fileRingBytes() / 4)},
 		"env_first":     envFirst,
@@ -419,11 +434,16 @@ func (l *loaded) fill(watch *watchTable) error {
 	if err := l.seedPIDs(); err != nil {
 		return err
 	}
+	if prog := l.coll.Programs["on_sys_exit"]; prog != nil && l.coll.Programs["on_sys_exit_second"] != nil {
+		if err := l.coll.Maps["sys_exits"].Put(uint32(0), prog); err != nil {
+			return fmt.Errorf("writing what a skipped program has others do: %w", err)
+		}
+	}
 	for name, m := range l.coll.Maps {
 		switch m.Type() {
 		case bpf.RingBuf:
 			continue
-		case bpf.Array, bpf.PerCPUArray, bpf.Hash, bpf.LRUHash, bpf.LPMTrie, bpf.SkStorage, bpf.TaskStorage:
+		case bpf.Array, bpf.PerCPUArray, bpf.Hash, bpf.LRUHash, bpf.LPMTrie, bpf.SkStorage, bpf.TaskStorage, bpf.ProgramArray:
 		}
 		if name == ".rodata" {
 			var err error

@@ -26,6 +26,10 @@ type Options struct {
 	// NoTLS leaves the libraries of TLS alone: what is said inside of it is not
 	// read.
 	NoTLS bool
+
+	// preempted arms what is for kernels that preempt programs of sys_exit, for
+	// tests on others.
+	preempted bool
 	// Logf says what a person should know while it runs; nil for silence.
 	Logf func(format string, args ...any)
 

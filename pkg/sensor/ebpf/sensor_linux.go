@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 
 	bpf "github.com/cilium/ebpf"
@@ -173,26 +174,45 @@ func (s *Sensor) Stats() sensor.Stats {
 
 // misses returns how many runs of programs the kernel skipped, and of which. Of
 // on_state those count that on_state_skipped did not make up for; it is skipped
-// itself only where on_state was run.
+// itself only where on_state was run. Of the three at sys_exit a call is missed
+// that each was skipped for, which are at most as many as of any of them.
 func (s *Sensor) misses() (n uint64, of []string) {
+	calls := map[string]uint64{}
 	for name, p := range s.progs {
 		st, err := p.Stats()
 		if err != nil || name == "on_state_skipped" {
 			continue
 		}
 		missed := st.RecursionMisses
-		if name == "on_state" {
+		switch {
+		case name == "on_state":
 			// What was made up for is read later, and so may hold more.
 			s.unmade = max(s.unmade, missed-min(missed, s.madeUp()))
 			missed = s.unmade
+		case strings.HasPrefix(name, "on_sys_exit"):
+			calls[name] = missed
+			continue
 		}
 		if missed > 0 {
 			n += missed
 			of = append(of, name)
 		}
 	}
+	if missed, any := fewest(calls); any && missed > 0 {
+		n += missed
+		of = append(of, "on_sys_exit")
+	}
 	slices.Sort(of)
 	return n, of
+}
+
+func fewest(of map[string]uint64) (n uint64, any bool) {
+	for _, v := range of {
+		if !any || v < n {
+			n, any = v, true
+		}
+	}
+	return n, any
 }
 
 func (s *Sensor) madeUp() (n uint64) {

@@ -392,6 +392,49 @@ static __always_inline void on_socket(u64 domain, u64 type)
 		on_act(R_RAWSOCK, 0, 0, domain, 0);
 }
 
+/*
+ * Some kernels preempt the programs of this tracepoint, and run none anew on the
+ * CPU that one of them is held up on: each call of others there would be skipped
+ * for a whole slice of time. So three stand there, which the kernel tells apart,
+ * and do the work of those before them that were skipped. What has been told is
+ * the task's own mark; only calls that are told of have one.
+ */
+enum { UNTOLD, TOLD, TOLD_AND_SEEN, BY_SECOND, BY_THIRD };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, u32);
+} told_calls SEC(".maps");
+
+/* on_sys_exit itself, for those that do its work. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} sys_exits SEC(".maps");
+
+/* Whether the kernel preempts them. Where not, there is one. */
+const volatile u8 preempted;
+
+/* Whether a call is one that is told of. */
+static __always_inline bool tells(struct pt_regs *regs, long ret, struct call *c)
+{
+	return system_call(regs, c) &&
+	       !(ret < 0 && c->action < A_TELL_FAILURE && !(c->action <= A_LAST_OPEN && (ret == -EACCES || ret == -EPERM)));
+}
+
+static __always_inline void mark_call(struct task_struct *task)
+{
+	u32 *mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!mark)
+		return;
+	*mark = *mark == BY_SECOND ? TOLD_AND_SEEN : *mark == BY_THIRD ? UNTOLD : TOLD;
+}
+
 /* TP_PROTO(struct pt_regs *regs, long ret) */
 SEC("tp_btf/sys_exit")
 int on_sys_exit(u64 *ctx)
@@ -404,14 +447,14 @@ int on_sys_exit(u64 *ctx)
 	u64 err, flags, object;
 	u32 op;
 
-	if (!system_call(regs, &c))
+	if (!tells(regs, ret, &c))
 		return 0;
 	task = bpf_get_current_task_btf();
-	if (ret < 0 && c.action < A_TELL_FAILURE && !(c.action <= A_LAST_OPEN && (ret == -EACCES || ret == -EPERM)))
-		return 0;
 	/* The monitor's own files are its log; its sockets are told as any. */
 	if (task->tgid == self && c.action != A_ACCEPT)
 		return c.action == A_OPENAT2 ? on_adopt(ret) : 0;
+	if (preempted)
+		mark_call(task);
 	arguments(regs, &c);
 	err = ret < 0 ? -ret : 0;
 	if (err && c.action <= A_LAST_OPEN)
@@ -524,6 +567,56 @@ int on_sys_exit(u64 *ctx)
 			return on_message(which[1], 1);
 		return 0;
 	}
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int on_sys_exit_second(u64 *ctx)
+{
+	struct task_struct *task;
+	struct call c;
+	u32 *mark;
+
+	if (!tells((void *)ctx[0], ctx[1], &c))
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (task->tgid == self && c.action != A_ACCEPT)
+		return 0;
+	mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!mark)
+		return 0;
+	if (*mark == TOLD) {
+		*mark = TOLD_AND_SEEN;
+		return 0;
+	}
+	*mark = BY_SECOND;
+	bpf_tail_call(ctx, &sys_exits, 0);
+	*mark = UNTOLD; /* it was not there */
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int on_sys_exit_third(u64 *ctx)
+{
+	struct task_struct *task;
+	struct call c;
+	u32 *mark;
+
+	if (!tells((void *)ctx[0], ctx[1], &c))
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (task->tgid == self && c.action != A_ACCEPT)
+		return 0;
+	mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!mark)
+		return 0;
+	if (*mark != UNTOLD) {
+		*mark = UNTOLD;
+		return 0;
+	}
+	*mark = BY_THIRD;
+	bpf_tail_call(ctx, &sys_exits, 0);
+	*mark = UNTOLD; /* it was not there */
 	return 0;
 }
 
