@@ -74,6 +74,14 @@
 // the hierarchy that probe.OldCgroupRoot finds is told, which is that of an
 // Exec's OldCgroup.
 //
+// # What the kernel skips
+//
+// The kernel runs no program on a CPU where it has interrupted or preempted that
+// program: what happens there meanwhile would not be told. So a second program
+// stands where TCP changes states, which softirqs do in the middle of another
+// change, and two more where system calls return, on kernels that preempt
+// programs there. Stats.Missed is what none of them was run for.
+//
 // # What it does not see
 //
 // Files that were opened before arming; by io_uring the opening of a watched
