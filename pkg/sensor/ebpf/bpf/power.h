@@ -583,15 +583,16 @@ int on_sys_exit_second(u64 *ctx)
 	if (task->tgid == self && c.action != A_ACCEPT)
 		return 0;
 	mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!mark)
-		return 0;
-	if (*mark == TOLD) {
+	if (mark && *mark == TOLD) {
 		*mark = TOLD_AND_SEEN;
 		return 0;
 	}
-	*mark = BY_SECOND;
+	/* Where there is no memory for a mark, told twice is better than not. */
+	if (mark)
+		*mark = BY_SECOND;
 	bpf_tail_call(ctx, &sys_exits, 0);
-	*mark = UNTOLD; /* it was not there */
+	if (mark)
+		*mark = UNTOLD; /* it was not there */
 	return 0;
 }
 
@@ -608,15 +609,15 @@ int on_sys_exit_third(u64 *ctx)
 	if (task->tgid == self && c.action != A_ACCEPT)
 		return 0;
 	mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!mark)
-		return 0;
-	if (*mark != UNTOLD) {
+	if (mark && *mark != UNTOLD) {
 		*mark = UNTOLD;
 		return 0;
 	}
-	*mark = BY_THIRD;
+	if (mark)
+		*mark = BY_THIRD;
 	bpf_tail_call(ctx, &sys_exits, 0);
-	*mark = UNTOLD; /* it was not there */
+	if (mark)
+		*mark = UNTOLD;
 	return 0;
 }
 
