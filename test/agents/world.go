@@ -98,7 +98,8 @@ func newWorld(t *testing.T, s *Session, hook string) *world {
 		}
 		w.model.turns = append(w.model.turns, turn)
 	}
-	w.put(w.home, map[string]string{".npmrc": "registry=" + w.registry + "/\n", ".gitconfig": "[user]\n\tname = t\n\temail = t@example.com\n[init]\n\tdefaultBranch = main\n"})
+	// A login shell, as Codex starts for each command, sets PATH anew.
+	w.put(w.home, map[string]string{".profile": "PATH=" + filepath.Dir(w.hook) + ":$PATH\n", ".npmrc": "registry=" + w.registry + "/\n", ".gitconfig": "[user]\n\tname = t\n\temail = t@example.com\n[init]\n\tdefaultBranch = main\n"})
 	w.put(w.home, s.Home)
 	w.put(w.work, s.Files)
 	return w
