@@ -146,6 +146,17 @@ func (a *agents) of(n *process.Node) *session {
 
 func (s *session) isRoot(n *process.Node) bool { return n.SameProcess(s.root) }
 
+// isOwn reports whether a process is the session's agent, or the same program
+// that it started itself: some agents are a launcher and what that runs.
+func (s *session) isOwn(n *process.Node) bool {
+	for ; n != nil && !s.isRoot(n); n = n.Parent {
+		if n.Execed && !clientName(n.AgentProgram()).Is(s.agent.String()) {
+			return false
+		}
+	}
+	return n != nil
+}
+
 // Bind says which process a declaration of a peer's is of: the agent that started
 // it, for a session that is its own. why is empty where it may declare that.
 //

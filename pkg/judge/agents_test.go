@@ -115,6 +115,32 @@ func TestWhatRunsBesideACallIsUndeclared(t *testing.T) {
 	}
 }
 
+// Some agents are a launcher and what that runs: who speaks is the launcher, who
+// writes is the other. Another program that it starts writes for itself.
+func TestWhatAnAgentsLauncherRunsWritesForIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		argv []string
+		want string
+	}{
+		"the same agent":  {[]string{"/usr/local/bin/claude", "claude", "--worker"}, "[]"},
+		"another program": {[]string{"/usr/bin/python3", "python3", "x.py"}, "[exec /usr/bin/python3 write made.txt write made.txt.tmp]"},
+	} {
+		l := newTalk()
+		worker := l.Run(l.agent, c.argv[0], c.argv[1:]...)
+		l.says("session", "", "")
+		call := l.says("call", "c1", "", "write "+facttest.Root+"/made.txt")
+		call.Name = facttest.Text("Write")
+		l.Write(worker, facttest.Root+"/made.txt")
+		l.Write(worker, facttest.Root+"/made.txt.tmp")
+		l.says("result", "c1", "")
+		l.End(0)
+		v := run(t, named, l.Log)
+		if got := fmt.Sprint(undeclared(v)); got != c.want {
+			t.Errorf("%s: undeclared %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // Two calls with the same command each have a shell, and one call has one.
 func TestACallHasOneShell(t *testing.T) {
 	l := newTalk()

@@ -107,10 +107,10 @@ func (j *Judge) explains(s *session, f *fact.Fact) bool {
 		switch {
 		case s.isRoot(f.Node) && f.Verb == fact.Exec:
 			return true // the agent itself
-		case s.isRoot(f.Node) && (f.Verb == fact.Write || f.Verb == fact.Delete) && !f.Outside():
+		case s.isOwn(f.Node) && (f.Verb == fact.Write || f.Verb == fact.Delete) && !f.Outside():
 			return j.wrote(s, f)
 		}
-		return s.isRoot(f.Node) && f.Verb == fact.Connect && j.fetched(s, f)
+		return s.isOwn(f.Node) && f.Verb == fact.Connect && j.fetched(s, f)
 	}
 	c := s.byID[callOf(f).String()]
 	if c == nil {
