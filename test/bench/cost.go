@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -40,11 +41,18 @@ pair's interval. The floor is the load beside programs that do nothing at the ho
 takes for asking at all. "Steady" is 1 plus the processor time of the BPF programs (kernel.bpf_stats) and of the monitor, as a
 share of the processor time of the load.`,
 		"load", "watched / not", "null pair", "floor", "bound", "held", "steady (programs, monitor)", "held")
-	loads, err := s.loads()
+	all, err := s.loads()
 	if err != nil {
 		return err
 	}
-	for _, l := range loads {
+	chosen, err := regexp.Compile(*loads)
+	if err != nil {
+		return fmt.Errorf("-loads: %w", err)
+	}
+	for _, l := range all {
+		if !chosen.MatchString(l.what) {
+			continue
+		}
 		if err := s.costOf(l); err != nil {
 			return fmt.Errorf("%s: %w", l.what, err)
 		}

@@ -27,6 +27,7 @@ var (
 	short  = flag.Bool("short", false, "completeness and few pairs, no file written")
 	pairsN = flag.Int("pairs", 15, "interleaved pairs for each ratio")
 	only   = flag.String("only", "", "parts to run, of completeness,size,seal,cost,beside; nothing is written then")
+	loads  = flag.String("loads", "", "of the part cost only the loads whose name this expression matches")
 	out    = flag.String("out", "", "write the table to this file")
 )
 
