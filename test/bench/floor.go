@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -68,6 +70,31 @@ func attachFloor() (links []link.Link, err error) {
 		p.Close()
 		if err != nil {
 			return links, fmt.Errorf("the floor of %v: %w", attach, err)
+		}
+		links = append(links, lk)
+	}
+	// Of what is written into TLS: OpenSSL's function and its return, as wrk calls
+	// it. What a server in Go writes has no floor here.
+	libraries, err := filepath.Glob("/usr/lib/*-linux-gnu/libssl.so.3")
+	if err != nil || len(libraries) == 0 {
+		return links, err
+	}
+	ex, err := link.OpenExecutable(libraries[0])
+	if err != nil {
+		return links, err
+	}
+	p, err := load(ebpf.ProgramSpec{Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceUprobeMulti}, 0)
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return links, nil // before Linux 6.6
+	}
+	if err != nil {
+		return links, fmt.Errorf("the floor of %s: %w", libraries[0], err)
+	}
+	defer p.Close()
+	for _, attach := range []func([]string, *ebpf.Program, *link.UprobeMultiOptions) (link.Link, error){ex.UprobeMulti, ex.UretprobeMulti} {
+		lk, err := attach([]string{"SSL_write"}, p, nil)
+		if err != nil {
+			return links, fmt.Errorf("the floor of %s: %w", libraries[0], err)
 		}
 		links = append(links, lk)
 	}
