@@ -161,7 +161,7 @@ type Stats struct {
 	Records             uint64
 	Lost                uint64   // records that the kernel could not hand over
 	Stolen              uint64   // records that somebody else took out of the ring
-	Missed              uint64   // runs of a program that the kernel skipped
+	Missed              uint64   // runs of a program that the kernel skipped, and that no other made up for; at most
 	MissedOf            []string // the programs
 	Folded              uint64   // acts that stand in another's Count, or will
 	Untold              uint64   // of these, those that no record tells

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,10 +50,11 @@ share of the processor time of the load.`,
 	if err != nil {
 		return fmt.Errorf("-loads: %w", err)
 	}
+	all = slices.DeleteFunc(all, func(l load) bool { return !chosen.MatchString(l.what) })
+	if len(all) == 0 {
+		return fmt.Errorf("-loads: %q is in the name of no load", *loads)
+	}
 	for _, l := range all {
-		if !chosen.MatchString(l.what) {
-			continue
-		}
 		if err := s.costOf(l); err != nil {
 			return fmt.Errorf("%s: %w", l.what, err)
 		}

@@ -84,15 +84,15 @@ func attachFloor() (links []link.Link, err error) {
 		return links, err
 	}
 	p, err := load(ebpf.ProgramSpec{Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceUprobeMulti}, 0)
-	if errors.Is(err, ebpf.ErrNotSupported) {
-		return links, nil // before Linux 6.6
-	}
 	if err != nil {
 		return links, fmt.Errorf("the floor of %s: %w", libraries[0], err)
 	}
 	defer p.Close()
 	for _, attach := range []func([]string, *ebpf.Program, *link.UprobeMultiOptions) (link.Link, error){ex.UprobeMulti, ex.UretprobeMulti} {
 		lk, err := attach([]string{"SSL_write"}, p, nil)
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			return links, nil // before Linux 6.6
+		}
 		if err != nil {
 			return links, fmt.Errorf("the floor of %s: %w", libraries[0], err)
 		}

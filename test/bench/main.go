@@ -27,7 +27,7 @@ var (
 	short  = flag.Bool("short", false, "completeness and few pairs, no file written")
 	pairsN = flag.Int("pairs", 15, "interleaved pairs for each ratio")
 	only   = flag.String("only", "", "parts to run, of completeness,size,seal,cost,beside; nothing is written then")
-	loads  = flag.String("loads", "", "of the part cost only the loads whose name this expression matches")
+	loads  = flag.String("loads", "", "of the part cost only the loads whose name this expression matches; nothing is written then")
 	out    = flag.String("out", "", "write the table to this file")
 )
 
@@ -100,7 +100,7 @@ func bench() error {
 			}
 		}
 	}
-	if *out != "" && !*short && *only == "" {
+	if *out != "" && !*short && *only == "" && *loads == "" {
 		if err := os.WriteFile(*out, s.table.Bytes(), 0o644); err != nil {
 			return err
 		}

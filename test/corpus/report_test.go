@@ -21,7 +21,7 @@ func watchedCase(t *testing.T, m *machine, c *scenario, policy string) (dir stri
 	t.Helper()
 	for _, p := range append(c.Needs, "ip", "unshare", "nsenter") {
 		if _, err := exec.LookPath(p); err != nil {
-			t.Skip(err)
+			t.Skipf("SKIP: %v", err)
 		}
 	}
 	file := filepath.Join(m.dir, "posture.yml") // the job has a /tmp of its own
@@ -59,7 +59,7 @@ func plainest(argv []string) (longest string) {
 // axe-core in light and dark.
 func TestReportsOfFreshRunsAreDrivenInTheBrowser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("watching from the kernel needs root")
+		t.Skip("SKIP: watching from the kernel needs root: sudo -E go test ./test/corpus")
 	}
 	t.Chdir("../..") // from where the programs are built
 	of := func(folder, file, id string) *scenario {

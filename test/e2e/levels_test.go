@@ -150,7 +150,8 @@ func TestOneRealRunOfEachLevel(t *testing.T) {
 		}
 		place(t, policy, text)
 		got := askGate(t, "--policy", policy, "--commit", sha, "--github", "octo/app", "--github-api", github, w.dir)
-		if strings.HasPrefix(got.Next, "what was there before") {
+		// What is the monitor's own must never stand there.
+		if strings.HasPrefix(got.Next, "what was there before") && strings.Contains(got.Next, "the first is the container") {
 			t.Skipf("SKIP: %s: no recording of this machine comes to E3 now", got.Next)
 		}
 		if got.Level != c.level {

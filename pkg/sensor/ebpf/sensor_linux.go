@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -198,7 +199,7 @@ func (s *Sensor) misses() (n uint64, of []string) {
 			of = append(of, name)
 		}
 	}
-	if missed, any := fewest(calls); any && missed > 0 {
+	if missed := fewest(calls); missed > 0 {
 		n += missed
 		of = append(of, "on_sys_exit")
 	}
@@ -206,13 +207,16 @@ func (s *Sensor) misses() (n uint64, of []string) {
 	return n, of
 }
 
-func fewest(of map[string]uint64) (n uint64, any bool) {
-	for _, v := range of {
-		if !any || v < n {
-			n, any = v, true
-		}
+// fewest returns the least of them; 0 of none.
+func fewest(of map[string]uint64) uint64 {
+	least := uint64(math.MaxUint64)
+	for _, n := range of {
+		least = min(least, n)
 	}
-	return n, any
+	if len(of) == 0 {
+		return 0
+	}
+	return least
 }
 
 func (s *Sensor) madeUp() (n uint64) {

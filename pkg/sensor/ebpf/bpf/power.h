@@ -570,8 +570,8 @@ int on_sys_exit(u64 *ctx)
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int on_sys_exit_second(u64 *ctx)
+/* Does the work of on_sys_exit where it, and who stands before this one, was skipped. */
+static __always_inline int in_its_place(u64 *ctx, u32 by)
 {
 	struct task_struct *task;
 	struct call c;
@@ -583,13 +583,14 @@ int on_sys_exit_second(u64 *ctx)
 	if (task->tgid == self && c.action != A_ACCEPT)
 		return 0;
 	mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (mark && *mark == TOLD) {
-		*mark = TOLD_AND_SEEN;
-		return 0;
-	}
 	/* Where there is no memory for a mark, told twice is better than not. */
-	if (mark)
-		*mark = BY_SECOND;
+	if (mark) {
+		if (by == BY_SECOND ? *mark == TOLD : *mark != UNTOLD) {
+			*mark = by == BY_SECOND ? TOLD_AND_SEEN : UNTOLD;
+			return 0;
+		}
+		*mark = by;
+	}
 	bpf_tail_call(ctx, &sys_exits, 0);
 	if (mark)
 		*mark = UNTOLD; /* it was not there */
@@ -597,28 +598,15 @@ int on_sys_exit_second(u64 *ctx)
 }
 
 SEC("tp_btf/sys_exit")
+int on_sys_exit_second(u64 *ctx)
+{
+	return in_its_place(ctx, BY_SECOND);
+}
+
+SEC("tp_btf/sys_exit")
 int on_sys_exit_third(u64 *ctx)
 {
-	struct task_struct *task;
-	struct call c;
-	u32 *mark;
-
-	if (!tells((void *)ctx[0], ctx[1], &c))
-		return 0;
-	task = bpf_get_current_task_btf();
-	if (task->tgid == self && c.action != A_ACCEPT)
-		return 0;
-	mark = bpf_task_storage_get(&told_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (mark && *mark != UNTOLD) {
-		*mark = UNTOLD;
-		return 0;
-	}
-	if (mark)
-		*mark = BY_THIRD;
-	bpf_tail_call(ctx, &sys_exits, 0);
-	if (mark)
-		*mark = UNTOLD;
-	return 0;
+	return in_its_place(ctx, BY_THIRD);
 }
 
 /*

@@ -219,6 +219,8 @@ int on_state_skipped(u64 *ctx)
 		o->told = 0;
 		return 0;
 	}
+	if (o)
+		o->told = 0; /* of a change before this one, whose turn was not here */
 	c = counting();
 	if (c)
 		__sync_fetch_and_add(&c->made_up, 1);
