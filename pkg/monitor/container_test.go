@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -154,6 +155,28 @@ func enter(t *testing.T, folder, mark string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
+}
+
+// stay runs a program in a cgroup until leave is called.
+func stay(t *testing.T, folder string) (leave func()) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `echo $$ >"$0/cgroup.procs"; exec cat`, folder)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	leave = func() {
+		once.Do(func() {
+			_ = in.Close()
+			_ = cmd.Wait()
+		})
+	}
+	t.Cleanup(leave)
+	return leave
 }
 
 // containersOf returns the container of each exec of true, by its mark.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/org/edamame-posture/pkg/engine"
 	"github.com/org/edamame-posture/pkg/event"
@@ -68,6 +69,20 @@ func TestAContainerIsToldByNameAndImageOnce(t *testing.T) {
 			r := opened(t, m, "x")
 			for _, id := range []string{known, unknown} {
 				folder := cgroup(t, "docker/"+id)
+				// netlink reads of a process where it is from /proc: it must live until then.
+				leave := stay(t, folder)
+				text, _ := redact.HexID(id)
+				for until := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+					seen := false
+					m.locked(func() { _, seen = r.inContainer[text] })
+					if seen {
+						break
+					}
+					if time.Now().After(until) {
+						t.Fatal("a container that lives is not told of")
+					}
+				}
+				leave()
 				for range 3 {
 					enter(t, folder, id[:4])
 				}
