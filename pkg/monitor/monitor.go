@@ -154,6 +154,7 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		m.lower()
 		return nil, err
 	}
+	m.prepareFirst()
 	m.mu.Lock()
 	m.containers.seed()
 	err = m.table.Seed("/proc")

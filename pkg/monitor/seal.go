@@ -30,12 +30,10 @@ type madeKeys struct {
 	err   error
 }
 
-// prepare makes, beside arming, what the first recording would wait for: the
-// rules, keys, and the digest of the program; and it raises the barrier.
+// prepare makes, beside arming, what other processes do meanwhile: keys, and the
+// barrier.
 func (m *Monitor) prepare() <-chan guarded {
-	m.rules = compileRules()
 	if !m.opt.Sealed {
-		go programDigest()
 		up := make(chan guarded, 1)
 		up <- guarded{}
 		return up
@@ -45,9 +43,15 @@ func (m *Monitor) prepare() <-chan guarded {
 	go func() {
 		chain, err := seal.NewChain()
 		p.made <- madeKeys{chain, err}
-		_ = programDigest()
 	}()
 	return raise()
+}
+
+// prepareFirst makes what the first recording would wait for: the rules, and the
+// digest of the program. Not beside arming, which takes all processors there are.
+func (m *Monitor) prepareFirst() {
+	m.rules = compileRules()
+	go programDigest()
 }
 
 // rules are the shipped ones, compiled beside what else is done.

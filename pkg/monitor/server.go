@@ -34,8 +34,9 @@ type ServeOptions struct {
 	// recordings become theirs.
 	UID, GID int
 	Groups   []int
-	// Armed is called once, when a first event would be seen; nil for nothing.
-	Armed func()
+	// Settled is called once, when arming and opening a first recording are over:
+	// what it gives back is not needed again at once. nil for nothing.
+	Settled func()
 	// Deliver is the command that hands a recording over where its client is
 	// gone, run as the caller: the folder is appended to it.
 	Deliver []string
@@ -43,6 +44,10 @@ type ServeOptions struct {
 	// URL is appended, and it is given a text.
 	Date []string
 }
+
+// settledAfter is how long after it is armed a monitor is taken to have begun its
+// work: until then the job waits for it.
+const settledAfter = time.Second
 
 // Serve runs a monitor for one recording: it arms, says hello, serves the
 // client that started it, and ends when the recording is closed. A recording
@@ -63,8 +68,8 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
 	}
 	defer m.Close()
-	if opt.Armed != nil {
-		opt.Armed()
+	if opt.Settled != nil {
+		defer time.AfterFunc(settledAfter, opt.Settled).Stop()
 	}
 	sweepControl()
 	sweepPins()

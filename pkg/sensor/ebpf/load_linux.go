@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -137,6 +138,15 @@ func load(opt Options) (_ *loaded, err error) {
 	if len(compressed) == 0 {
 		return nil, fmt.Errorf("no programs are built for %s: use the netlink sensor", runtime.GOARCH)
 	}
+	// The kernel's types are read meanwhile.
+	cache := btf.NewCache()
+	var kernel *btf.Spec
+	var noTypes error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		kernel, noTypes = cache.Kernel()
+	}()
 	object, err := carried.Unpack(compressed)
 	if err != nil {
 		return nil, fmt.Errorf("unpacking the embedded programs: %w", err)
@@ -145,10 +155,8 @@ func load(opt Options) (_ *loaded, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the embedded programs: %w", err)
 	}
-	cache := btf.NewCache()
-	kernel, err := cache.Kernel()
-	if err != nil {
-		return nil, fmt.Errorf("this kernel has no type information (CONFIG_DEBUG_INFO_BTF): %w", err)
+	if <-read; noTypes != nil {
+		return nil, fmt.Errorf("this kernel has no type information (CONFIG_DEBUG_INFO_BTF): %w", noTypes)
 	}
 	l := &loaded{missing: slices.Clone(alwaysMissing)}
 	for _, h := range hooks {
@@ -255,55 +263,98 @@ func ownParts(names []string) (parts [4]uint64) {
 	return parts
 }
 
-// loadSideBySide creates the maps and then has the kernel verify one half of
-// the programs beside the other: verifying is most of what arming takes.
+// sideBySide is how many parts the maps, and then the programs, are put into the
+// kernel in. What the kernel does for each, setting up entries and verifying, is
+// most of what arming takes, and it does as many at once as there are processors.
+const sideBySide = 4
+
+// loadSideBySide creates the maps and then has the kernel verify the programs,
+// several at a time.
 func loadSideBySide(spec *bpf.CollectionSpec, opts bpf.CollectionOptions) (*bpf.Collection, error) {
-	part := func(programs map[string]*bpf.ProgramSpec) *bpf.CollectionSpec {
-		return &bpf.CollectionSpec{Maps: spec.Maps, Programs: programs, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder}
+	whole := &bpf.Collection{Programs: map[string]*bpf.Program{}, Maps: map[string]*bpf.Map{}}
+	setUp := func(name string) int { // what is made beforehand
+		switch m := spec.Maps[name]; m.Type {
+		case bpf.Hash, bpf.LRUHash:
+			return int(m.MaxEntries)
+		case bpf.RingBuf:
+			return int(m.MaxEntries) / os.Getpagesize()
+		default:
+			return 1
+		}
 	}
-	coll, err := bpf.NewCollectionWithOptions(part(nil), opts)
+	err := loadParts(whole, shares(slices.Collect(maps.Keys(spec.Maps)), setUp), func(names []string) *bpf.CollectionSpec {
+		return &bpf.CollectionSpec{Maps: only(spec.Maps, names), Types: spec.Types, ByteOrder: spec.ByteOrder}
+	}, opts)
+	if err == nil {
+		opts.MapReplacements = maps.Clone(whole.Maps)
+		size := func(name string) int { return len(spec.Programs[name].Instructions) }
+		err = loadParts(whole, shares(slices.Collect(maps.Keys(spec.Programs)), size), func(names []string) *bpf.CollectionSpec {
+			return &bpf.CollectionSpec{Maps: spec.Maps, Programs: only(spec.Programs, names), Types: spec.Types, ByteOrder: spec.ByteOrder}
+		}, opts)
+	}
 	if err != nil {
+		whole.Close()
 		return nil, err
 	}
-	opts.MapReplacements = coll.Maps
-	names := slices.SortedFunc(maps.Keys(spec.Programs), func(a, b string) int {
-		return len(spec.Programs[b].Instructions) - len(spec.Programs[a].Instructions)
-	})
-	var halves [2]map[string]*bpf.ProgramSpec
-	var sizes [2]int
+	return whole, nil
+}
+
+// shares deals names out by what they cost, the dearest first, to whom has
+// least.
+func shares(names []string, cost func(string) int) (parts [sideBySide][]string) {
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(cost(b), cost(a)), cmp.Compare(a, b)) })
+	var sums [sideBySide]int
 	for _, name := range names {
-		smaller := 0
-		if sizes[1] < sizes[0] {
-			smaller = 1
+		least := 0
+		for i, s := range sums {
+			if s < sums[least] {
+				least = i
+			}
 		}
-		if halves[smaller] == nil {
-			halves[smaller] = map[string]*bpf.ProgramSpec{}
+		parts[least] = append(parts[least], name)
+		sums[least] += cost(name)
+	}
+	return parts
+}
+
+func only[V any](all map[string]V, names []string) map[string]V {
+	some := make(map[string]V, len(names))
+	for _, name := range names {
+		some[name] = all[name]
+	}
+	return some
+}
+
+// loadParts loads each part and moves what came of it into whole. What whole has
+// already by that name is closed: it is the same, by another descriptor.
+func loadParts(whole *bpf.Collection, parts [sideBySide][]string, spec func([]string) *bpf.CollectionSpec, opts bpf.CollectionOptions) error {
+	var colls [sideBySide]*bpf.Collection
+	var errs [sideBySide]error
+	var all sync.WaitGroup
+	for i, names := range parts {
+		if len(names) > 0 {
+			part := spec(names)
+			all.Go(func() { colls[i], errs[i] = bpf.NewCollectionWithOptions(part, opts) })
 		}
-		halves[smaller][name] = spec.Programs[name]
-		sizes[smaller] += len(spec.Programs[name].Instructions)
 	}
-	var parts [2]*bpf.Collection
-	var errs [2]error
-	var both sync.WaitGroup
-	for i, half := range halves {
-		both.Go(func() { parts[i], errs[i] = bpf.NewCollectionWithOptions(part(half), opts) })
-	}
-	both.Wait()
-	for _, p := range parts {
-		if p == nil {
+	all.Wait()
+	for _, c := range colls {
+		if c == nil {
 			continue
 		}
-		for name, program := range p.Programs {
-			coll.Programs[name] = program
-			delete(p.Programs, name)
+		for name, program := range c.Programs {
+			whole.Programs[name] = program
+			delete(c.Programs, name)
 		}
-		p.Close() // its maps are the same ones, by other descriptors
+		for name, m := range c.Maps {
+			if whole.Maps[name] == nil {
+				whole.Maps[name] = m
+				delete(c.Maps, name)
+			}
+		}
+		c.Close()
 	}
-	if err := errors.Join(errs[0], errs[1]); err != nil {
-		coll.Close()
-		return nil, err
-	}
-	return coll, nil
+	return errors.Join(errs[:]...)
 }
 
 // loadWhatLoads tries the programs one by one after they were refused

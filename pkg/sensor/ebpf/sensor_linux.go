@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	bpf "github.com/cilium/ebpf"
 
@@ -85,8 +86,8 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	s.progs = l.coll.Programs
 	go r.run()
 	// The kernel's type information is mapped until it is collected, and
-	// nobody needs it again.
-	go debug.FreeOSMemory()
+	// nobody needs it again. Not at once: somebody waits for the sensor.
+	time.AfterFunc(time.Second, debug.FreeOSMemory)
 	for _, m := range l.missing {
 		s.logf("eBPF sensor: not seen on this kernel: %s", m)
 	}
