@@ -200,7 +200,7 @@ agents-tries: ## a credential that an agent's call sends away, TRIES times by a 
 	POSTURE_TRIES=$(TRIES) $(GO) test -count=1 -timeout 60m -run ACredentialThatACallSendsAway ./test/e2e
 	POSTURE_TRIES=$(TRIES) $(GO) test -count=1 -timeout 60m -run PublishedIncidentIsFoundInEachTry ./test/agents
 
-PAIRS ?= 20
+PAIRS ?= 12
 agents-time: ## how much longer an agent's own work takes with its hooks under the monitor, in PAIRS of runs; wants a quiet machine
 	POSTURE_PAIRS=$(PAIRS) $(GO) test -count=1 -timeout 60m -v -run AgentsOwnTime ./test/agents
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -316,6 +317,13 @@ func (e *Evidence) read(decode bool, f func([]byte, *event.Event) error) error {
 	}
 	r.plain = !decode
 	defer r.close()
+	if e.manifest.Tree.Size < worthAhead || runtime.GOMAXPROCS(0) < 2 {
+		return e.readWith(r, f)
+	}
+	return readAhead(r, func(g func([]byte, *event.Event) error) error { return e.readWith(r, g) }, f)
+}
+
+func (e *Evidence) readWith(r *lineReader, f func([]byte, *event.Event) error) error {
 	for n := range e.segments {
 		name := segmentName(n)
 		file, _, err := regular(e.root, name)
@@ -338,11 +346,11 @@ func (e *Evidence) read(decode bool, f func([]byte, *event.Event) error) error {
 type lineReader struct {
 	dec   *zstd.Decoder
 	buf   *bufio.Reader
-	ev    event.Event
-	plain bool   // lines are not decoded
-	seq   uint64 // of the next line
-	raw   int64  // bytes of lines
-	file  int64  // bytes of segments
+	ev    *event.Event // what the next line is decoded into
+	plain bool         // lines are not decoded
+	seq   uint64       // of the next line
+	raw   int64        // bytes of lines
+	file  int64        // bytes of segments
 }
 
 func newLineReader() (*lineReader, error) {
@@ -350,7 +358,7 @@ func newLineReader() (*lineReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lineReader{dec: dec, buf: bufio.NewReaderSize(nil, event.MaxLine+1)}, nil
+	return &lineReader{dec: dec, buf: bufio.NewReaderSize(nil, event.MaxLine+1), ev: new(event.Event)}, nil
 }
 
 func (r *lineReader) close() { r.dec.Close() }
@@ -391,7 +399,7 @@ func (r *lineReader) segment(name string, file io.Reader, f func([]byte, *event.
 			return wrong(fmt.Errorf("the segments unpack to more than %d times their size", maxRatio))
 		}
 		line = bytes.TrimSuffix(line, []byte{'\n'})
-		ev := &r.ev
+		ev := r.ev
 		if r.plain {
 			ev = nil
 		} else if err := event.Decode(line, ev); err != nil {

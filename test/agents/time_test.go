@@ -17,9 +17,27 @@ import (
 // itself: those of model makers take that long and longer.
 const answersAfter = 2 * time.Second
 
-// What an agent's user waits longer because of us: each session twice, in turn
-// without hooks and monitor and with both, POSTURE_PAIRS times, and what the
-// second took of the first. It is printed and fails for no number: make agents-time.
+// A way is how an agent is run in this measurement.
+type way struct {
+	name    string
+	hooks   bool // ours are installed
+	nothing bool // and are a program that does nothing at all
+	watched bool // it runs under the monitor
+}
+
+// The first is what the others are held against, the second what is asked for.
+// The others are its parts: what the agent itself takes to call a hook, which it
+// does for every tool and turn, whatever is called; and the monitor alone.
+var ways = []way{
+	{name: "without"},
+	{name: "with hooks and monitor", hooks: true, watched: true},
+	{name: "with hooks that do nothing", hooks: true, nothing: true},
+	{name: "with the monitor alone", watched: true},
+}
+
+// What an agent's user waits longer because of us: each session in turn without
+// hooks and monitor and in the other ways, POSTURE_PAIRS times, and what each took
+// of the first. It is printed and fails for no number: make agents-time.
 func TestTheAgentsOwnTime(t *testing.T) {
 	pairs, _ := strconv.Atoi(os.Getenv("POSTURE_PAIRS"))
 	if pairs == 0 {
@@ -33,41 +51,48 @@ func TestTheAgentsOwnTime(t *testing.T) {
 	for i := range programs[:2] {
 		p := &programs[i]
 		t.Run(p.name, func(t *testing.T) {
-			var ratios []float64
-			var bare, watched time.Duration
+			ratios := make([][]float64, len(ways))
+			means := make([]time.Duration, len(ways))
 			for n := range pairs + 1 {
-				var took [2]time.Duration
-				for k := range took {
-					with := k != n%2 // who is second finds warm caches
-					took[map[bool]int{true: 1}[with]] = agentsTime(t, p, s, with)
+				took := make([]time.Duration, len(ways))
+				for k := range ways {
+					which := (n + k) % len(ways) // who is later finds warm caches
+					took[which] = agentsTime(t, p, s, ways[which])
 				}
 				if n == 0 {
 					continue // caches were cold
 				}
-				bare, watched = bare+took[0], watched+took[1]
-				ratios = append(ratios, float64(took[1])/float64(took[0]))
+				for k := range ways {
+					means[k] += took[k] / time.Duration(pairs)
+					ratios[k] = append(ratios[k], float64(took[k])/float64(took[0]))
+				}
 			}
-			middle, low, high := median(ratios)
-			fmt.Printf("%s: %d pairs of %s, whose model answers after %v: without %v, with hooks and monitor %v in the mean; with to without in the median %.4f, 95 %% interval %.4f to %.4f\n",
-				p.name, pairs, s.Name, answersAfter, (bare / time.Duration(pairs)).Round(time.Millisecond), (watched / time.Duration(pairs)).Round(time.Millisecond), middle, low, high)
+			fmt.Printf("%s: %d times %s, whose model answers after %v; without hooks and monitor %v in the mean\n", p.name, pairs, s.Name, answersAfter, means[0].Round(time.Millisecond))
+			for k, w := range ways[1:] {
+				middle, low, high := median(ratios[k+1])
+				fmt.Printf("  %s: %v in the mean; of the time without in the median %.4f, 95 %% interval %.4f to %.4f\n", w.name, means[k+1].Round(time.Millisecond), middle, low, high)
+			}
 		})
 	}
 }
 
-// agentsTime runs a session, with hooks and under the monitor or without both,
-// and returns how long the agent itself took.
-func agentsTime(t *testing.T, p *program, s *Session, with bool) (took time.Duration) {
+// agentsTime runs a session in one of the ways, and returns how long the agent
+// itself took.
+func agentsTime(t *testing.T, p *program, s *Session, by way) (took time.Duration) {
 	// Each session's world goes before the next one begins.
-	t.Run(map[bool]string{true: "with", false: "without"}[with], func(t *testing.T) {
+	t.Run(strings.ReplaceAll(by.name, " ", "-"), func(t *testing.T) {
 		plain := *s
-		if !with {
+		if !by.hooks {
 			plain.Hooks = "none"
 		}
 		w := begin(t, p, &plain)
+		if by.nothing {
+			w.doNothing()
+		}
 		w.model.after = answersAfter
 		file := filepath.Join(w.root, "took")
 		argv := append([]string{"sh", "-c", `s=$(date +%s%N); "$@"; c=$?; echo $(($(date +%s%N) - s)) >"$0"; exit $c`, file}, p.argv(t, w, &plain, "")...)
-		if with {
+		if by.watched {
 			argv = append([]string{posture, "run", "--out", filepath.Join(w.root, "posture"), "--"}, argv...)
 		}
 		r := run(t, w, argv)
@@ -86,6 +111,20 @@ func agentsTime(t *testing.T, p *program, s *Session, with bool) (took time.Dura
 		took = time.Duration(ns)
 	})
 	return took
+}
+
+// doNothing puts a program that does nothing in the hook's place.
+func (w *world) doNothing() {
+	data, err := os.ReadFile("/bin/true")
+	if err == nil {
+		err = os.Remove(w.hook) // a link to what others use
+	}
+	if err == nil {
+		err = os.WriteFile(w.hook, data, 0o755)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // median returns the median of values and its 95 % interval, which holds for any
