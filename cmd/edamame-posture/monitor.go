@@ -55,7 +55,7 @@ func monitorCommand() *cobra.Command {
 						fmt.Fprintf(os.Stderr, "edamame-posture monitor: "+format+"\n", args...)
 					},
 				},
-				UID: uid, GID: gid, Groups: groups, Settled: settle,
+				UID: uid, GID: gid, Groups: groups, Armed: saveMemory, Settled: settle,
 				Deliver: []string{"deliver", "--partial", "--out", out},
 				Date:    []string{"date"},
 			}, hello)

@@ -262,7 +262,7 @@ it says goes to stderr, as systemd's journal takes it.`,
 			defer log.Close()
 			by := &enrolled{config, log}
 			err = service.Run(ctx, service.RunOptions{
-				Settings: s, Socket: socket, Log: log, Armed: settle, Vouch: by.vouch, Attest: by.attest,
+				Settings: s, Socket: socket, Log: log, Armed: func() { saveMemory(); settle() }, Vouch: by.vouch, Attest: by.attest,
 				Monitor: monitor.Options{Tool: toolVersion(), Unsealed: unsealed},
 				Opening: monitor.Opening{Intent: canonical(in.Resolved), PolicyFile: in.file, PolicySHA256: in.sha256},
 			})

@@ -34,6 +34,8 @@ type ServeOptions struct {
 	// recordings become theirs.
 	UID, GID int
 	Groups   []int
+	// Armed is called once, when a first event would be seen; nil for nothing.
+	Armed func()
 	// Settled is called once, when arming and opening a first recording are over:
 	// what it gives back is not needed again at once. nil for nothing.
 	Settled func()
@@ -68,6 +70,9 @@ func Serve(ctx context.Context, opt ServeOptions, hello io.WriteCloser) error {
 		return errors.Join(err, say(Hello{Error: err.Error()}))
 	}
 	defer m.Close()
+	if opt.Armed != nil {
+		opt.Armed()
+	}
 	if opt.Settled != nil {
 		defer time.AfterFunc(settledAfter, opt.Settled).Stop()
 	}
