@@ -29,6 +29,7 @@ import (
 	"github.com/org/edamame-posture/pkg/posture"
 	"github.com/org/edamame-posture/pkg/report"
 	"github.com/org/edamame-posture/pkg/service"
+	"github.com/org/edamame-posture/pkg/signature"
 )
 
 const (
@@ -566,6 +567,7 @@ func (a *action) end(ctx context.Context, w *watch) error {
 // collect ends the recording and writes the results, of a monitor that is not
 // there any more too. It returns what they were made of, and their folder.
 func (a *action) collect(ctx context.Context, w *watch) (*report.Data, string, error) {
+	signature.Prepare() // for the reports, while the monitor closes the log
 	client, closed, err := a.ring(w)
 	if err != nil && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, monitor.ErrMonitorDied)) {
 		// Its log is root's.

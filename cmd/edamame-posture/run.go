@@ -22,6 +22,7 @@ import (
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/monitor"
+	"github.com/org/edamame-posture/pkg/signature"
 )
 
 // policyFile is where a repository keeps its policy. run does not read it
@@ -238,6 +239,9 @@ func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened
 		f.witnessing.stop()
 	}
 	f.dating.end(client)
+	if !caller.Sudo {
+		signature.Prepare() // for the reports, while the monitor closes the log
+	}
 	closed, err := client.Finish(end)
 	if err == nil {
 		f.witnessing.end(client)

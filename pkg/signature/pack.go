@@ -82,6 +82,9 @@ func ReadPack(data []byte) (*Pack, error) {
 	if len(data) > maxPack {
 		return nil, fmt.Errorf("read signature pack: %d bytes are more than one can have", len(data))
 	}
+	if p := takePrepared(data); p != nil {
+		return p, nil
+	}
 	var c canonical
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()

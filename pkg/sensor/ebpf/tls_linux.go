@@ -254,9 +254,13 @@ func (t *tlsProbes) close() {
 	<-t.ended
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	// The kernel waits for each link until no processor is in its program any more,
+	// and for all of them in the time of one.
+	var all sync.WaitGroup
 	for _, f := range t.files {
-		f.detach()
+		all.Go(f.detach)
 	}
+	all.Wait()
 	t.files = nil
 }
 
