@@ -14,6 +14,7 @@ SLSA_VERSION        := v2.7.1
 REKOR_V1_VERSION    := v1.5.4
 TRILLIAN_VERSION    := v1.7.3
 OPA_VERSION         := v1.22.3
+POLICY_VERSION      := v0.13.1
 NPM_SIGSTORE        := 4.1.3
 PLAYWRIGHT          := 1.56.1
 AXE                 := 4.11.0
@@ -145,7 +146,7 @@ $(TOOLS)/npm-report/v$(PLAYWRIGHT)-$(AXE):
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $(@D) \
 	  playwright-core@$(PLAYWRIGHT) axe-core@$(AXE) && touch $@; fi
 
-thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) $(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION) $(TOOLS)/bin/opa-$(OPA_VERSION) ## what other programs accept of ours and we of theirs, with cosign, gh, slsa-verifier and OPA built: 10 minutes more, 2 GB
+thirdparty: tools $(TOOLS)/bin/cosign-$(COSIGN_VERSION) $(TOOLS)/bin/gh-$(GH_VERSION) $(TOOLS)/bin/slsa-verifier-$(SLSA_VERSION) $(TOOLS)/bin/opa-$(OPA_VERSION) $(TOOLS)/bin/policy-tester-$(POLICY_VERSION) ## what other programs accept of ours and we of theirs, with cosign, gh, slsa-verifier, OPA and policy-controller's tester built: 15 minutes more, 3 GB
 	$(GO) test -count=1 ./test/thirdparty
 
 REKOR_V1 := rekor-server-$(REKOR_V1_VERSION) trillian_log_server-$(TRILLIAN_VERSION) trillian_log_signer-$(TRILLIAN_VERSION) trillian-$(TRILLIAN_VERSION).sql
@@ -171,6 +172,13 @@ $(TOOLS)/bin/cosign-$(COSIGN_VERSION):
 $(TOOLS)/bin/opa-$(OPA_VERSION):
 	GOBIN=$(TOOLS)/bin/new $(GO) install github.com/open-policy-agent/opa@$(OPA_VERSION)
 	mv $(TOOLS)/bin/new/opa $@
+
+# Its module replaces others, which go install refuses.
+$(TOOLS)/bin/policy-tester-$(POLICY_VERSION):
+	rm -rf $(TOOLS)/src/policy-controller && mkdir -p $(TOOLS)/src
+	cp -r "$$($(GO) mod download -json github.com/sigstore/policy-controller@$(POLICY_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" $(TOOLS)/src/policy-controller
+	chmod -R u+w $(TOOLS)/src/policy-controller
+	cd $(TOOLS)/src/policy-controller && $(GO) build -mod=mod -o $@ ./cmd/tester
 
 # go install looks for a deprecation list, which is not to be had everywhere.
 $(TOOLS)/bin/gh-$(GH_VERSION):
