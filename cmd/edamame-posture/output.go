@@ -52,8 +52,13 @@ func scanOutput(wanted bool, caller monitor.Caller, client *monitor.Client, comm
 	o := &output{client: client, hits: make(chan steplog.Hit, 64), told: make(chan struct{})}
 	files := []*os.File{os.Stdin, os.Stdout, os.Stderr}
 	if isTerminal(1) || isTerminal(2) {
-		master, slave, err := pty.Open()
+		opened, slave, err := pty.Open()
 		if err != nil {
+			return nil, err
+		}
+		master, err := timed(opened)
+		if err != nil {
+			_ = slave.Close()
 			return nil, err
 		}
 		o.master = master
@@ -100,6 +105,32 @@ func scanOutput(wanted bool, caller monitor.Caller, client *monitor.Client, comm
 	}
 	command.Files = files
 	return o, nil
+}
+
+// timed returns a file on which a read can be given a time to end: pty.Open asks
+// the file for its descriptor, and it blocks from then on.
+func timed(f *os.File) (*os.File, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// resize gives the command's terminal the size of the caller's.
+func (o *output) resize() {
+	size, err := unix.IoctlGetWinsize(1, unix.TIOCGWINSZ)
+	if err != nil {
+		return
+	}
+	if raw, err := o.master.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+	}
 }
 
 func sameFile(a, b *os.File) bool {
@@ -155,13 +186,13 @@ func (o *output) begin() {
 // attach joins the caller's terminal and the command's: keys go through as they
 // are, and so does a change of size.
 func (o *output) attach() {
-	_ = pty.InheritSize(os.Stdout, o.master)
+	o.resize()
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, unix.SIGWINCH)
 	o.undo = append(o.undo, func() { signal.Stop(resized); close(resized) })
 	go func() {
 		for range resized {
-			_ = pty.InheritSize(os.Stdout, o.master)
+			o.resize()
 		}
 	}()
 	// In the background the keys are another's, and who changes the terminal is stopped.

@@ -137,11 +137,12 @@ func TestOutputAfterTheCommandsEnd(t *testing.T) {
 	}
 }
 
-// On a terminal the command has one of its own, of the same size.
+// On a terminal the command has one of its own, of the same size. What it left
+// running there, and does not end with it, does not hold run up.
 func TestScanningOnATerminal(t *testing.T) {
 	in := t.TempDir()
 	cmd := exec.Command(binary, "run", "--scan-output", "--", "sh", "-c",
-		`sleep 300 & echo $! > left; test -t 0 && test -t 1 && test -t 2 && echo terminal; stty size; read x; echo "got $x"; echo "$DEPLOY_TOKEN"; kill -INT $$`)
+		`(trap "" HUP; exec sleep 300) & echo $! > left; test -t 0 && test -t 1 && test -t 2 && echo terminal; stty size; read x; echo "got $x"; echo "$DEPLOY_TOKEN"; kill -INT $$`)
 	cmd.Dir, cmd.Env = in, append(os.Environ(), scanning.env...)
 	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 101})
 	if err != nil {
@@ -169,8 +170,8 @@ func TestScanningOnATerminal(t *testing.T) {
 	}
 	if left, err := os.ReadFile(filepath.Join(in, "left")); err != nil {
 		t.Error(err)
-	} else if pid, _ := strconv.Atoi(strings.TrimSpace(string(left))); pid > 1 {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // the end of its terminal may have ended it
+	} else if pid, _ := strconv.Atoi(strings.TrimSpace(string(left))); pid < 2 || syscall.Kill(pid, syscall.SIGKILL) != nil {
+		t.Error("what the command left running was waited for")
 	}
 	for _, want := range []string{"terminal\r\n33 101\r\n", "got typed\r\n", "secret-in-log"} {
 		if want == "secret-in-log" {

@@ -7,8 +7,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/event"
@@ -27,6 +29,11 @@ func Main(m *testing.M, programs map[*string]string) int {
 		name := "./test/" + filepath.Base(here)
 		fmt.Printf("SKIP %s: watching from the kernel needs root: sudo -E go test %s\n", name, name)
 		return 0
+	}
+	if signal.Ignored(syscall.SIGHUP) {
+		// As under nohup, and all that tests start would inherit it: what is caught is
+		// not ignored after an exec.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	dir, err := os.MkdirTemp("", "posture-test-")
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -30,12 +31,15 @@ type kind struct {
 // mixed is what a machine that builds all day does, at a rate that it can keep
 // up: what is bounded in the monitor's memory is full after the first minutes.
 // Paths and ports come again, since what a job newly does is kept: only
-// containers are new ones, and few.
+// containers are new ones, and few. What is kept of each connection's names
+// would take an hour to fill with those over TLS: requests in clear do it in
+// six minutes.
 type mixed struct {
 	storm, dir string
 	server     *httptest.Server
-	opened     string // a file
-	sink       string // takes datagrams
+	plain      net.Listener // answers HTTP in clear
+	opened     string       // a file
+	sink       string       // takes datagrams
 	n          atomic.Uint64
 	image      string // of an engine; empty for none
 }
@@ -43,7 +47,8 @@ type mixed struct {
 // burden makes the load until ctx ends. It prints how often each part was done.
 func burden(ctx context.Context, storm, dir, image string, fast bool) error {
 	m := &mixed{storm: storm, dir: dir, image: image, opened: filepath.Join(dir, ".npmrc")}
-	if err := os.WriteFile(m.opened, []byte("registry=x\n"), 0o600); err != nil {
+	err := os.WriteFile(m.opened, []byte("registry=x\n"), 0o600)
+	if err != nil {
 		return err
 	}
 	m.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -54,6 +59,11 @@ func burden(ctx context.Context, storm, dir, image string, fast bool) error {
 	m.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that say nothing
 	m.server.StartTLS()
 	defer m.server.Close()
+	if m.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	defer m.plain.Close()
+	go answer(m.plain)
 
 	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -69,6 +79,7 @@ func burden(ctx context.Context, storm, dir, image string, fast bool) error {
 	kinds := []kind{
 		{"300 execs", 2 * time.Second, m.run(storm, "exec", "300")},
 		{"200 TCP connections", 2 * time.Second, m.connects},
+		{"100 requests in clear", 2 * time.Second, m.requests},
 		{"50 datagrams", time.Second, m.datagrams},
 		{"100 names", 3 * time.Second, m.run(storm, "dns", "100")},
 		{"200 opens of a credential", 2 * time.Second, m.run(storm, "open", "200", m.opened)},
@@ -137,6 +148,39 @@ func (m *mixed) connects(ctx context.Context) error {
 			return err
 		}
 		_ = c.Close()
+	}
+	return nil
+}
+
+// answer answers each connection once and closes it.
+func answer(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+		}
+		_ = c.Close()
+	}
+}
+
+// requests makes requests of HTTP in clear, each on a connection of its own.
+func (m *mixed) requests(ctx context.Context) error {
+	var d net.Dialer
+	for range 100 {
+		c, err := d.DialContext(ctx, "tcp", m.plain.Addr().String())
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(c, "GET /clear HTTP/1.1\r\nHost: soak.example\r\n\r\n")
+		if err == nil {
+			_, err = io.Copy(io.Discard, c)
+		}
+		if err := errors.Join(err, c.Close()); err != nil {
+			return err
+		}
 	}
 	return nil
 }
