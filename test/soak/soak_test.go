@@ -36,7 +36,10 @@ func TestGrowthAfterTheFirstMinutesFails(t *testing.T) {
 		{"goroutines", func(i int64, s *sample) { s.Goroutines += i / 60 }, time.Minute, "goroutines grew"},
 		{"descriptors", func(i int64, s *sample) { s.FDs += i / 60 }, time.Hour, "file descriptors grew"},
 		{"maps", func(i int64, s *sample) { s.Maps += i / 200 }, time.Hour, "BPF maps grew"},
-		{"probes", func(i int64, s *sample) { s.Probes += i / 200 }, time.Minute, "links of uprobes grew"},
+		{"probes", func(i int64, s *sample) { s.Probes += i / 200 }, time.Hour, "links of uprobes grew"},
+		{"those of a library that was just used, in a minute", func(i int64, s *sample) { s.Probes += i / 200 * 3; s.FDs += i / 200 * 5 }, time.Minute, ""},
+		{"probes that stay, in a minute", func(i int64, s *sample) { s.Probes += i / 10 }, time.Minute, "links of uprobes grew"},
+		{"descriptors that stay, in a minute", func(i int64, s *sample) { s.FDs += i / 10 }, time.Minute, "file descriptors grew"},
 	} {
 		r := &result{span: c.span, samples: steady()}
 		for i := range r.samples {
