@@ -41,16 +41,30 @@ function mark(file) {
 }
 
 // In parts: to hold the whole file takes ten times as long as to digest it.
+// What is no file has none: a pipe or a device could be read for ever.
 function sha256(file) {
   const hash = crypto.createHash('sha256');
   const part = Buffer.allocUnsafe(1 << 18);
-  const fd = fs.openSync(file, 'r');
+  const fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
   try {
-    for (let n; (n = fs.readSync(fd, part, 0, part.length, null)) > 0;) hash.update(part.subarray(0, n));
+    const s = fs.fstatSync(fd);
+    if (!s.isFile()) return '';
+    for (let n, left = s.size; left > 0 && (n = fs.readSync(fd, part, 0, Math.min(part.length, left), null)) > 0; left -= n) {
+      hash.update(part.subarray(0, n));
+    }
   } finally {
     fs.closeSync(fd);
   }
   return hash.digest('hex');
+}
+
+// One that was removed, or is no file any more, was replaced too.
+function replaced(file) {
+  try {
+    return mark(file) !== process.env.STATE_mark && sha256(file) !== process.env.STATE_sha256;
+  } catch {
+    return true;
+  }
 }
 
 // Downloads url to the file to, if it holds what want says. Three tries; a
@@ -131,10 +145,10 @@ async function run(step) {
     if (!had) {
       save('binary', file);
       save('mark', mark(file));
-    } else if (mark(file) !== process.env.STATE_mark && sha256(file) !== process.env.STATE_sha256) {
+    } else if (replaced(file)) {
       // Whoever did this wants nothing told: that alone is told, and is no pass.
       process.exitCode = 1;
-      say('error', 'a step replaced the program that watches this job: what the job did is in no report, and its results are no evidence');
+      say('error', 'a step replaced the program that watches this job, or took it away: what the job did is in no report, and its results are no evidence');
       return;
     }
     // The runner starts the last step as it did this one, by a path whose

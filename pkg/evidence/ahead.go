@@ -15,8 +15,11 @@ const (
 	batchBytes = 256 << 10
 	// batches is how many there are: one is read, one is used, one waits.
 	batches = 3
-	// longLine is from what length on the memory of a line's event is not kept.
-	longLine = 16 << 10
+	// longLine is from what length on the memory of a line's event is not kept, and
+	// manyElements from how many elements of its lists on: one of them may take
+	// thirty times as much as its text.
+	longLine     = 16 << 10
+	manyElements = 256
 )
 
 // batch are lines in the order of the log, and their events where they are
@@ -30,12 +33,12 @@ type batch struct {
 
 func (b *batch) full() bool { return len(b.ends) == batchLines || len(b.text) >= batchBytes }
 
-// clear makes room for other lines. What a long line has left behind goes: a log
-// chooses how long its lines are.
+// clear makes room for other lines. What a long line, or long lists, have left
+// behind goes: a log chooses how long they are.
 func (b *batch) clear() {
 	from := 0
 	for i, end := range b.ends {
-		if end-from > longLine {
+		if end-from > longLine || elements(&b.events[i]) > manyElements {
 			b.events[i] = event.Event{}
 		}
 		from = end
@@ -44,6 +47,11 @@ func (b *batch) clear() {
 		b.text = nil
 	}
 	b.text, b.ends, b.err = b.text[:0], b.ends[:0], nil
+}
+
+// elements is for how many elements of its lists an event has memory.
+func elements(e *event.Event) int {
+	return cap(e.Argv) + cap(e.Env) + cap(e.Answers) + cap(e.Counts) + cap(e.Survivors) + cap(e.Secrets) + cap(e.Extra)
 }
 
 var errStopped = errors.New("nobody reads on")

@@ -36,8 +36,8 @@ type ServeOptions struct {
 	Groups   []int
 	// Armed is called once, when a first event would be seen; nil for nothing.
 	Armed func()
-	// Settled is called once, when arming and opening a first recording are over:
-	// what it gives back is not needed again at once. nil for nothing.
+	// Settled is called settledAfter after Armed, unless the monitor has ended: what
+	// it gives back is not needed again at once. nil for nothing.
 	Settled func()
 	// Deliver is the command that hands a recording over where its client is
 	// gone, run as the caller: the folder is appended to it.

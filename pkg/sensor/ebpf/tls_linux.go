@@ -255,10 +255,14 @@ func (t *tlsProbes) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// The kernel waits for each link until no processor is in its program any more,
-	// and for all of them in the time of one.
+	// and for several of them in the time of one. Each wait takes a thread.
 	var all sync.WaitGroup
+	some := make(chan struct{}, 16)
 	for _, f := range t.files {
-		all.Go(f.detach)
+		if len(f.links) > 0 {
+			some <- struct{}{}
+			all.Go(func() { f.detach(); <-some })
+		}
 	}
 	all.Wait()
 	t.files = nil
