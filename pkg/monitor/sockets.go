@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -194,6 +195,16 @@ func (s *sockets) judge(lost lossTotals) (missed int) {
 	return missed
 }
 
+// missedPort is the local port of a socket that was missed.
+func (m *Monitor) missedPort() uint16 {
+	for i := range m.list {
+		if _, missed := m.sockets.missed[m.list[i].Cookie]; missed {
+			return m.list[i].Port
+		}
+	}
+	return 0
+}
+
 // stop notes that there is no comparison in this round. The next list is taken
 // as it is.
 func (s *sockets) stop() {
@@ -252,8 +263,8 @@ func (m *Monitor) compareSockets(lost lossTotals) (suspects bool) {
 	if err != nil {
 		return false // the suspects stay; that a sensor does not answer its check tells
 	}
-	if m.sockets.judge(lossesOf(m.primary.Stats())) > 0 {
-		m.witness.disagree = true
+	if n := m.sockets.judge(lossesOf(m.primary.Stats())); n > 0 && !m.witness.disagree {
+		m.differ(fmt.Sprintf("%d TCP sockets are connected whose connections nobody told, of local port %d and others", n, m.missedPort()))
 	}
 	return len(m.sockets.suspects) > 0
 }

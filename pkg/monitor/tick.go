@@ -331,6 +331,10 @@ func (m *Monitor) compare(ctx context.Context) error {
 			exiting = exitingProcesses()
 		}
 	}
-	m.locked(func() { m.witness.disagree = true })
+	m.locked(func() {
+		if !m.witness.disagree {
+			m.differ(m.witness.apart(m.counted))
+		}
+	})
 	return nil
 }

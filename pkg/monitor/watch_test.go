@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,16 +117,12 @@ func served(t *testing.T, uid int) *Client {
 }
 
 func TestWhoWatchesSeesWhatWasAndWhatComesUntilTheEnd(t *testing.T) {
-	c := served(t, 0)
+	c, socket := watchable(t, 0)
 	perform(t, "before")
-	sockets, err := Watchable()
-	if err != nil || len(sockets) != 1 {
-		t.Fatal(sockets, err)
-	}
 	seen := make(chan Sight, 1000)
 	over := make(chan error, 1)
 	go func() {
-		over <- Watch(sockets[0], func(s *Sight) error {
+		over <- Watch(socket, func(s *Sight) error {
 			seen <- *s
 			return nil
 		})
@@ -139,7 +136,7 @@ func TestWhoWatchesSeesWhatWasAndWhatComesUntilTheEnd(t *testing.T) {
 	if err := <-over; err != nil {
 		t.Errorf("watching ended with %v", err)
 	}
-	if _, err := os.Stat(sockets[0]); !os.IsNotExist(err) {
+	if _, err := os.Stat(socket); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
 	}
 }
@@ -160,6 +157,28 @@ func awaitProcess(t *testing.T, seen <-chan Sight, mark string) {
 	}
 }
 
+// watchable is served, and returns where its recording is watched. Others may go
+// on on this machine.
+func watchable(t *testing.T, uid int) (*Client, string) {
+	t.Helper()
+	before, err := Watchable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := served(t, uid)
+	now, err := Watchable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, socket := range now {
+		if !slices.Contains(before, socket) {
+			return c, socket
+		}
+	}
+	t.Fatalf("no socket of its own is among %q", now)
+	return nil, ""
+}
+
 func TestAnotherUserMayNotWatchAndTheOwnerMay(t *testing.T) {
 	if os.Getenv("WATCH_SOCKET") != "" { // the child below, as another user
 		err := Watch(os.Getenv("WATCH_SOCKET"), func(*Sight) error { return errors.New("let in") })
@@ -168,14 +187,10 @@ func TestAnotherUserMayNotWatchAndTheOwnerMay(t *testing.T) {
 		}
 		return
 	}
-	served(t, 4711)
-	sockets, err := Watchable()
-	if err != nil || len(sockets) != 1 {
-		t.Fatal(sockets, err)
-	}
+	_, socket := watchable(t, 4711)
 	for uid, want := range map[uint32]string{4711: "let in", 4712: ErrNotYours.Error()} {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestAnotherUserMayNotWatchAndTheOwnerMay$")
-		cmd.Env = append(os.Environ(), "WATCH_SOCKET="+sockets[0], "WATCH_WANT="+want)
+		cmd.Env = append(os.Environ(), "WATCH_SOCKET="+socket, "WATCH_WANT="+want)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("as %d: %v\n%s", uid, err, out)
@@ -184,14 +199,10 @@ func TestAnotherUserMayNotWatchAndTheOwnerMay(t *testing.T) {
 }
 
 func TestTooManyWatchersAreTurnedAway(t *testing.T) {
-	served(t, 0)
-	sockets, err := Watchable()
-	if err != nil || len(sockets) != 1 {
-		t.Fatal(sockets, err)
-	}
+	_, socket := watchable(t, 0)
 	var open []net.Conn
 	for range maxWatchers {
-		c, err := net.Dial("unix", sockets[0])
+		c, err := net.Dial("unix", socket)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +214,7 @@ func TestTooManyWatchersAreTurnedAway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := Watch(sockets[0], func(*Sight) error { return nil }); !errors.Is(err, ErrNotYours) {
+	if err := Watch(socket, func(*Sight) error { return nil }); !errors.Is(err, ErrNotYours) {
 		t.Errorf("the fifth got %v", err)
 	}
 }

@@ -2,8 +2,10 @@ package monitor
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/org/edamame-posture/pkg/sensor"
 )
@@ -66,6 +68,37 @@ func (w *witness) deviation(r reading, exiting int64) int64 {
 		worst = max(worst, d, -d)
 	}
 	return worst
+}
+
+// apart says which counts of a reading the witnesses are apart by, as a person
+// reads it.
+func (w *witness) apart(r reading) string {
+	var by []string
+	for i := range r.netlink {
+		n := int64(r.netlink[i]) - w.base[i]
+		if n-w.slack[i] > int64(r.after[i]) || n < int64(r.before[i]) {
+			by = append(by, fmt.Sprintf("%s: %s by eBPF, %s by netlink", witnessedText[i],
+				fromTo(int64(r.before[i]), int64(r.after[i])), fromTo(n-w.slack[i], n)))
+		}
+	}
+	return strings.Join(by, "; ")
+}
+
+func fromTo(a, b int64) string {
+	if a == b {
+		return strconv.FormatInt(a, 10)
+	}
+	return fmt.Sprintf("%d to %d", a, b)
+}
+
+// differ notes that the witnesses disagree, and by what. The monitor's lock is
+// held.
+func (m *Monitor) differ(what string) {
+	m.witness.disagree = true
+	m.opt.Logf("the two sensors are apart: %s", what)
+	for _, r := range m.open() {
+		r.note(r.red.String("second witness: "+what), 0)
+	}
 }
 
 // exitingProcesses counts the processes that have begun to exit and are not yet

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -136,6 +137,9 @@ func TestAtTheEndTheWitnessesAreHeldAgainstEachOther(t *testing.T) {
 	}
 	if !m.witness.disagree {
 		t.Error("execs that only one witness saw are no disagreement")
+	}
+	if by := m.witness.apart(m.counted); !strings.HasPrefix(by, "exec: ") || strings.Contains(by, "fork") {
+		t.Errorf("they are apart by %q", by)
 	}
 }
 
