@@ -28,7 +28,7 @@ const (
 // monitor start it, so that neither root process ever writes where a job can.
 func deliverCommand() *cobra.Command {
 	var d delivery
-	var prepare bool
+	var prepare, try bool
 	cmd := &cobra.Command{
 		Use:    "deliver --out DIR FOLDER",
 		Short:  "Write the results of a recording; started by run",
@@ -37,6 +37,10 @@ func deliverCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if prepare {
 				return prepareOut(d.out)
+			}
+			if try {
+				_, err := d.signer(cmd.Context())
+				return err
 			}
 			if len(args) != 1 {
 				return errors.New("no folder of a recording is given")
@@ -55,6 +59,7 @@ func deliverCommand() *cobra.Command {
 	fl.BoolVar(&d.quiet, "quiet", false, "no summary")
 	fl.BoolVar(&d.partial, "partial", false, "the monitor or its client died")
 	fl.BoolVar(&prepare, "prepare", false, "make the folder and nothing else")
+	fl.BoolVar(&try, "try-signing", false, "read what is signed with and nothing else")
 	return cmd
 }
 

@@ -16,8 +16,10 @@ func intentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "intent",
 		Short: "Policies: derive, learn, check, compare, import and test them",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  edamame-posture intent derive .github/workflows/ci.yml > .github/posture.yml
+  edamame-posture intent check .github/posture.yml`,
+		Args: subcommands,
+		RunE: help,
 	}
 	cmd.AddCommand(deriveCommand(), learnCommand(), checkCommand(), diffCommand(), importCommand(), policyTestCommand())
 	return cmd

@@ -74,7 +74,7 @@ func readLearnt(dir string) (learn.Run, error) {
 	ev := filepath.Join(name, evidenceDir)
 	if _, err := os.Stat(ev); errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(name, "000000.jsonl.zst")); err != nil {
-			return learn.Run{}, exit(exitUsage, fmt.Errorf("there is no evidence in %s: name a folder that edamame-posture run has left", dir))
+			return learn.Run{}, exit(exitNothing, fmt.Errorf("there is no evidence in %s: name a folder that edamame-posture run has left", dir))
 		}
 		ev = name
 		if filepath.Base(name) == evidenceDir {

@@ -65,15 +65,8 @@ func Main(args []string) int {
 			return code
 		}
 	}
-	fmt.Fprintf(os.Stderr, "edamame-posture %s: %v\n", commandPath(cmd), err)
+	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
 	return code
-}
-
-func commandPath(cmd *cobra.Command) string {
-	if cmd.HasParent() {
-		return cmd.Name()
-	}
-	return "(no command)"
 }
 
 func newRoot() *cobra.Command {
@@ -85,7 +78,8 @@ its machine, and whether that is what it said it would do.`,
 		Example:       "  sudo edamame-posture run -- npm install\n  edamame-posture replay .posture\n  edamame-posture doctor",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          subcommands,
+		RunE:          help,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), postureCommand(), gateCommand(), versionCommand(), witnessCommand(), hookCommand(), watchCommand(), actionCommand(), serviceCommand(),

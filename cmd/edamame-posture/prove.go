@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,6 +49,9 @@ or 'verify' names it.`,
 				return fmt.Errorf("LEAF %q: want the seq of a line, such as a finding names", args[1])
 			}
 			e, err := evidence.Open(filepath.Join(args[0], evidenceDir))
+			if errors.Is(err, fs.ErrNotExist) {
+				return exit(exitNothing, fmt.Errorf("there is no evidence in %s", args[0]))
+			}
 			if err != nil {
 				return exit(exitNo, err)
 			}

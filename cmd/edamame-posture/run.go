@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/intent/derive"
 	"github.com/org/edamame-posture/pkg/intent/document"
@@ -138,6 +139,12 @@ func run(f *runFlags, argv []string) error {
 	if err := asCaller(caller, "deliver", "--prepare", "--out", out); err != nil {
 		return exit(exitMonitor, quietly(err, "the folder for the results, %s, cannot be used (%s was not started)", out, argv[0]))
 	}
+	if f.signing.wanted() && !attest.IsKMS(f.signing.key) {
+		// As for the folder: a key that is none is told now.
+		if err := asCaller(caller, append([]string{"deliver", "--try-signing"}, f.signing.args()...)...); err != nil {
+			return exit(exitMonitor, quietly(err, "what is to sign the evidence cannot (%s was not started)", argv[0]))
+		}
+	}
 	program := sealedProgram()
 	client, err := monitor.Launch(monitor.LaunchOptions{
 		Sensor: f.sensor, NoTLS: f.noTLS, Sealed: f.seal || f.signing.wanted() || f.witnessing.wanted() || f.tsa != "", Out: out, Caller: caller, Stderr: os.Stderr, Args: []string{"monitor"}, Program: program,
@@ -223,8 +230,9 @@ func dieInterrupted() {
 	runtime.UnlockOSThread()
 }
 
-// conclude ends the recording and hands it to the caller. Whatever goes wrong
-// here is told and does not change the command's exit code.
+// conclude ends the recording, hands it to the caller and returns the verdict:
+// that of what is left where the monitor did not come to its end. Whatever goes
+// wrong here is told.
 func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened *monitor.Opened, out string, end monitor.Closing) string {
 	warn := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "edamame-posture: "+format+"\n", args...)
@@ -270,8 +278,9 @@ func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened
 		if err := recoverSpool(caller, opened.Spool, out, how, append(args, "--partial")); err != nil {
 			warn("the recording stays in %s: %v", opened.Spool, err)
 			warn("to get it: sudo edamame-posture recover --out %s %s", out, opened.Spool)
+			return string(judge.Fail)
 		}
-		return ""
+		return verdictIn(out)
 	}
 	if err := asCaller(caller, append(args, closed.Spool)...); err != nil {
 		warn("the results are not whole: %v; the recording stays in %s", err, closed.Spool)

@@ -31,7 +31,8 @@ of the self-hosted runners of this machine, whatever their workflows say. See
 docs/self-hosted.md.`,
 		Example: `  sudo edamame-posture service install --runner /opt/actions-runner
   sudo edamame-posture service status`,
-		Args: cobra.NoArgs,
+		Args: subcommands,
+		RunE: help,
 	}
 	cmd.AddCommand(serviceInstallCommand(), serviceUpgradeCommand(), serviceUninstallCommand(), serviceStatusCommand(), serviceEnrolCommand(), serviceRunCommand(), serviceHookCommand(), serviceSignCommand())
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,8 @@ func signaturesCommand() *cobra.Command {
 		Use:     "signatures",
 		Short:   "List, check and try the rules for known attack shapes",
 		Example: "  edamame-posture signatures list\n  edamame-posture signatures test my-rule.yml --evidence .posture",
-		Args:    cobra.NoArgs,
+		Args:    subcommands,
+		RunE:    help,
 	}
 	cmd.AddCommand(signaturesListCommand(), signaturesCheckCommand(), signaturesTestCommand(), importOSVCommand())
 	return cmd
@@ -205,11 +207,23 @@ func tellRules(w io.Writer, p *signature.Pack, asJSON bool) error {
 	return err
 }
 
+// oneFile is a folder of which one file is seen.
+type oneFile struct {
+	fs.FS
+	name string
+}
+
+// ReadDir is of fs.ReadDirFS.
+func (o oneFile) ReadDir(dir string) ([]fs.DirEntry, error) {
+	list, err := fs.ReadDir(o.FS, dir)
+	return slices.DeleteFunc(list, func(e fs.DirEntry) bool { return e.Name() != o.name }), err
+}
+
 func signaturesCheckCommand() *cobra.Command {
 	var asJSON bool
 	var given []string
 	cmd := &cobra.Command{
-		Use:   "check DIR",
+		Use:   "check DIR|FILE",
 		Short: "Say of each Sigma rule in a folder whether it can be used, and if not why",
 		Long: `Reads every Sigma rule in a folder, each for itself, and says what of it is not
 supported or wrong, with its place. Rules for log sources whose events are not
@@ -224,14 +238,20 @@ unreadable, 5 there is no rule.`,
 			if err != nil {
 				return err
 			}
-			list, err := signature.Check(os.DirFS(args[0]), signature.Options{Placeholders: values})
+			dir := args[0]
+			var rules fs.FS = os.DirFS(dir)
+			if st, err := os.Stat(args[0]); err == nil && st.Mode().IsRegular() {
+				dir = filepath.Dir(dir)
+				rules = oneFile{os.DirFS(dir), filepath.Base(args[0])}
+			}
+			list, err := signature.Check(rules, signature.Options{Placeholders: values})
 			if err != nil {
 				return exit(exitUsage, err)
 			}
 			if len(list) == 0 {
 				return exit(exitNothing, fmt.Errorf("there is no rule (*.yml) in %s", args[0]))
 			}
-			r := summarize(args[0], list)
+			r := summarize(dir, list)
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), r)
 			} else {

@@ -37,12 +37,21 @@ func (s started) recover(caller monitor.Caller, f runFlags, gone error) error {
 	if err := recoverSpool(caller, s.Spool, s.Out, how, deliverArgs(&f, s.Out, "--partial")); err != nil {
 		return exit(exitNoAnswer, fmt.Errorf("the recording stays in %s: %w", s.Spool, err))
 	}
-	data, err := os.ReadFile(filepath.Join(s.Out, verdictFile))
-	var v judge.Verdict
-	if err != nil || json.Unmarshal(data, &v) != nil || v.Verdict == judge.Fail {
+	if verdictIn(s.Out) == string(judge.Fail) {
 		return exit(exitFailed, nil)
 	}
 	return nil
+}
+
+// verdictIn is the verdict that stands in a folder of results: fail where there
+// is none that can be read.
+func verdictIn(out string) string {
+	data, err := os.ReadFile(filepath.Join(out, verdictFile))
+	var v judge.Verdict
+	if err != nil || json.Unmarshal(data, &v) != nil || v.Verdict == "" {
+		return string(judge.Fail)
+	}
+	return string(v.Verdict)
 }
 
 func startCommand() *cobra.Command {

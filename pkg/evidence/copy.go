@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -134,12 +135,17 @@ const (
 const maxRuns = 10_000
 
 // Prepare makes the folder out for the results of a run, for the user alone,
-// with a .gitignore of *. A folder that an earlier run left there is renamed
+// with a .gitignore of *, and the folders above it that are not there. A folder that an earlier run left there is renamed
 // to out.1, out.2 and so on, the next that is free. An empty folder is taken
 // as it is. Anything else that stands there is left alone, and is an error.
 func Prepare(out string) error {
 	out = strings.TrimRight(out, "/")
 	err := os.Mkdir(out, 0o700)
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(out), 0o755); err == nil {
+			err = os.Mkdir(out, 0o700)
+		}
+	}
 	if errors.Is(err, os.ErrExist) {
 		var empty bool
 		if empty, err = earlier(out); err == nil && !empty {

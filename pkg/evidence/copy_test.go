@@ -140,6 +140,9 @@ func TestPrepareTakesAnEmptyFolderAndLeavesOthersAlone(t *testing.T) {
 	if err := Prepare(empty); err != nil {
 		t.Error(err)
 	}
+	if err := Prepare(filepath.Join(empty, "a", "b")); err != nil {
+		t.Error(err)
+	}
 	src := t.TempDir()
 	write(t, filepath.Join(src, "main.c"), nil)
 	if err := Prepare(src); err == nil || !strings.Contains(err.Error(), "name another folder") {
@@ -156,8 +159,8 @@ func TestPrepareTakesAnEmptyFolderAndLeavesOthersAlone(t *testing.T) {
 	if err := Prepare(link); err == nil {
 		t.Error("a link is taken")
 	}
-	if err := Prepare(filepath.Join(t.TempDir(), "no", "parent")); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
+	if err := Prepare(filepath.Join(src, "main.c", "x", "y")); err == nil {
+		t.Error("a folder is made in a file")
 	}
 	if d, err := os.ReadDir(src); err != nil || len(d) != 2 {
 		t.Errorf("%v, %v", d, err)

@@ -33,7 +33,7 @@ func (x *examined) start(ctx context.Context) {
 			before = fmt.Sprintf("%d, the first is the %.20s %.100s", len(c.Before), c.Before[0].Kind, c.Before[0].Name)
 		}
 		x.hold(len(c.Before) == 0, E3, "what was there before", BeforeStart, "nothing that may act on the job", before, "make the monitor the first step, without container: and services:")
-		x.hold(c.Barriers > 0, E3, "barrier", PowerTaken, "the way to root is sealed first", fmt.Sprintf("%d programs are held", c.Barriers), "the kernel lacks fanotify permission events: 'edamame-posture doctor' tells")
+		x.hold(c.Barriers > 0, E3, "barrier", PowerTaken, "the way to root is sealed first", fmt.Sprintf("%d programs are held", c.Barriers), "seal the log (run with --key, --keyless, --witness or --seal); where it was, the kernel lacks fanotify permission events: 'edamame-posture doctor' tells")
 	}
 	if x.res != nil && x.res.Certificate != nil {
 		x.hold(x.res.Certificate.RunnerEnvironment == "github-hosted", E3, "runner", WrongRunner, "github-hosted", x.res.Certificate.RunnerEnvironment, "a machine of one's own may have been changed before the job")

@@ -228,7 +228,14 @@ func TestAKilledCommandLeavesWholeEvidence(t *testing.T) {
 }
 
 func TestAKilledMonitorIsToldAndItsEvidenceStaysReadable(t *testing.T) {
-	cmd, stderr, in := begin(t, options{}, "sh", "-c", "echo ready; sleep 4; exit 5")
+	// A command that says all is well is not believed.
+	for exits, want := range map[int]int{5: 5, 0: 3} {
+		t.Run(strconv.Itoa(exits), func(t *testing.T) { killedMonitor(t, exits, want) })
+	}
+}
+
+func killedMonitor(t *testing.T, exits, want int) {
+	cmd, stderr, in := begin(t, options{}, "sh", "-c", "echo ready; sleep 4; exit "+strconv.Itoa(exits))
 	mon := monitorOf(t, cmd.Process.Pid)
 	// What came before the first checkpoint must be there afterwards.
 	checkpointed(t, mon)
@@ -239,12 +246,12 @@ func TestAKilledMonitorIsToldAndItsEvidenceStaysReadable(t *testing.T) {
 	code := wait(t, cmd)
 	w := loaded(t, in)
 	w.stderr, w.code = stderr.String(), code
-	w.must(code == 5, "exit code %d, want the command's 5", code)
+	w.must(code == want, "exit code %d, want %d", code, want)
 	w.must(strings.Contains(w.stderr, "the monitor"), "nothing tells that the monitor died")
 	if w.verdict == nil {
 		t.Fatalf("no verdict from what was there; stderr:\n%s", w.stderr)
 	}
-	w.must(w.verdict.Coverage.State == "partial" && w.verdict.Verdict != "pass", "verdict %s with coverage %s of a run whose monitor died", w.verdict.Verdict, w.verdict.Coverage.State)
+	w.must(w.verdict.Coverage.State == "partial" && w.verdict.Verdict == "fail", "verdict %s with coverage %s of a run whose monitor died", w.verdict.Verdict, w.verdict.Coverage.State)
 	w.must(len(w.execs()) > 0, "nothing of the log is left")
 }
 

@@ -72,14 +72,14 @@ func TestTheCommandsOfTheReadmeRun(t *testing.T) {
 	if err := os.Symlink(binary, filepath.Join(in, "edamame-posture")); err != nil {
 		t.Fatal(err)
 	}
-	// Events enough for a line 1234, and a signature by the key.
+	// Events enough for a line 17, and a signature by the key.
 	signed := func() {
 		t.Helper()
 		w := run(t, options{in: in, flags: []string{"--key", private}}, "sh", "-c", "i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done")
 		w.must(w.code == 0 && len(w.events) > 1300, "exit code %d, %d events", w.code, len(w.events))
 	}
 	says := map[string]string{ // what its comment promises
-		"intent": "jobs:", "run": "made", "replay": "the same", "verify": "signature: good", "prove": "1234", "signatures": "make", "posture": "", "hook": ".claude/settings.json", "doctor": "ebpf", "gate": "pass  level e1",
+		"intent": "jobs:", "run": "made", "replay": "the same", "verify": "signature: good", "prove": "index 17\n", "signatures": "make", "posture": "", "hook": ".claude/settings.json", "doctor": "ebpf", "gate": "pass  level e1",
 	}
 	typed := regexp.MustCompile(`(?m)^    ((?:sudo )?\./edamame-posture ([a-z]+) .*?)(?: +#.*)?$`)
 	seen := map[string]bool{}

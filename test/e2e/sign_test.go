@@ -33,6 +33,30 @@ func verify(args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
+// What cannot sign is told before an hour's work, not after it.
+func TestWhatCannotSignStopsARunBeforeItsCommand(t *testing.T) {
+	private, public := keyPair(t, "-algorithm", "ED25519")
+	for _, flags := range [][]string{
+		{"--key", "nope.key"},
+		{"--key", public},
+		{"--key", private, "--signing-config", "nope.json"},
+		{"--key", private, "--trusted-root", "nope.json"},
+		{"--key", private, "--key-password-file", "nope"},
+		{"--keyless", "--signing-config", "nope.json"},
+	} {
+		in := t.TempDir()
+		cmd := exec.Command(binary, append(append([]string{"run"}, flags...), "--", "touch", "ran")...)
+		cmd.Dir = in
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != 125 || !strings.Contains(string(out), "touch was not started") {
+			t.Errorf("%q: exit code %d, says %s", flags, code, out)
+		}
+		if _, err := os.Lstat(filepath.Join(in, "ran")); err == nil {
+			t.Errorf("%q: the command ran", flags)
+		}
+	}
+}
+
 func TestSignedEvidenceIsVerifiedAndTamperedEvidenceRefused(t *testing.T) {
 	for name, algorithm := range map[string][]string{
 		"P-256":   {"-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"},

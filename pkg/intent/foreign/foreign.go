@@ -54,6 +54,8 @@ type Part struct {
 	// Notes is what has no equal, or is tighter here, in the order of the file.
 	Notes   []Note
 	Omitted int
+	// audits: the file lets the job do everything, and reports it.
+	audits bool
 }
 
 // Note tells of a part of the file that grants nothing.
@@ -197,6 +199,9 @@ var keys = []string{"use", "egress", "listen", "write"}
 func (i *Imported) Text() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Imported from %s (%s). What has no equal is told and grants nothing.\nversion: 1\n", shown(i.File), i.Format)
+	if len(i.Jobs) > 0 && !slices.ContainsFunc(i.Jobs, func(p Part) bool { return !p.audits }) {
+		b.WriteString("fail-on: never # as egress-policy: audit; take it out when the verdicts are quiet\n")
+	}
 	i.Top.write(&b, "")
 	if len(i.Jobs) > 0 {
 		b.WriteString("jobs:\n")

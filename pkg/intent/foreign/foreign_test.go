@@ -54,7 +54,11 @@ func TestAnImportIsNeverWiderThanItsSource(t *testing.T) {
 		has, hasNo []string
 	}{
 		{"audit mode allows nothing that is not listed", "jobs: {a: {steps: [{uses: bullfrogsec/bullfrog@v0}]}}",
-			[]string{"egress-policy: audit"}, []string{"egress:", `"*`}},
+			[]string{"egress-policy: audit", "fail-on: never"}, []string{"egress:", `"*`}},
+		{"audit mode of all jobs fails none", "jobs: {a: {steps: [{uses: step-security/harden-runner@v2, with: {egress-policy: audit}}]}, b: {steps: [{uses: step-security/harden-runner@v2, with: {egress-policy: audit}}]}}",
+			[]string{"\nfail-on: never # "}, nil},
+		{"of one job it is no reason to spare the other", "jobs: {a: {steps: [{uses: step-security/harden-runner@v2, with: {egress-policy: audit}}]}, b: {steps: [{uses: step-security/harden-runner@v2}]}}",
+			nil, []string{"fail-on"}},
 		{"a domain without a port gets 443", `{"network": {"allowedDomains": ["a.example"]}}`,
 			[]string{`- "a.example:443"`, "any port there"}, []string{":*"}},
 		{"what its own program refuses is not granted", `{"network": {"allowedDomains": ["*", "*:443", "*.com", "*.a.example"]}}`,

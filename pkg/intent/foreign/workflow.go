@@ -140,6 +140,7 @@ func hardenRunner(r *reader, p *Part, step, with *yaml.Node) {
 		case "egress-policy":
 			if v.Value != "block" {
 				blocks = false
+				p.audits = v.Value == "audit"
 				r.note(p, v, k.Value+": "+short(v), "it lets everything through and reports it; here only what is listed is declared")
 			}
 		case "disable-sudo", "disable-sudo-and-containers":
@@ -194,6 +195,7 @@ func bullfrog(r *reader, p *Part, step, with *yaml.Node) {
 			}
 		}
 	}
+	p.audits = audit
 	if audit {
 		r.note(p, step, "egress-policy: audit", "it lets everything through and reports it; here only what is listed is declared")
 	}

@@ -42,6 +42,22 @@ func want(t testing.TB, name string) string {
 	return path
 }
 
+// untilRead does something until what it writes inside TLS is read: files are
+// attached to beside the way of records, at their first use.
+func untilRead(t *testing.T, s *Sensor, rec *recorder, begins string, do func()) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		do()
+		drain(t, s)
+		if len(rec.find(func(r *sensor.Record) bool {
+			return r.Kind == event.HTTP && r.TLS != 0 && bytes.HasPrefix(r.Payload, []byte(begins))
+		})) > 0 {
+			return
+		}
+	}
+	t.Fatalf("%q is never read", begins)
+}
+
 func TestARequestInsideTLSIsReadWithItsConnection(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -56,16 +72,21 @@ func TestARequestInsideTLSIsReadWithItsConnection(t *testing.T) {
 			s, rec := arm(t, Options{}, nil)
 			srv := secure(t)
 			dst := netip.MustParseAddrPort(strings.TrimPrefix(srv.URL, "https://"))
-			argv := append([]string{}, c.argv...)
-			for i := range argv {
-				argv[i] = strings.ReplaceAll(argv[i], "URL", srv.URL)
+			ask := func(url string) {
+				argv := append([]string{}, c.argv...)
+				for i := range argv {
+					argv[i] = strings.ReplaceAll(argv[i], "URL", url)
+				}
+				cmd := exec.Command(argv[0], argv[1:]...)
+				cmd.Stderr = os.Stderr
+				if err := cmd.Run(); err != nil {
+					t.Fatal(err)
+				}
+				drain(t, s)
 			}
-			cmd := exec.Command(argv[0], argv[1:]...)
-			cmd.Stderr = os.Stderr
-			if err := cmd.Run(); err != nil {
-				t.Fatal(err)
-			}
-			drain(t, s)
+			first := secure(t) // another port
+			untilRead(t, s, rec, "GET /first/one?q=1 ", func() { ask(first.URL + "/first") })
+			ask(srv.URL)
 			plain := rec.only(t, "request", func(r *sensor.Record) bool {
 				return r.Kind == event.HTTP && r.TLS != 0 && bytes.HasPrefix(r.Payload, []byte("GET /one?q=1 HTTP/1.1\r\n"))
 			})
@@ -92,6 +113,14 @@ func TestAWriteThatGrowsItsStackIsToldOnce(t *testing.T) {
 	srv := secure(t)
 	dst := netip.MustParseAddrPort(strings.TrimPrefix(srv.URL, "https://"))
 	const n = 300
+	first := secure(t)
+	untilRead(t, s, rec, "GET /0 ", func() { perform(t, "grow", strings.TrimPrefix(first.URL, "https://"), "1") })
+	before := 0
+	for _, r := range rec.find(func(r *sensor.Record) bool { return r.Kind == event.HTTP && r.TLS != 0 }) {
+		if bytes.HasPrefix(r.Payload, []byte("GET /0 ")) {
+			before++
+		}
+	}
 	perform(t, "grow", dst.String(), strconv.Itoa(n))
 	drain(t, s)
 	told := map[string]int{}
@@ -100,6 +129,7 @@ func TestAWriteThatGrowsItsStackIsToldOnce(t *testing.T) {
 			told[string(line)]++
 		}
 	}
+	told["GET /0"] -= before
 	for i := range n {
 		if line := fmt.Sprintf("GET /%d", i); told[line] != 1 {
 			t.Errorf("%s is told %d times", line, told[line])

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestAMistypedCommandIsNoSuccess(t *testing.T) {
+	for given, says := range map[string]string{
+		"verfiy .posture":   `there is no command "verfiy", did you mean verify?`,
+		"nosuch":            `there is no command "nosuch" (see edamame-posture --help)`,
+		"signatures chekc":  "did you mean check? (see edamame-posture signatures --help)",
+		"service stats":     "did you mean status?",
+		"intent nosuch":     `there is no command "nosuch"`,
+		"witness nosuch":    "nosuch",
+		"intent test --nix": "there is no flag --nix (see edamame-posture intent test --help)",
+	} {
+		if code, out := command(t, strings.Fields(given)...); code != exitUsage || !strings.Contains(out, says) {
+			t.Errorf("%s: exit code %d, says %q, want %q", given, code, out, says)
+		}
+	}
+	for _, given := range []string{"", "signatures", "service", "intent"} {
+		if code, out := command(t, strings.Fields(given)...); code != 0 || !strings.Contains(out, "Available Commands:") {
+			t.Errorf("%q alone: exit code %d, says %q", given, code, out)
+		}
+	}
+}
+
+func TestNothingFoundIsSaidSo(t *testing.T) {
+	for _, given := range []string{"prove DIR 1", "intent learn DIR", "replay DIR", "explain DIR"} {
+		args := strings.Fields(strings.ReplaceAll(given, "DIR", t.TempDir()))
+		if code, out := command(t, args...); code != exitNothing || !strings.Contains(out, "there is no evidence in") {
+			t.Errorf("%s: exit code %d, says %q", given, code, out)
+		}
+	}
+}
+
+func TestOneRuleIsChecked(t *testing.T) {
+	dir := t.TempDir()
+	rule := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	const good = "title: x\nid: 11111111-1111-4111-8111-111111111111\nlogsource: {category: process_creation, product: linux}\ndetection:\n  s: {Image: /bin/x}\n  condition: s\nlevel: low\n"
+	first := rule("a.yml", good)
+	bad := rule("b.yml", strings.Replace(good, "condition: s", "condition: nosuch", 1))
+	if code, out := command(t, "signatures", "check", first); code != 0 || !strings.HasPrefix(out, "1 rule, ") {
+		t.Errorf("the good one: %d %s", code, out)
+	}
+	if code, out := command(t, "signatures", "check", bad); code != exitNo || !strings.Contains(out, "\n1 rule, ") || !strings.HasPrefix(out, bad+":6:14: ") {
+		t.Errorf("the bad one: %d %s", code, out)
+	}
+	if code, out := command(t, "signatures", "check", dir); code != exitNo || !strings.Contains(out, "\n2 rules, ") {
+		t.Errorf("both: %d %s", code, out)
+	}
+}
