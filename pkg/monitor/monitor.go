@@ -231,7 +231,8 @@ func (m *Monitor) bothCounts(ctx context.Context) (reading, error) {
 		return reading{}, fmt.Errorf("second witness: %w", err)
 	}
 	netlink := counts(m.second.Stats())
-	return reading{before: before, netlink: netlink, after: counts(m.primary.Stats())}, nil
+	last := m.primary.Stats()
+	return reading{before: before, netlink: netlink, after: counts(last), threadExecs: last.ThreadExecs}, nil
 }
 
 // arm starts the sensors that the settings and the kernel allow.

@@ -139,7 +139,7 @@ func (m *Monitor) round(checkpoint bool) {
 		both.netlink = counts(m.second.Stats())
 	}
 	first := m.primary.Stats()
-	both.after = counts(first)
+	both.after, both.threadExecs = counts(first), first.ThreadExecs
 	if m.barrier != nil {
 		m.barrier.Look()
 		for _, p := range m.barrier.Replaced() {

@@ -21,14 +21,19 @@ type witness struct {
 	based       bool
 	// leaving are the processes that were exiting at arming: eBPF may have seen
 	// the end of each that netlink tells later.
-	leaving  int64
-	failing  int // readings in a row
-	disagree bool
+	leaving int64
+	// threadExecs is what eBPF had counted of them at arming.
+	threadExecs uint64
+	failing     int // readings in a row
+	disagree    bool
 }
 
 // reading is what netlink has counted at a moment between two readings of what
 // eBPF has.
-type reading struct{ before, netlink, after [3]uint64 }
+type reading struct {
+	before, netlink, after [3]uint64
+	threadExecs            uint64 // see sensor.Stats
+}
 
 // patience is how many readings in a row may differ. They are a second apart
 // while a job runs.
@@ -48,7 +53,8 @@ func counts(s sensor.Stats) [3]uint64 { return [3]uint64{s.Forks, s.Execs, s.Exi
 // (do_exit, kernel/exit.c), and in between a process may be held up for long:
 // by a machine that is short of time, or the first process of a namespace by
 // another one's child. As many exits as there are such processes are no
-// difference.
+// difference; nor are those of leaders whose place another thread took by an exec,
+// which netlink may tell as the end of a thread.
 func (w *witness) deviation(r reading, exiting int64) int64 {
 	var worst int64
 	for i := range r.netlink {
@@ -63,20 +69,26 @@ func (w *witness) deviation(r reading, exiting int64) int64 {
 			w.leaving -= late
 			d -= late
 		} else if i == exit && d < 0 {
-			d = min(d+exiting, 0)
+			d = min(d+exiting+w.usurped(r), 0)
 		}
 		worst = max(worst, d, -d)
 	}
 	return worst
 }
 
+// usurped is how many leaders lost their place to a thread since arming.
+func (w *witness) usurped(r reading) int64 { return int64(r.threadExecs - w.threadExecs) }
+
 // apart says which counts of a reading the witnesses are apart by, as a person
 // reads it.
 func (w *witness) apart(r reading) string {
 	var by []string
 	for i := range r.netlink {
-		n := int64(r.netlink[i]) - w.base[i]
-		if n-w.slack[i] > int64(r.after[i]) || n < int64(r.before[i]) {
+		n, late := int64(r.netlink[i])-w.base[i], int64(0)
+		if i == exit {
+			late = w.usurped(r)
+		}
+		if n-w.slack[i] > int64(r.after[i]) || n+late < int64(r.before[i]) {
 			by = append(by, fmt.Sprintf("%s: %s by eBPF, %s by netlink", witnessedText[i],
 				fromTo(int64(r.before[i]), int64(r.after[i])), fromTo(n-w.slack[i], n)))
 		}
@@ -144,6 +156,9 @@ func (w *witness) arm(r reading) {
 			least, most = max(least, w.base[i]), min(most, w.base[i]+w.slack[i])
 		}
 		w.base[i], w.slack[i] = least, most-least
+	}
+	if !w.based {
+		w.threadExecs = r.threadExecs
 	}
 	w.based = true
 }

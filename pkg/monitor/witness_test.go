@@ -15,7 +15,35 @@ import (
 )
 
 // at is a reading while nothing happened.
-func at(ebpf, netlink [3]uint64) reading { return reading{ebpf, netlink, ebpf} }
+func at(ebpf, netlink [3]uint64) reading { return reading{before: ebpf, netlink: netlink, after: ebpf} }
+
+// between is a reading while something happened.
+func between(before, netlink, after [3]uint64) reading {
+	return reading{before: before, netlink: netlink, after: after}
+}
+
+// A thread that executes a program takes the leader's place. The leader's end may
+// be told after that, as a thread's.
+func TestALeaderWhoseThreadExecutesMayEndUntold(t *testing.T) {
+	var w witness
+	r := at([3]uint64{100, 100, 100}, [3]uint64{100, 100, 100})
+	r.threadExecs = 7 // before arming
+	w.arm(r)
+	r = at([3]uint64{110, 110, 110}, [3]uint64{110, 110, 108})
+	r.threadExecs = 9
+	if dev := w.deviation(r, 0); dev != 0 || w.apart(r) != "" {
+		t.Errorf("two ends that two execs explain deviate by %d (%s)", dev, w.apart(r))
+	}
+	r.netlink[exit]--
+	if dev := w.deviation(r, 0); dev != 1 || !strings.HasPrefix(w.apart(r), "exit: 110 by eBPF, 107 ") {
+		t.Errorf("a third one deviates by %d (%s)", dev, w.apart(r))
+	}
+	r = at([3]uint64{110, 110, 110}, [3]uint64{110, 110, 111})
+	r.threadExecs = 9
+	if dev := w.deviation(r, 0); dev != 1 {
+		t.Errorf("one that netlink alone tells deviates by %d", dev)
+	}
+}
 
 func TestWitnessesThatAgreeAreLeftAlone(t *testing.T) {
 	var w witness
@@ -32,15 +60,15 @@ func TestWhatHappensWhileTheyAreReadIsNoDisagreement(t *testing.T) {
 	w.arm(at([3]uint64{}, [3]uint64{}))
 	for i := uint64(1); i <= 50; i++ {
 		n := i * 1000
-		r := reading{[3]uint64{n - 9, n, n - 400}, [3]uint64{n - 7, n + 3, n}, [3]uint64{n, n + 9, n}}
+		r := between([3]uint64{n - 9, n, n - 400}, [3]uint64{n - 7, n + 3, n}, [3]uint64{n, n + 9, n})
 		if dev := w.deviation(r, 0); dev != 0 || w.doubts(r) {
 			t.Fatalf("reading %d: counts that lie between count as a deviation of %d", i, dev)
 		}
 	}
-	if dev := w.deviation(reading{[3]uint64{10, 10, 10}, [3]uint64{10, 9, 10}, [3]uint64{20, 20, 20}}, 0); dev != 1 {
+	if dev := w.deviation(between([3]uint64{10, 10, 10}, [3]uint64{10, 9, 10}, [3]uint64{20, 20, 20}), 0); dev != 1 {
 		t.Errorf("one exec that netlink did not tell: a deviation of %d", dev)
 	}
-	if dev := w.deviation(reading{[3]uint64{10, 10, 10}, [3]uint64{10, 23, 10}, [3]uint64{20, 20, 20}}, 0); dev != 3 {
+	if dev := w.deviation(between([3]uint64{10, 10, 10}, [3]uint64{10, 23, 10}, [3]uint64{20, 20, 20}), 0); dev != 3 {
 		t.Errorf("three execs that netlink alone told: a deviation of %d", dev)
 	}
 }
@@ -50,11 +78,11 @@ func TestWhatHappensWhileTheyAreReadIsNoDisagreement(t *testing.T) {
 func TestTheDifferenceAtArmingIsFoundOnABusyMachine(t *testing.T) {
 	var w witness
 	all := func(n uint64) [3]uint64 { return [3]uint64{n, n, n} }
-	w.arm(reading{all(100), all(97), all(110)}) // netlink is behind by 5
+	w.arm(between(all(100), all(97), all(110))) // netlink is behind by 5
 	if w.base[0] != -13 || w.slack[0] != 10 {
 		t.Errorf("base %d, slack %d", w.base[0], w.slack[0])
 	}
-	w.arm(reading{all(200), all(196), all(204)})
+	w.arm(between(all(200), all(196), all(204)))
 	if w.base[0] != -8 || w.slack[0] != 4 {
 		t.Errorf("base %d, slack %d", w.base[0], w.slack[0])
 	}

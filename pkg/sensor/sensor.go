@@ -158,14 +158,20 @@ const ArmedAgain = "; armed again"
 // Stats are running totals since Start.
 type Stats struct {
 	Forks, Execs, Exits uint64 // thread group leaders only
-	Records             uint64
-	Lost                uint64   // records that the kernel could not hand over
-	Stolen              uint64   // records that somebody else took out of the ring
-	Missed              uint64   // runs of a program that the kernel skipped, and that no other made up for; at most
-	MissedOf            []string // the programs
-	Folded              uint64   // acts that stand in another's Count, or will
-	Untold              uint64   // of these, those that no record tells
-	Undecoded           uint64
+	// ThreadExecs is how many of the Execs another thread than the leader made. It
+	// takes the leader's place and its number, and may do so before the end of the
+	// leader is told by netlink, which then is that of a thread (de_thread of
+	// fs/exec.c; do_exit of kernel/exit.c: exit_notify before
+	// proc_exit_connector).
+	ThreadExecs uint64
+	Records     uint64
+	Lost        uint64   // records that the kernel could not hand over
+	Stolen      uint64   // records that somebody else took out of the ring
+	Missed      uint64   // runs of a program that the kernel skipped, and that no other made up for; at most
+	MissedOf    []string // the programs
+	Folded      uint64   // acts that stand in another's Count, or will
+	Untold      uint64   // of these, those that no record tells
+	Undecoded   uint64
 	// Missing names what this sensor cannot see on this kernel.
 	Missing []string
 }

@@ -75,12 +75,28 @@ var roles = map[string]func(args []string) error{
 	"read":       func(a []string) error { return readAll(a) },
 	"power":      power,
 	"threads":    threads,
+	"usurp":      usurp,
 	"request":    request,
 	"grow":       grow,
 	"datagrams":  datagrams,
 	"refused":    refused,
 	"opens":      opens,
 	"inner":      inner,
+}
+
+// usurp executes a program from another thread than the leader.
+func usurp([]string) error {
+	runtime.LockOSThread() // whichever thread this is, the other two are others
+	failed := make(chan error)
+	for range 2 {
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() != unix.Getpid() {
+				failed <- syscall.Exec("/bin/true", []string{"true"}, nil)
+			}
+		}()
+	}
+	return <-failed
 }
 
 // connectMany connects n times to an address and hangs up at once.

@@ -238,6 +238,7 @@ func (s *Sensor) stats(missed uint64, of []string) sensor.Stats {
 			st.Forks += c.Forks
 			st.Execs += c.Execs
 			st.Exits += c.Exits
+			st.ThreadExecs += c.ThreadExecs
 			st.Folded += c.Folded
 			st.Lost += c.Failed[0] + c.Failed[1] + c.Busy
 		}
@@ -256,7 +257,7 @@ type counters struct {
 	Forks, Execs, Exits uint64
 	Folded, Unadopted   uint64
 	Woken               [2]uint64
-	MadeUp              uint64
+	MadeUp, ThreadExecs uint64
 }
 
 // Check looks whether all that was armed still is. A cgroup link that root

@@ -101,3 +101,18 @@ func writeTemp(t *testing.T, content string) string {
 	}
 	return path
 }
+
+// The leader's end may then be told by netlink as that of a thread: how often is
+// counted, or two witnesses would disagree for nothing.
+func TestExecsByAnotherThreadThanTheLeaderAreCounted(t *testing.T) {
+	s, _ := arm(t, Options{}, nil)
+	before := s.Stats()
+	const n = 5
+	for range n {
+		perform(t, "usurp")
+	}
+	after := s.Stats()
+	if got := after.ThreadExecs - before.ThreadExecs; got < n || got > after.Execs-before.Execs {
+		t.Errorf("%d of %d execs were by another thread, want at least %d", got, after.Execs-before.Execs, n)
+	}
+}

@@ -33,6 +33,7 @@ struct counters {
 	u64 unadopted; /* watched files for which the list had no room */
 	u64 woken[2]; /* when this CPU last woke the reader */
 	u64 made_up;  /* skipped runs of on_state that on_state_skipped made up for */
+	u64 thread_execs; /* execs by another thread than the leader, which takes its place */
 };
 
 struct {

@@ -232,8 +232,11 @@ int on_exec(u64 *ctx)
 	const char *name, *interp;
 	long n;
 
-	if (c)
+	if (c) {
 		__sync_fetch_and_add(&c->execs, 1);
+		if ((u32)ctx[1] != task->pid)
+			__sync_fetch_and_add(&c->thread_execs, 1);
+	}
 	s = take(&slot);
 	if (!s)
 		return 0;
