@@ -83,7 +83,7 @@ func TestAContainerIsToldByNameAndImageOnce(t *testing.T) {
 					}
 				}
 				leave()
-				for range 3 {
+				for range 8 {
 					enter(t, folder, id[:4])
 				}
 				removed(t, folder)
@@ -118,7 +118,8 @@ func TestAContainerIsToldByNameAndImageOnce(t *testing.T) {
 					}
 				}
 			}
-			if paths != 2 || answers != 2 || asked.Load() != 1 {
+			// An engine that answers late is asked again, never for each exec.
+			if n := asked.Load(); paths != 2 || answers != 2 || n < 1 || n > int64(1+len(askOnceMore)) {
 				t.Errorf("%d containers, %d answers, asked %d times", paths, answers, asked.Load())
 			}
 			told := 0
