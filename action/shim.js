@@ -16,8 +16,8 @@ const SOURCE = 'https://github.com/org/edamame-posture';
 const ARCH = { x64: 'amd64', arm64: 'arm64' };
 // How long a step may take, in milliseconds. The program has bounds of its own.
 const WITHIN = { pre: 90_000, main: 90_000, post: 300_000 };
-// The exit code by which the program fails the job. Any other is a fault of
-// ours, and no reason to fail it.
+// The exit code by which the program fails the job. Any other is a fault, which
+// fails it at the end alone: a job may have caused it there.
 const FAILED = 1;
 
 // Workflow commands take their text escaped (actions/toolkit, command.ts).
@@ -128,15 +128,20 @@ async function program(root, release) {
 // Starts the program, and tells how it ended.
 function start(file, args, within) {
   return new Promise((done) => {
-    const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'], timeout: within });
+    // What Go's runtime is told by the environment (GODEBUG, GOMEMLIMIT) a step could choose.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^GO[A-Z]/.test(name)));
+    const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'], timeout: within });
     child.on('error', (error) => done({ error }));
     child.on('exit', (status, signal) => done({ status, signal }));
   });
 }
 
 async function run(step) {
-  const open = (process.env['INPUT_FAIL-OPEN'] || 'true').trim() !== 'false';
   const had = process.env.STATE_binary;
+  const watched = step === 'post' && had && had !== 'none';
+  // Whether the monitor can start is one thing; one that ran and tells nothing is another.
+  const open = watched ? /"fail_on":"never"/.test(process.env.STATE_watch || '')
+    : !/^(false|f|0)$/i.test((process.env['INPUT_FAIL-OPEN'] || 'true').trim());
   try {
     // No first step, nothing to end; and what it could not do was told. What began
     // in the first step need not begin in the main one.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/github"
+	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/learn"
 	"github.com/org/edamame-posture/pkg/monitor"
 	"github.com/org/edamame-posture/pkg/posture"
@@ -74,6 +76,11 @@ type watch struct {
 	Pull     *github.Pull `json:"pull,omitempty"`   // to be commented on
 	Not      bool         `json:"not,omitempty"`    // nothing is watched, which was told
 	Refused  bool         `json:"-"`                // the job does not go on
+	Named    bool         `json:"named,omitempty"`  // a policy was
+	// Start is the SHA-256 of the commitment, which no other recording has.
+	Start evidence.Hash `json:"start"`
+
+	gone bool // the monitor ended before its time
 }
 
 func actionCommand() *cobra.Command {
@@ -224,6 +231,9 @@ func machineService() func() string {
 
 // leave gives the last step its state.
 func (a *action) leave(w *watch) error {
+	if len(w.Commitment) > 0 {
+		w.Start = sha256.Sum256(w.Commitment)
+	}
 	w.Commitment, w.Checkpoint = nil, ""
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -259,7 +269,7 @@ func (a *action) watch(ctx context.Context, in *github.Inputs) (_ *watch, err er
 	w := &watch{
 		Keyless: in.Keyless(os.Getenv), Config: in.Config, Root: in.Root, Store: in.Store, Subjects: in.Subjects,
 		FailOn: in.FailOn, Upload: in.Upload, Learn: in.Learn, FailOpen: in.FailOpen,
-		Name: github.ArtifactName(in.Job, in.Index), Origin: "nothing",
+		Name: github.ArtifactName(in.Job, in.Index), Origin: "nothing", Named: in.Policy != "",
 	}
 	if in.Comment {
 		if w.Pull, err = a.runner.Pull(); err != nil && !errors.Is(err, github.ErrNoPull) {
@@ -529,7 +539,7 @@ func (a *action) end(ctx context.Context, w *watch) error {
 	data, out, err := a.collect(ctx, w)
 	if err != nil {
 		a.runner.Say(github.Error, "what this job did is not told: "+err.Error())
-		if w.FailOpen {
+		if w.FailOn == "never" {
 			return nil
 		}
 		return exit(exitNo, nil)
@@ -558,7 +568,14 @@ func (a *action) end(ctx context.Context, w *watch) error {
 			a.runner.Say(github.Warning, "the pull request has no comment: "+err.Error())
 		}
 	}
-	if github.Fails(w.FailOn, data.Verdict) {
+	if w.Named && slices.Contains(data.Verdict.Reasons, judge.NoIntent) {
+		a.runner.Say(github.Error, "the policy that was named could not be read, or does not hold: nothing says what this job may do")
+		if !w.FailOpen {
+			return exit(exitNo, nil)
+		}
+	}
+	// What was done after the monitor's end is in no record.
+	if github.Fails(w.FailOn, data.Verdict) || w.gone && w.FailOn != "never" {
 		return exit(exitNo, nil)
 	}
 	return nil
@@ -571,11 +588,13 @@ func (a *action) collect(ctx context.Context, w *watch) (*report.Data, string, e
 	client, closed, err := a.ring(w)
 	if err != nil && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, monitor.ErrMonitorDied)) {
 		// Its log is root's.
-		if err := a.recover(w, err); err != nil {
+		w.gone = true
+		out, err := a.recover(w, err)
+		if err != nil {
 			return nil, "", err
 		}
-		data, err := report.Load(w.Out)
-		return data, w.Out, err
+		data, err := report.Load(out)
+		return data, out, err
 	}
 	if err != nil {
 		return nil, "", err
@@ -642,25 +661,46 @@ func (a *action) resolve(w *watch, l *monitor.Later) []byte {
 	return in.Canonical()
 }
 
-// recover has root hand over what a monitor left that is not there any more.
-func (a *action) recover(w *watch, gone error) error {
+// recover has root hand over what a monitor left that is not there any more, and
+// returns the folder.
+func (a *action) recover(w *watch, gone error) (string, error) {
 	a.runner.Say(github.Warning, "the monitor has gone before its time: "+gone.Error())
-	if _, err := os.Stat(filepath.Join(w.Out, verdictFile)); err == nil {
-		return nil // it has handed over itself
+	if out, ok := w.results(); ok {
+		return out, nil // it has handed over itself
 	}
 	cmd, err := asRoot([]string{"stop", "--quiet", "--state", "/dev/stdin"})
 	if err != nil {
-		return err
+		return "", err
 	}
 	state, err := json.Marshal(w.started)
 	if err != nil {
-		return err
+		return "", err
 	}
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(state), os.Stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState.ExitCode() != exitFailed {
-		return fmt.Errorf("and what it saw could not be handed over: %w", err)
+		return "", fmt.Errorf("and what it saw could not be handed over: %w", err)
 	}
-	return nil
+	out, ok := w.results()
+	if !ok {
+		return "", fmt.Errorf("and what it saw is not in %s: what lies there is of another recording", w.Out)
+	}
+	return out, nil
+}
+
+// results finds the folder that holds this recording: a job may have put another
+// one's in its place, and then it was delivered beside it.
+func (w *watch) results() (string, bool) {
+	for i := range 20 {
+		out := w.Out
+		if i > 0 {
+			out += "." + strconv.Itoa(i)
+		}
+		start, err := readResult(filepath.Join(out, evidenceDir, evidence.CommitmentFile), maxBeginning)
+		if _, verr := os.Lstat(filepath.Join(out, verdictFile)); err == nil && verr == nil && evidence.Hash(sha256.Sum256(start)) == w.Start {
+			return out, true
+		}
+	}
+	return "", false
 }
 
 // writeLearned writes the policy that this run alone would need.

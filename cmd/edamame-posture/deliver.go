@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -107,7 +108,7 @@ func (d delivery) deliver(ctx context.Context, spool string) (*report.Data, stri
 		return data, out, nil
 	}
 	// Nobody may be reading any more; the results are there all the same.
-	_ = report.Terminal(os.Stderr, data, report.TerminalOptions{Color: isTerminal(2) && os.Getenv("NO_COLOR") == "", Dir: out})
+	_ = report.Terminal(os.Stderr, data, report.TerminalOptions{Color: colored(2), Dir: out})
 	return data, out, nil
 }
 
@@ -119,9 +120,10 @@ func (d delivery) fill(spool, dir string) error {
 	}
 	verdict, err := os.ReadFile(filepath.Join(spool, verdictFile))
 	switch {
-	case err == nil:
-	case errors.Is(err, fs.ErrNotExist):
-		// The monitor died before it judged: what its log tells is judged here.
+	case err == nil && json.Valid(verdict):
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		// The monitor died before it had judged, or could not write that down: what its
+		// log tells is judged here.
 		v, rerr := recompute(ev)
 		if rerr != nil {
 			return fmt.Errorf("judging what is left of the log: %w", rerr)
@@ -212,5 +214,8 @@ func writeNew(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(path) // half of it would stand for the whole
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,40 @@ func subcommands(cmd *cobra.Command, args []string) error {
 		meant = fmt.Sprintf(", did you mean %s?", best)
 	}
 	return fmt.Errorf("there is no command %q%s (see %s --help)", args[0], meant, cmd.CommandPath())
+}
+
+// emptyFlag refuses a flag that was given without a value, as by a variable that
+// is not set: it would switch off what it stands for. What starts our hidden
+// commands is ours.
+func emptyFlag(cmd *cobra.Command) (err error) {
+	for c := cmd; c != nil; c = c.Parent() {
+		if c.Hidden {
+			return nil
+		}
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		switch list, isList := f.Value.(pflag.SliceValue); {
+		case isList:
+			values = list.GetSlice()
+		case f.Value.Type() != "string":
+			return
+		}
+		for _, v := range values {
+			// The gate's action passes on an input that may be left out.
+			if strings.TrimSpace(v) == "" && f.Name != "resource" {
+				err = fmt.Errorf("--%s: nothing stands there: leave it out, or say what is meant", f.Name)
+			}
+		}
+	})
+	return err
+}
+
+// colored reports whether a descriptor is a terminal that shows colours, and
+// whose user wants them (https://no-color.org).
+func colored(fd int) bool {
+	t := os.Getenv("TERM")
+	return isTerminal(fd) && os.Getenv("NO_COLOR") == "" && t != "" && t != "dumb"
 }
 
 // help is what such a command does.

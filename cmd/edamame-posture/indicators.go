@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -84,11 +85,16 @@ packages of which good versions are not told from bad ones are left out.`,
 		RunE:    func(cmd *cobra.Command, paths []string) error { return importOSV(cmd, paths, ecosystems, since) },
 	}
 	cmd.Flags().StringArrayVar(&ecosystems, "ecosystem", nil, "only packages of this `TYPE` of package URL (npm, pypi, gem ...), as often as needed")
-	cmd.Flags().StringVar(&since, "since", "", "only records published on this day or later: `2006-01-02`")
+	cmd.Flags().StringVar(&since, "since", "", "only records published on this `DAY` or later, as 2006-01-02")
 	return cmd
 }
 
 func importOSV(cmd *cobra.Command, paths, ecosystems []string, since string) error {
+	if since != "" {
+		if _, err := time.Parse(time.DateOnly, since); err != nil {
+			return fmt.Errorf("--since %q is no day: want one as 2006-01-02", since)
+		}
+	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	read, kept := 0, 0
 	fmt.Fprint(out, "{\"version\":1,\"indicators\":[")

@@ -5,10 +5,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/org/edamame-posture/pkg/report"
 )
 
 // Exit codes of every subcommand but run, which gives its command's own.
@@ -50,12 +54,17 @@ func main() {
 func Main(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
+	out := &printed{w: os.Stdout}
+	root.SetOut(out)
 	cmd, err := root.ExecuteC()
+	if err == nil {
+		err = out.err // an answer that nobody got is none
+	}
 	if err == nil {
 		return 0
 	}
 	code := exitUsage
-	if cmd.Name() == "run" {
+	if cmd.Name() == "run" && cmd.Parent() == root {
 		code = exitMonitor
 	}
 	var e *exitError
@@ -65,8 +74,27 @@ func Main(args []string) int {
 			return code
 		}
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	// What is wrong may be a name that somebody else has chosen.
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		lines[i] = report.Visible(lines[i])
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n", cmd.CommandPath(), strings.Join(lines, "\n"))
 	return code
+}
+
+// printed is standard output. It remembers what went wrong there.
+type printed struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	return n, err
 }
 
 func newRoot() *cobra.Command {
@@ -81,6 +109,9 @@ its machine, and whether that is what it said it would do.`,
 		Args:          subcommands,
 		RunE:          help,
 	}
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return emptyFlag(cmd) }
+	root.Version = toolVersion()
+	root.SetVersionTemplate("edamame-posture {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), postureCommand(), gateCommand(), versionCommand(), witnessCommand(), hookCommand(), watchCommand(), actionCommand(), serviceCommand(),
 		monitorCommand(), beginCommand(), commitCommand(), dateCommand(), deliverCommand(), recoverCommand())

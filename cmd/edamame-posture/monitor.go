@@ -108,6 +108,9 @@ func recoverCommand() *cobra.Command {
 		Example: "  sudo edamame-posture recover --out .posture /var/lib/edamame-posture/0123456789abcdef",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if os.Geteuid() != 0 {
+				return errors.New("recover needs root: sudo edamame-posture recover")
+			}
 			caller, err := monitor.FindCaller()
 			if err != nil {
 				return err

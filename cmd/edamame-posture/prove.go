@@ -44,14 +44,18 @@ or 'verify' names it.`,
 			if check != "" {
 				return checkProof(cmd, check, against)
 			}
+			if against != "" {
+				return errors.New("--root says of which tree a proof must be that is checked: it goes with --check")
+			}
 			seq, err := strconv.ParseUint(args[1], 10, 64)
 			if err != nil {
 				return fmt.Errorf("LEAF %q: want the seq of a line, such as a finding names", args[1])
 			}
-			e, err := evidence.Open(filepath.Join(args[0], evidenceDir))
-			if errors.Is(err, fs.ErrNotExist) {
+			at := filepath.Join(args[0], evidenceDir)
+			if _, err := os.Stat(at); errors.Is(err, fs.ErrNotExist) {
 				return exit(exitNothing, fmt.Errorf("there is no evidence in %s", args[0]))
 			}
+			e, err := evidence.Open(at)
 			if err != nil {
 				return exit(exitNo, err)
 			}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/judge"
 )
@@ -33,10 +34,13 @@ another intent is given: then there is nothing to compare, and the new verdict
 is told.
 
 Exit code: 0 the same, 1 different (the first difference is named), 2 unreadable,
-5 there is no evidence.`,
+5 there is no evidence. With --intent: 0 the new verdict is pass or review, 1 it is fail.`,
 		Example: "  edamame-posture replay .posture\n  edamame-posture replay --intent stricter.yml --json .posture",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if job != "" && intentFile == "" {
+				return errors.New("--job is one of the policy that --intent names, which is not given")
+			}
 			dir := args[0]
 			ev := filepath.Join(dir, evidenceDir)
 			if _, err := os.Stat(ev); errors.Is(err, os.ErrNotExist) {
@@ -75,13 +79,16 @@ Exit code: 0 the same, 1 different (the first difference is named), 2 unreadable
 				}
 			}
 			if intentFile != "" {
+				v := j.Verdict()
 				if !asJSON {
-					v := j.Verdict()
 					fmt.Fprintf(w, "%s, score %d, with %s\n", v.Verdict, v.Score, intentFile)
+				}
+				if v.Verdict == judge.Fail {
+					return exit(exitNo, nil)
 				}
 				return nil
 			}
-			want, err := readBounded(filepath.Join(dir, verdictFile), maxVerdict)
+			want, err := readResult(filepath.Join(dir, verdictFile), maxVerdict)
 			if err != nil {
 				return err
 			}
@@ -149,7 +156,7 @@ func differs(at string, a, b any) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("%s is %s there and %s when computed", at, short(a), short(b))
+	return fmt.Sprintf("%s is %s there and %s when computed", cmp.Or(at, "all of it"), short(a), short(b))
 }
 
 func short(v any) string {
@@ -179,12 +186,32 @@ func memberOrder(a, b map[string]any) []string {
 }
 
 // readBounded reads a file of at most limit bytes.
+// readResult reads a file of a folder of results. A job may have put something
+// else there, whose reading never ends.
+func readResult(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() && !st.IsDir() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return readUpTo(f, path, limit)
+}
+
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return readUpTo(f, path, limit)
+}
+
+func readUpTo(f io.Reader, path string, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("%s is longer than %d bytes, more than a file of its kind can have", path, limit)

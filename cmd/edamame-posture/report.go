@@ -66,7 +66,7 @@ otlp. controls takes several folders and writes a row for each job. With
 				}
 				return report.SARIF(out, data)
 			}
-			return report.Terminal(out, data, report.TerminalOptions{Color: isTerminal(1) && os.Getenv("NO_COLOR") == "", Dir: dir})
+			return report.Terminal(out, data, report.TerminalOptions{Color: colored(1), Dir: dir})
 		},
 	}
 	cmd.Flags().BoolVar(&toGitHub, "github", false, "tell the GitHub runner")

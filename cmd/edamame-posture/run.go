@@ -41,6 +41,8 @@ type runFlags struct {
 	lenient                  bool
 	host, quiet, scan, live  bool
 	seal, noTLS              bool
+	// reports: the policy says fail-on: never.
+	reports bool
 }
 
 func runCommand() *cobra.Command {
@@ -93,10 +95,8 @@ not start, and then the command was not started either.`,
 }
 
 func run(f *runFlags, argv []string) error {
-	switch f.sensor {
-	case "auto", "ebpf", "netlink":
-	default:
-		return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", f.sensor)
+	if err := checkSensor(f.sensor); err != nil {
+		return err
 	}
 	if err := errors.Join(f.signing.check(), f.witnessing.check(&f.signing), f.dating.check()); err != nil {
 		return fmt.Errorf("%w (%s was not started)", err, argv[0])
@@ -106,6 +106,7 @@ func run(f *runFlags, argv []string) error {
 	if err != nil {
 		return err
 	}
+	f.reports = in.Resolved != nil && in.FailOn().Never
 	own, err := readIndicators(f.indicators, f.indicatorsKey)
 	if err != nil {
 		return err
@@ -139,11 +140,9 @@ func run(f *runFlags, argv []string) error {
 	if err := asCaller(caller, "deliver", "--prepare", "--out", out); err != nil {
 		return exit(exitMonitor, quietly(err, "the folder for the results, %s, cannot be used (%s was not started)", out, argv[0]))
 	}
-	if f.signing.wanted() && !attest.IsKMS(f.signing.key) {
-		// As for the folder: a key that is none is told now.
-		if err := asCaller(caller, append([]string{"deliver", "--try-signing"}, f.signing.args()...)...); err != nil {
-			return exit(exitMonitor, quietly(err, "what is to sign the evidence cannot (%s was not started)", argv[0]))
-		}
+	// As for the folder: a key that is none is told now.
+	if err := f.trySigning(caller); err != nil {
+		return exit(exitMonitor, quietly(err, "what is to sign the evidence cannot (%s was not started)", argv[0]))
 	}
 	program := sealedProgram()
 	client, err := monitor.Launch(monitor.LaunchOptions{
@@ -211,6 +210,22 @@ func run(f *runFlags, argv []string) error {
 	return nil
 }
 
+func checkSensor(name string) error {
+	switch name {
+	case "auto", "ebpf", "netlink":
+		return nil
+	}
+	return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", name)
+}
+
+// trySigning reads as the caller what is to be signed with.
+func (f *runFlags) trySigning(caller monitor.Caller) error {
+	if !f.signing.wanted() || attest.IsKMS(f.signing.key) {
+		return nil
+	}
+	return asCaller(caller, append([]string{"deliver", "--try-signing"}, f.signing.args()...)...)
+}
+
 // tellLive tells one finding.
 func tellLive(f monitor.Found) {
 	object := f.Object
@@ -230,9 +245,18 @@ func dieInterrupted() {
 	runtime.UnlockOSThread()
 }
 
-// conclude ends the recording, hands it to the caller and returns the verdict:
-// that of what is left where the monitor did not come to its end. Whatever goes
-// wrong here is told.
+// ending is what a run comes to whose monitor or results did not come to their
+// end: what it did is in no record, and no verdict on the rest says otherwise.
+func (f *runFlags) ending() string {
+	if f.reports {
+		return string(judge.Review)
+	}
+	return string(judge.Fail)
+}
+
+// conclude ends the recording, hands it to the caller and returns the verdict,
+// as it was told by the monitor: what stands in the folder for the results may
+// be the command's own. Whatever goes wrong here is told.
 func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened *monitor.Opened, out string, end monitor.Closing) string {
 	warn := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "edamame-posture: "+format+"\n", args...)
@@ -278,14 +302,14 @@ func conclude(f *runFlags, caller monitor.Caller, client *monitor.Client, opened
 		if err := recoverSpool(caller, opened.Spool, out, how, append(args, "--partial")); err != nil {
 			warn("the recording stays in %s: %v", opened.Spool, err)
 			warn("to get it: sudo edamame-posture recover --out %s %s", out, opened.Spool)
-			return string(judge.Fail)
 		}
-		return verdictIn(out)
+		return f.ending()
 	}
 	if err := asCaller(caller, append(args, closed.Spool)...); err != nil {
 		warn("the results are not whole: %v; the recording stays in %s", err, closed.Spool)
+		warn("to get it: sudo edamame-posture recover --out %s %s", out, closed.Spool)
 		leave()
-		return closed.Verdict
+		return f.ending()
 	}
 	if err := client.Discard(); err != nil {
 		warn("removing the monitor's copy: %v", err)

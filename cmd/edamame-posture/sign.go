@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/org/edamame-posture/pkg/attest"
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/github"
 )
 
@@ -66,8 +69,15 @@ func (s *signing) check() error {
 		return errors.New("--identity-token goes with --keyless")
 	case s.passwordFile != "" && s.passwordEnv != "":
 		return errors.New("--key-password-file and --key-password-env: choose one")
+	case !s.wanted() && (s.passwordFile != "" || s.passwordEnv != ""):
+		return errors.New("--key-password-file and --key-password-env are the password of --key FILE, which is not given")
 	case s.budget <= 0:
 		return errors.New("--sign-budget wants a time, such as 60s")
+	}
+	for _, g := range s.subjects {
+		if _, err := path.Match(g, ""); err != nil {
+			return fmt.Errorf("--subject %q is no pattern: %w", g, err)
+		}
 	}
 	return nil
 }
@@ -350,12 +360,20 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), s.budget)
 			defer cancel()
+			if !attest.IsKMS(s.key) {
+				if _, err := s.signer(ctx); err != nil {
+					return err
+				}
+			}
 			stmt, err := s.describe(dir)
 			if err != nil {
 				return exit(exitNo, err)
 			}
+			if err := sameVerdict(dir); err != nil {
+				return exit(exitNo, err)
+			}
 			kept := filepath.Join(dir, statementFile)
-			switch payload, err := readBounded(kept, maxAttestation); {
+			switch payload, err := readResult(kept, maxAttestation); {
 			case errors.Is(err, fs.ErrNotExist):
 			case err != nil:
 				return err
@@ -383,6 +401,31 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 	}
 	s.flags(cmd.Flags())
 	return cmd
+}
+
+// sameVerdict refuses a folder whose verdict is not what its evidence comes to.
+func sameVerdict(dir string) error {
+	stands, err := readResult(filepath.Join(dir, verdictFile), maxVerdict)
+	if err != nil {
+		return err
+	}
+	e, err := evidence.Open(filepath.Join(dir, evidenceDir))
+	if err != nil {
+		return err
+	}
+	err = e.Verify()
+	_ = e.Close()
+	if err != nil {
+		return err
+	}
+	v, err := recompute(filepath.Join(dir, evidenceDir))
+	if err != nil {
+		return err
+	}
+	if got := v.Encode(); !bytes.Equal(got, stands) {
+		return fmt.Errorf("the verdict in %s is not what the evidence comes to: %s", dir, firstDifference(stands, got))
+	}
+	return nil
 }
 
 // signExit tells a server that is down from all that trying again cannot help.

@@ -230,7 +230,7 @@ supported or wrong, with its place. Rules for log sources whose events are not
 told here (other systems, services such as auditd) are counted apart.
 
 Exit code: 0 every rule for a supported log source can be used, 1 some cannot, 2
-unreadable, 5 there is no rule.`,
+unreadable, 5 there is no rule for a supported log source.`,
 		Example: "  edamame-posture signatures check sigma/rules/linux",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -240,7 +240,9 @@ unreadable, 5 there is no rule.`,
 			}
 			dir := args[0]
 			var rules fs.FS = os.DirFS(dir)
-			if st, err := os.Stat(args[0]); err == nil && st.Mode().IsRegular() {
+			if st, err := os.Stat(args[0]); err != nil {
+				return err
+			} else if st.Mode().IsRegular() {
 				dir = filepath.Dir(dir)
 				rules = oneFile{os.DirFS(dir), filepath.Base(args[0])}
 			}
@@ -257,7 +259,10 @@ unreadable, 5 there is no rule.`,
 			} else {
 				err = r.write(cmd.OutOrStdout())
 			}
-			if err == nil && r.Usable < r.Supported {
+			switch {
+			case err == nil && r.Supported == 0:
+				return exit(exitNothing, errors.New("no rule is for a log source whose events are told here: nothing was checked"))
+			case err == nil && r.Usable < r.Supported:
 				return exit(exitNo, nil)
 			}
 			return err

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/org/edamame-posture/pkg/judge"
 	"github.com/org/edamame-posture/pkg/monitor"
 )
 
@@ -37,21 +36,7 @@ func (s started) recover(caller monitor.Caller, f runFlags, gone error) error {
 	if err := recoverSpool(caller, s.Spool, s.Out, how, deliverArgs(&f, s.Out, "--partial")); err != nil {
 		return exit(exitNoAnswer, fmt.Errorf("the recording stays in %s: %w", s.Spool, err))
 	}
-	if verdictIn(s.Out) == string(judge.Fail) {
-		return exit(exitFailed, nil)
-	}
-	return nil
-}
-
-// verdictIn is the verdict that stands in a folder of results: fail where there
-// is none that can be read.
-func verdictIn(out string) string {
-	data, err := os.ReadFile(filepath.Join(out, verdictFile))
-	var v judge.Verdict
-	if err != nil || json.Unmarshal(data, &v) != nil || v.Verdict == "" {
-		return string(judge.Fail)
-	}
-	return string(v.Verdict)
+	return exit(exitFailed, nil) // what was done after that is in no record
 }
 
 func startCommand() *cobra.Command {
@@ -76,6 +61,9 @@ prints one line of JSON that stop needs. Needs root.`,
 			}
 			if parent == 0 {
 				return errors.New("--parent says which process's children to watch, such as $$ in a shell")
+			}
+			if err := checkSensor(f.sensor); err != nil {
+				return err
 			}
 			in, err := readPolicy(f.intent, f.job, orTop)
 			if err != nil {
@@ -112,10 +100,19 @@ prints one line of JSON that stop needs. Needs root.`,
 				client.Close()
 				return exit(exitNo, err)
 			}
-			client.HangUp()
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(started{
+			err = json.NewEncoder(cmd.OutOrStdout()).Encode(started{
 				Socket: client.Socket(), Spool: opened.Spool, ID: opened.ID, Sensor: opened.Sensor, Out: out,
 			})
+			if err != nil {
+				// Nobody could end it.
+				_, ferr := client.Finish(monitor.Closing{Exit: -1})
+				if ferr == nil {
+					ferr = client.Discard()
+				}
+				return exit(exitNo, errors.Join(fmt.Errorf("telling what stop needs: %w", err), ferr, client.Close()))
+			}
+			client.HangUp()
+			return nil
 		},
 	}
 	fl := cmd.Flags()
@@ -162,6 +159,9 @@ Exit code: 0, or 3 where the verdict is fail.`,
 			if s.Socket == "" || s.Spool == "" || s.Out == "" {
 				return fmt.Errorf("%s is not what start printed: socket, spool or out is missing", state)
 			}
+			if err := f.trySigning(caller); err != nil {
+				return exit(exitUsage, quietly(err, "what is to sign the evidence cannot (the recording goes on)"))
+			}
 			surviveBrokenPipe()
 			client, err := monitor.Dial(s.Socket)
 			// One that dies just now resets the connection; gone it is when nobody listens.
@@ -171,6 +171,9 @@ Exit code: 0, or 3 where the verdict is fail.`,
 			}
 			if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 				return s.recover(caller, f, err)
+			}
+			if errors.Is(err, monitor.ErrMonitorDied) && os.Geteuid() != 0 {
+				return exit(exitNoAnswer, fmt.Errorf("the monitor answers only who began it: sudo edamame-posture stop (%w)", err))
 			}
 			if err != nil {
 				return exit(exitNoAnswer, fmt.Errorf("%w: what it saw is in %s", err, s.Spool))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -30,6 +31,9 @@ var errNoEvidence = errors.New("there is no evidence")
 // results, an evidence folder, or a log: a file of JSON lines, bare or zstd.
 func replayDir(path string, in *intent.Resolved) (*judge.Judge, *intent.Resolved, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w in %s", errNoEvidence, path)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

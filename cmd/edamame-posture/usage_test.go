@@ -28,6 +28,39 @@ func TestAMistypedCommandIsNoSuccess(t *testing.T) {
 	}
 }
 
+// As by a variable that is not set.
+func TestAFlagWithoutAValueSwitchesNothingOff(t *testing.T) {
+	for _, given := range [][]string{
+		{"run", "--intent", "", "--", "true"},
+		{"run", "--intent", "p.yml", "--intent", " ", "--", "true"},
+		{"run", "--signatures", "", "--", "true"},
+		{"start", "--parent", "1", "--intent="},
+		{"verify", "--key=", "dir"},
+		{"posture", "--fail-on", ""},
+		{"replay", "--intent", "", "dir"},
+		{"prove", "--check", "file", "--root", ""},
+		{"gate", "--policy", "p.yml", "--run", "", "dir"},
+	} {
+		if code, out := command(t, given...); code != exitUsage || !strings.Contains(out, "nothing stands there") {
+			t.Errorf("%q: exit code %d, says %q", given, code, out)
+		}
+	}
+}
+
+func TestEachWordOnAnIdentityAsksForASignature(t *testing.T) {
+	for _, given := range [][]string{
+		{"--repository", "https://github.com/octo/app"}, {"--commit", "0123"}, {"--workflow-ref", "refs/heads/*"}, {"--trigger", "push"}, {"--run", "https://x"},
+	} {
+		if code, out := command(t, append([]string{"verify", t.TempDir()}, given...)...); code != exitUsage || !strings.Contains(out, "--trusted-root") {
+			t.Errorf("%q: exit code %d, says %q", given, code, out)
+		}
+		key := filepath.Join(t.TempDir(), "k.pub")
+		if code, out := command(t, append([]string{"verify", t.TempDir(), "--key", key}, given...)...); code != exitUsage || !strings.Contains(out, "choose one") {
+			t.Errorf("%q with a key: exit code %d, says %q", given, code, out)
+		}
+	}
+}
+
 func TestNothingFoundIsSaidSo(t *testing.T) {
 	for _, given := range []string{"prove DIR 1", "intent learn DIR", "replay DIR", "explain DIR"} {
 		args := strings.Fields(strings.ReplaceAll(given, "DIR", t.TempDir()))
@@ -54,6 +87,13 @@ func TestOneRuleIsChecked(t *testing.T) {
 	}
 	if code, out := command(t, "signatures", "check", bad); code != exitNo || !strings.Contains(out, "\n1 rule, ") || !strings.HasPrefix(out, bad+":6:14: ") {
 		t.Errorf("the bad one: %d %s", code, out)
+	}
+	other := rule("c.yml", strings.Replace(good, "process_creation", "process_creatoin", 1))
+	if code, out := command(t, "signatures", "check", other); code != exitNothing || !strings.Contains(out, "nothing was checked") {
+		t.Errorf("of no source: %d %s", code, out)
+	}
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
 	}
 	if code, out := command(t, "signatures", "check", dir); code != exitNo || !strings.Contains(out, "\n2 rules, ") {
 		t.Errorf("both: %d %s", code, out)

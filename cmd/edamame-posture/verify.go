@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (v *verifying) flags(fl *pflag.FlagSet) {
 // policy returns what is wanted of the signature; nil where it is not to be
 // checked.
 func (v *verifying) policy() (*attest.Policy, error) {
-	byIdentity := v.key == "" && v.root != "" || v.identity.Issuer != "" || v.identity.SAN != "" || v.identity.Workflow != ""
+	byIdentity := v.key == "" && v.root != "" || !reflect.ValueOf(v.identity).IsZero()
 	if v.key == "" && !byIdentity {
 		if len(v.artifacts) > 0 {
 			return nil, errors.New("--artifact asks whether a signed statement is about a file: say who must have signed it, by --key PUB or by --trusted-root, --issuer and --identity")
@@ -218,7 +219,7 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 		}
 		return nil
 	}
-	data, err := readBounded(bundle, maxAttestation)
+	data, err := readResult(bundle, maxAttestation)
 	if errors.Is(err, fs.ErrNotExist) {
 		how := "it was not signed"
 		if _, err := os.Lstat(filepath.Join(dir, statementFile)); err == nil {
@@ -244,7 +245,7 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 		v.Next = "the evidence is not at hand: give the folder of results (E0), and the same of who signed"
 		return nil
 	}
-	manifest, err := readBounded(filepath.Join(dir, evidenceDir, "manifest.json"), maxAttestation)
+	manifest, err := readResult(filepath.Join(dir, evidenceDir, "manifest.json"), maxAttestation)
 	if err != nil {
 		return err
 	}
@@ -329,7 +330,7 @@ func (v *verified) verifyEvidence(dir string) error {
 	if err != nil {
 		return exit(exitNo, err)
 	}
-	want, err := readBounded(filepath.Join(dir, verdictFile), maxVerdict)
+	want, err := readResult(filepath.Join(dir, verdictFile), maxVerdict)
 	if err != nil {
 		return exit(exitNo, err)
 	}

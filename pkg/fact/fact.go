@@ -6,6 +6,7 @@ package fact
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/org/edamame-posture/pkg/event"
 	"github.com/org/edamame-posture/pkg/names"
@@ -35,6 +36,9 @@ const (
 )
 
 var verbNames = [verbCount]string{"", "exec", "connect", "resolve", "write", "delete", "credential", "listen", "power", "chain", "request", "posture-drift", "key"}
+
+// Verbs returns the words that stand in verdict.json.
+func Verbs() []string { return slices.Clone(verbNames[1:]) }
 
 // String returns the word that stands in verdict.json.
 func (v Verb) String() string {

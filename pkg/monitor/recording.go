@@ -69,6 +69,7 @@ type recording struct {
 	asked       asked
 	reads       bool // the sensor reads what goes over the sockets
 	requests    bool // the policy limits HTTP requests
+	broken      bool // its log could not be closed, or its verdict not be written
 	beyond      map[uint64]beyond
 	plains      plains
 	images      *images // the monitor's
@@ -217,10 +218,11 @@ func (m *Monitor) draft(o *Opening, dir string) (d *draft, err error) {
 		containers: m.containers, inContainer: make(map[redact.Text]seenContainer), entered: make(map[redact.Text]bool), naming: m.naming, strangers: make(map[event.Actor]bool),
 		workers: &m.workers, unnamed: make(map[uint32]unnamed),
 	}
-	d = &draft{recording: r}
+	made := &draft{recording: r} // who returns nothing sets d to that
+	d = made
 	defer func() {
 		if err != nil {
-			d.discard(m)
+			made.discard(m)
 		}
 	}()
 	var key [32]byte
@@ -695,6 +697,7 @@ func (m *Monitor) finish(r *recording, c Closing, why string) *judge.Verdict {
 	v, err := r.seal(now)
 	if err != nil {
 		m.opt.Logf("the recording could not be closed: %v", err)
+		r.broken = true
 	}
 	return v
 }
@@ -918,7 +921,10 @@ func writeNew(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(path) // half of it would stand for the whole
+	}
+	return err
 }
 
 func sensorText(name string) redact.Text {

@@ -443,7 +443,11 @@ func (s *server) close(c Closing) (Response, error) {
 		return Response{}, fmt.Errorf("handing over %s: %w", r.spool, err)
 	}
 	s.closed = r.spool
-	return Response{Closed: &Closed{Spool: r.spool, Verdict: string(verdict.Verdict)}}, nil
+	comes := verdict.Verdict
+	if r.broken {
+		comes = judge.Fail
+	}
+	return Response{Closed: &Closed{Spool: r.spool, Verdict: string(comes)}}, nil
 }
 
 // awaitParent ends a detached recording when the process whose children it

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"strings"
 )
 
 // spoolRoots are where recordings lie while they grow, the first that works.
@@ -221,7 +222,7 @@ func Recover(spool string, uid, gid int, how Death) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("%s is not a recording's folder: those lie in %v", spool, spoolRoots)
+	return fmt.Errorf("%s is not a recording's folder: those lie in %s", spool, strings.Join(spoolRoots, ", "))
 }
 
 // ErrNotTold says that a log does not tell how its monitor ended.

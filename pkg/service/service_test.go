@@ -218,6 +218,7 @@ func TestAHookTellsAndFailsOnlyWhereItIsAskedTo(t *testing.T) {
 		"no answer":           {Settings{}, false, errors.New("a\nb"), true, "::warning title=Posture::This job is not known to be recorded: a%0Ab\n"},
 		"no answer, required": {Settings{Require: true}, false, errors.New("x"), false, "::error"},
 		"no answer, at last":  {Settings{Require: true}, true, errors.New("x"), true, "::warning"},
+		"nor any findings":    {Settings{Require: true, FailOn: "high"}, true, errors.New("x"), false, "::error"},
 	} {
 		var b bytes.Buffer
 		if ok := Hook(&b, &c.s, c.completed, job, c.err); ok != c.ok || !strings.Contains(b.String(), c.want) {

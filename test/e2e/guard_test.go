@@ -96,6 +96,34 @@ func TestTheMonitorIsNotReadByOthersNorKilledFirst(t *testing.T) {
 	wait(t, cmd)
 }
 
+// What it did after that is in no record, and a command that says all is well is
+// not believed. What lies in the folder for the results may be its own.
+func TestAMonitorThatEndsBeforeTheCommandIsNoPass(t *testing.T) {
+	const find = `for p in $(cat /proc/$PPID/task/*/children); do
+		if tr '\0' ' ' < /proc/$p/cmdline | grep -q ' [m]onitor '; then mon=$p; fi
+	done
+	`
+	for name, script := range map[string]string{
+		"it is killed, and other results are laid": `kill -KILL $mon; sleep 0.5; rm -rf .posture; mkdir .posture; echo '{"verdict":"pass"}' > .posture/verdict.json`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := t.TempDir()
+			cmd := exec.Command(binary, "run", "--", "sh", "-c", find+script+"; exit 0")
+			cmd.Dir = in
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != 3 {
+				t.Errorf("exit code %d, want 3\n%s", code, out)
+			}
+		})
+	}
+	policy := filepath.Join(t.TempDir(), "p.yml")
+	if err := os.WriteFile(policy, []byte("version: 1\nfail-on: never\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := run(t, options{flags: []string{"--intent", policy}}, "sh", "-c", find+"kill -KILL $mon; sleep 0.5; exit 0")
+	w.must(w.code == 0, "with fail-on: never exit code %d", w.code)
+}
+
 func TestAJobThatKillsTheMonitorIsNamed(t *testing.T) {
 	for _, c := range []struct {
 		name, kill, exe string

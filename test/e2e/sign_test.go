@@ -33,6 +33,27 @@ func verify(args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
+func TestAnEditedVerdictIsNotSigned(t *testing.T) {
+	private, _ := keyPair(t, "-algorithm", "ED25519")
+	w := run(t, options{}, "true")
+	file := filepath.Join(w.dir, "verdict.json")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(whole), `"review"`, `"pass"`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "sign", "--key", private, w.dir)
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(out), "is not what the evidence comes to") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if _, err := os.Lstat(filepath.Join(w.dir, "attestation.json")); err == nil {
+		t.Error("it was signed")
+	}
+}
+
 // What cannot sign is told before an hour's work, not after it.
 func TestWhatCannotSignStopsARunBeforeItsCommand(t *testing.T) {
 	private, public := keyPair(t, "-algorithm", "ED25519")

@@ -41,7 +41,13 @@ var tampers = []struct {
 	refused      bool   // no whole evidence is there for a gate
 }{
 	{name: "kills the monitor", script: ownMonitor + "sudo -n kill -KILL $pid; sleep 0.3",
-		finding: "coverage-lost", object: "coverage", partial: true, said: "the monitor has gone before its time", refused: true},
+		finding: "coverage-lost", object: "coverage", partial: true, said: "the monitor has gone before its time", refused: true, failed: true},
+	{name: "kills the monitor and lays results of its own", script: ownMonitor + `sudo -n kill -KILL $pid; sleep 0.3
+rm -rf $OUT/posture; mkdir -p $OUT/posture/evidence; echo '{"verdict":"pass"}' > $OUT/posture/verdict.json; echo '{}' > $OUT/posture/evidence/commitment.json`,
+		said: "the monitor has gone before its time", refused: true, failed: true},
+	{name: "takes the program's right to run", script: "chmod a-x $ACTION/bin/*/edamame-posture",
+		said: "what this job did is not told", refused: true, failed: true},
+	{name: "chooses what Go's runtime is told", script: "echo GOMEMLIMIT=nonsense >> $GITHUB_ENV; echo GODEBUG=fips140=bogus >> $GITHUB_ENV"},
 	{name: "stops the monitor", script: ownMonitor + "sudo -n kill -STOP $pid; sleep 0.1; sudo -n kill -CONT $pid",
 		finding: "monitor-attack", object: "signal 19", failed: true},
 	{name: "asks for the end over the socket", script: ownMonitor + `

@@ -22,7 +22,7 @@ type Error struct {
 // Error returns the line for a person: file:line:column: message: "text".
 func (e Error) Error() string {
 	var b strings.Builder
-	b.WriteString(e.File)
+	b.WriteString(Shown(e.File))
 	if e.Line > 0 {
 		fmt.Fprintf(&b, ":%d", e.Line)
 		if e.Column > 0 {

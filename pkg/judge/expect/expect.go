@@ -12,14 +12,18 @@ package expect
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/org/edamame-posture/pkg/fact"
 	"github.com/org/edamame-posture/pkg/intent/document"
 	"github.com/org/edamame-posture/pkg/judge"
 )
+
+var verbs = fact.Verbs()
 
 // maxCases bounds a suite: each case replays a run.
 const maxCases = 1000
@@ -164,6 +168,10 @@ func objects(src *document.Source, n *yaml.Node) []string {
 	for _, m := range src.Strings(n) {
 		if verb, object, ok := strings.Cut(m.Value, " "); !ok || verb == "" || object == "" {
 			src.Fail(m, `want a verb and an object: "connect host:443", "write *"`)
+			continue
+		}
+		if verb, _, _ := strings.Cut(m.Value, " "); !slices.Contains(verbs, verb) {
+			src.FailNear(m, document.Nearest(verb, verbs), "%q is nothing that facts tell of: want one of %s", verb, strings.Join(verbs, ", "))
 			continue
 		}
 		list = append(list, m.Value)

@@ -40,10 +40,11 @@ func TestEveryMistakeOfASuiteIsToldWithItsPlace(t *testing.T) {
 		"version: 1\npolicy: p\ncases: []":              "t.yml:3:8: no case",
 		"version: 1\npolicy: p\ncases: [{}]":            `t.yml:3:9: "evidence" is missing`,
 		"version: 1\npolicy: p\ncases: [{evidence: x}]": "nothing is expected",
-		"version: 1\npolicy: p\ncases: [{evidence: x, verdict: pas}]":           `want pass, review or fail: "pas" (did you mean "pass"?)`,
-		"version: 1\npolicy: p\ncases: [{evidence: x, max-score: 101}]":         "want a score from 0 to 100",
-		"version: 1\npolicy: p\ncases: [{evidence: x, undeclared: [connect]}]":  "want a verb and an object",
-		"version: 1\npolicy: p\ncases: [{evidence: x, undeclred: ['write a']}]": `(did you mean "undeclared"?)`,
+		"version: 1\npolicy: p\ncases: [{evidence: x, verdict: pas}]":                 `want pass, review or fail: "pas" (did you mean "pass"?)`,
+		"version: 1\npolicy: p\ncases: [{evidence: x, max-score: 101}]":               "want a score from 0 to 100",
+		"version: 1\npolicy: p\ncases: [{evidence: x, undeclared: [connect]}]":        "want a verb and an object",
+		"version: 1\npolicy: p\ncases: [{evidence: x, not-undeclared: ['conect *']}]": `want one of exec, connect`,
+		"version: 1\npolicy: p\ncases: [{evidence: x, undeclred: ['write a']}]":       `(did you mean "undeclared"?)`,
 	} {
 		if _, err := expect.Parse("t.yml", []byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", in, err, want)
