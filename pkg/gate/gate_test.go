@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
@@ -39,6 +40,33 @@ func TestWhatAKeySignedPassesAtE1(t *testing.T) {
 	refuses(t, decide(t, keyPolicy(t, public, ""), func(in *Input) { in.Commit = commit }, dir), OtherCommit)
 	refuses(t, decide(t, keyPolicy(t, public, ""), func(in *Input) { in.Run = "https://github.com/o/r/actions/runs/1/attempts/1" }, dir), OtherRun)
 	refuses(t, decide(t, keyPolicy(t, public, ""), nil, filepath.Join(dir, "attestation.json")), EvidenceMissing)
+}
+
+// What a job put in a file's place need not be one: its reading would never end.
+func TestAPipeInTheResultsIsRefused(t *testing.T) {
+	by, public := newKey(t)
+	whole := recorded(t, nil)
+	sign(t, whole, by, statement(t, whole))
+	for _, name := range []string{"verdict.json", "attestation.json", "evidence/manifest.json", "evidence/checkpoints", "evidence/000000.jsonl.zst"} {
+		dir := folders(t, whole)
+		file := filepath.Join(dir, name)
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mkfifo(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		decided := make(chan *Decision, 1)
+		go func() { decided <- decide(t, keyPolicy(t, public, ""), nil, dir) }()
+		select {
+		case d := <-decided:
+			if d.Outcome != Refused {
+				t.Errorf("%s: %s", name, text(t, d))
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s is read for ever", name)
+		}
+	}
 }
 
 // folders copies a folder of results.

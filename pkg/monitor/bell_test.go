@@ -232,3 +232,15 @@ func toldRefused(t *testing.T, spool string, want int) {
 		t.Errorf("%d refused rings are told and %d found, want %d", refused, found, want)
 	}
 }
+
+// Any error there ended the monitor, and with it all other recordings.
+func TestARecordingThatCannotBeMadeIsAnError(t *testing.T) {
+	needRoot(t)
+	m := started(t, "netlink")
+	defer m.Close()
+	o := Opening{Command: []string{"x"}, Cwd: "/", Home: "/root", Bell: &Bell{Program: "/proc/self/exe", Script: "/nonexistent"}}
+	if r, err := m.Open(o, uint32(os.Getpid())); err == nil || r != nil || !strings.Contains(err.Error(), "the bell") {
+		t.Errorf("%v, %v", r, err)
+	}
+	opened(t, m, "y")
+}
