@@ -129,7 +129,7 @@ async function program(root, release) {
 function start(file, args, within) {
   return new Promise((done) => {
     // What Go's runtime is told by the environment (GODEBUG, GOMEMLIMIT) a step could choose.
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^GO[A-Z]/.test(name)));
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^GO(DEBUG|GC|MEMLIMIT|MAXPROCS|TRACEBACK|COVERDIR|RACE)$/.test(name)));
     const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'], timeout: within });
     child.on('error', (error) => done({ error }));
     child.on('exit', (status, signal) => done({ status, signal }));
