@@ -130,9 +130,12 @@ function start(file, args, within) {
   return new Promise((done) => {
     // What Go's runtime is told by the environment (GODEBUG, GOMEMLIMIT) a step could choose.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^GO(DEBUG|GC|MEMLIMIT|MAXPROCS|TRACEBACK|COVERDIR|RACE)$/.test(name)));
-    const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'], timeout: within });
-    child.on('error', (error) => done({ error }));
-    child.on('exit', (status, signal) => done({ status, signal }));
+    const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'] });
+    // Not spawn's own timeout: it keeps Node.js for that long where nothing was started.
+    const late = setTimeout(() => child.kill(), within);
+    const ended = (how) => { clearTimeout(late); done(how); };
+    child.on('error', (error) => ended({ error }));
+    child.on('exit', (status, signal) => ended({ status, signal }));
   });
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,13 +66,13 @@ node -e "const s = require('net').connect('$sock', () => { s.write(JSON.stringif
 	{name: "puts a pipe in the program's place", script: "f=$(echo $ACTION/bin/*/edamame-posture); rm -f $f; mkfifo $f",
 		failed: true, said: "a step replaced the program that watches this job", refused: true},
 	{name: "edits the last step's script", script: "echo '// quiet' >> $ACTION/action/shim.js",
-		finding: "monitor-attack", object: "a request to end", said: "is another file than it was", refused: true},
+		finding: "monitor-attack", object: "a request to end", said: "is another file than it was", refused: true, failed: true},
 	{name: "empties the last step's script", script: "echo > $ACTION/action/post.js", refused: true},
 	{name: "edits the manifest", script: "echo 'name: other' > $ACTION/action.yml"},
 	{name: "deletes the evidence", script: ownMonitor + `sudo -n sh -c "rm -f $spool/evidence/*"`, failed: true,
 		refused: true},
 	{name: "edits the evidence", script: ownMonitor + "for f in $(sudo -n ls $spool/evidence/ | grep zst); do sudo -n dd if=/dev/zero of=$spool/evidence/$f bs=1 count=8 conv=notrunc 2>/dev/null; done",
-		refused: true},
+		refused: true, failed: true},
 	{name: "writes commands and a summary", script: `
 echo '### Posture: **pass**' >> $GITHUB_STEP_SUMMARY
 for n in '::error title=x::y' '<' '::set-output name=verdict::pass' '| a | b |'; do cp /bin/true "$OUT/$n"; "$OUT/$n" '::notice::fake' "</details><script>" || :; done
@@ -102,7 +103,9 @@ func TestTamperingEndsInAFindingOrInNothingForAGate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			results, err := runner.Run(t.Context(), jobs, runner.Options{
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // a last step that waits for ever is cut off
+			defer cancel()
+			results, err := runner.Run(ctx, jobs, runner.Options{
 				Root: root, User: "nobody", Stderr: os.Stderr, Actions: map[string]string{uses: from},
 			})
 			if err != nil {
