@@ -695,7 +695,7 @@ func (w *watch) results() (string, bool) {
 		if i > 0 {
 			out += "." + strconv.Itoa(i)
 		}
-		start, err := readResult(filepath.Join(out, evidenceDir, evidence.CommitmentFile), maxBeginning)
+		start, err := evidence.ReadResult(filepath.Join(out, evidenceDir, evidence.CommitmentFile), maxBeginning)
 		if _, verr := os.Lstat(filepath.Join(out, verdictFile)); err == nil && verr == nil && evidence.Hash(sha256.Sum256(start)) == w.Start {
 			return out, true
 		}

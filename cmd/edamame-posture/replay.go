@@ -14,8 +14,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
@@ -88,7 +88,7 @@ Exit code: 0 the same, 1 different (the first difference is named), 2 unreadable
 				}
 				return nil
 			}
-			want, err := readResult(filepath.Join(dir, verdictFile), maxVerdict)
+			want, err := evidence.ReadResult(filepath.Join(dir, verdictFile), maxVerdict)
 			if err != nil {
 				return err
 			}
@@ -185,33 +185,13 @@ func memberOrder(a, b map[string]any) []string {
 	return append(out, slices.Sorted(maps.Keys(names))...)
 }
 
-// readBounded reads a file of at most limit bytes.
-// readResult reads a file of a folder of results. A job may have put something
-// else there, whose reading never ends.
-func readResult(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() && !st.IsDir() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	return readUpTo(f, path, limit)
-}
-
+// readBounded reads a file of at most limit bytes, or a pipe.
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return readUpTo(f, path, limit)
-}
-
-func readUpTo(f io.Reader, path string, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("%s is longer than %d bytes, more than a file of its kind can have", path, limit)

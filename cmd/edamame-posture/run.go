@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/intent/derive"
 	"github.com/org/edamame-posture/pkg/intent/document"
@@ -218,9 +217,10 @@ func checkSensor(name string) error {
 	return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", name)
 }
 
-// trySigning reads as the caller what is to be signed with.
+// trySigning reads as the caller what is to be signed with, where that can be
+// read twice.
 func (f *runFlags) trySigning(caller monitor.Caller) error {
-	if !f.signing.wanted() || attest.IsKMS(f.signing.key) {
+	if !f.signing.wanted() || !f.signing.readable() {
 		return nil
 	}
 	return asCaller(caller, append([]string{"deliver", "--try-signing"}, f.signing.args()...)...)

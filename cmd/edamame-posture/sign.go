@@ -171,6 +171,17 @@ func (s *signing) signer(ctx context.Context) (attest.Signer, error) {
 	return k, nil
 }
 
+// readable reports whether what is signed with can be read now and again at the
+// end: a pipe gives it once.
+func (s *signing) readable() bool {
+	for _, name := range []string{s.key, s.passwordFile, s.token, s.config, s.root} {
+		if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+			return false
+		}
+	}
+	return !attest.IsKMS(s.key)
+}
+
 func (s *signing) password() ([]byte, error) {
 	switch {
 	case s.passwordFile != "":
@@ -360,10 +371,12 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), s.budget)
 			defer cancel()
-			if !attest.IsKMS(s.key) {
-				if _, err := s.signer(ctx); err != nil {
-					return err
-				}
+			signer, err := s.signer(ctx)
+			switch {
+			case err != nil && attest.IsKMS(s.key):
+				return signExit(err)
+			case err != nil:
+				return err
 			}
 			stmt, err := s.describe(dir)
 			if err != nil {
@@ -373,7 +386,7 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 				return exit(exitNo, err)
 			}
 			kept := filepath.Join(dir, statementFile)
-			switch payload, err := readResult(kept, maxAttestation); {
+			switch payload, err := evidence.ReadResult(kept, maxAttestation); {
 			case errors.Is(err, fs.ErrNotExist):
 			case err != nil:
 				return err
@@ -382,7 +395,7 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 					return exit(exitNo, fmt.Errorf("%s: %w", kept, err))
 				}
 			}
-			bundle, err := s.bundle(ctx, stmt)
+			bundle, err := attest.Sign(ctx, stmt, signer)
 			if err != nil {
 				return signExit(err)
 			}
@@ -405,7 +418,7 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 
 // sameVerdict refuses a folder whose verdict is not what its evidence comes to.
 func sameVerdict(dir string) error {
-	stands, err := readResult(filepath.Join(dir, verdictFile), maxVerdict)
+	stands, err := evidence.ReadResult(filepath.Join(dir, verdictFile), maxVerdict)
 	if err != nil {
 		return err
 	}
@@ -413,16 +426,19 @@ func sameVerdict(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = e.Verify()
-	_ = e.Close()
+	defer e.Close()
+	if err := e.Verify(); err != nil {
+		return err
+	}
+	in, err := e.Inputs()
 	if err != nil {
 		return err
 	}
-	v, err := recompute(filepath.Join(dir, evidenceDir))
+	j, err := e.Replay(in)
 	if err != nil {
 		return err
 	}
-	if got := v.Encode(); !bytes.Equal(got, stands) {
+	if got := j.Verdict().Encode(); !bytes.Equal(got, stands) {
 		return fmt.Errorf("the verdict in %s is not what the evidence comes to: %s", dir, firstDifference(stands, got))
 	}
 	return nil

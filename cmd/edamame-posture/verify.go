@@ -219,7 +219,7 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 		}
 		return nil
 	}
-	data, err := readResult(bundle, maxAttestation)
+	data, err := evidence.ReadResult(bundle, maxAttestation)
 	if errors.Is(err, fs.ErrNotExist) {
 		how := "it was not signed"
 		if _, err := os.Lstat(filepath.Join(dir, statementFile)); err == nil {
@@ -245,7 +245,7 @@ func (v *verified) verify(path string, p *attest.Policy) error {
 		v.Next = "the evidence is not at hand: give the folder of results (E0), and the same of who signed"
 		return nil
 	}
-	manifest, err := readResult(filepath.Join(dir, evidenceDir, "manifest.json"), maxAttestation)
+	manifest, err := evidence.ReadResult(filepath.Join(dir, evidenceDir, "manifest.json"), maxAttestation)
 	if err != nil {
 		return err
 	}
@@ -330,7 +330,7 @@ func (v *verified) verifyEvidence(dir string) error {
 	if err != nil {
 		return exit(exitNo, err)
 	}
-	want, err := readResult(filepath.Join(dir, verdictFile), maxVerdict)
+	want, err := evidence.ReadResult(filepath.Join(dir, verdictFile), maxVerdict)
 	if err != nil {
 		return exit(exitNo, err)
 	}

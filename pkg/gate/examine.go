@@ -199,7 +199,7 @@ func (x *examined) recompute(e *evidence.Evidence, in evidence.Inputs) error {
 	}
 	x.verdict = j.Verdict()
 	text := x.verdict.Encode()
-	want, err := readFile(filepath.Join(x.c.Dir, "verdict.json"), 64<<20)
+	want, err := evidence.ReadResult(filepath.Join(x.c.Dir, "verdict.json"), 64<<20)
 	got := "the same"
 	if err != nil {
 		got = err.Error()
@@ -398,7 +398,7 @@ func (x *examined) statement() {
 		}
 	}
 	if x.c.Dir != "" {
-		manifest, err := readFile(filepath.Join(x.c.Dir, "evidence", "manifest.json"), maxManifest)
+		manifest, err := evidence.ReadResult(filepath.Join(x.c.Dir, "evidence", "manifest.json"), maxManifest)
 		if err == nil {
 			err = x.res.About(manifest)
 		}
@@ -429,7 +429,7 @@ func (x *examined) about(a Artifact) bool {
 // it, with what the log comes to; and the run with the certificate's.
 func (x *examined) sayings() {
 	dir := filepath.Join(x.c.Dir, "evidence", "manifest.json")
-	manifest, err := readFile(dir, maxManifest)
+	manifest, err := evidence.ReadResult(dir, maxManifest)
 	if err != nil {
 		return // told before
 	}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/org/edamame-posture/pkg/evidence"
 )
 
 // Names in a folder of results.
@@ -30,7 +32,7 @@ func ReadPath(name string) ([]Candidate, error) {
 		return nil, err
 	}
 	if info.Mode().IsRegular() {
-		data, err := readFile(name, maxStatement)
+		data, err := evidence.ReadResult(name, maxStatement)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +93,7 @@ func folder(dir string) (*Candidate, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", at)
 	}
-	if c.Bundle, err = readFile(at, maxStatement); err != nil {
+	if c.Bundle, err = evidence.ReadResult(at, maxStatement); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -111,7 +113,7 @@ func (in *Input) AddEvidence(list []Candidate) {
 			if l.Dir == "" {
 				continue
 			}
-			manifest, err := readFile(filepath.Join(l.Dir, evidenceName, "manifest.json"), maxManifest)
+			manifest, err := evidence.ReadResult(filepath.Join(l.Dir, evidenceName, "manifest.json"), maxManifest)
 			if err == nil && sums[digest(manifest)] {
 				c.Dir = l.Dir
 			}

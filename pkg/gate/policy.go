@@ -18,7 +18,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"golang.org/x/sys/unix"
 	"gopkg.in/yaml.v3"
 
 	"github.com/org/edamame-posture/pkg/attest"
@@ -262,22 +261,6 @@ func LoadPolicy(name string) (*Policy, error) {
 	return p, nil
 }
 
-// readFile reads a file of results. A job may have put something else there, whose
-// reading never ends.
-func readFile(name string, max int64) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() && !st.IsDir() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return readUpTo(f, name, max)
-}
-
 // readAny reads what the gate's own side names, which may be a pipe.
 func readAny(name string, max int64) ([]byte, error) {
 	f, err := os.Open(name)
@@ -285,10 +268,6 @@ func readAny(name string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readUpTo(f, name, max)
-}
-
-func readUpTo(f io.Reader, name string, max int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err == nil && int64(len(b)) > max {
 		err = fmt.Errorf("%s is longer than %d bytes", name, max)

@@ -54,6 +54,19 @@ func TestAnEditedVerdictIsNotSigned(t *testing.T) {
 	}
 }
 
+// A key that comes by a pipe can be read once.
+func TestAKeyFromAPipeSigns(t *testing.T) {
+	private, public := keyPair(t, "-algorithm", "ED25519")
+	cmd := exec.Command("bash", "-c", `"$0" run -q -- true && "$0" sign --key <(cat "$1") .posture`, binary, private)
+	cmd.Dir = t.TempDir()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v %s", err, out)
+	}
+	if code, out := verify("--key", public, filepath.Join(cmd.Dir, ".posture")); code != 0 {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
 // What cannot sign is told before an hour's work, not after it.
 func TestWhatCannotSignStopsARunBeforeItsCommand(t *testing.T) {
 	private, public := keyPair(t, "-algorithm", "ED25519")
