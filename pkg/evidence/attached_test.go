@@ -53,6 +53,8 @@ func TestAProofIsOfALineOfALogAtItsPlace(t *testing.T) {
 	var p tlogproof.TLogProof
 	for what, change := range map[string]func(){
 		"what a terminal obeys": func() { p.ExtraData = []byte("\x1b]0;good\x07") },
+		"a return before it":    func() { p.ExtraData = append([]byte("\r"), p.ExtraData...) },
+		"a tab in it":           func() { p.ExtraData = append([]byte("{\t"), p.ExtraData[1:]...) },
 		"another place":         func() { p.Index = 4 },
 	} {
 		if err := p.Unmarshal(good); err != nil {

@@ -154,6 +154,11 @@ func ParseProof(text []byte) (*Proof, *Checkpoint, error) {
 	if ev.Seq != t.Index {
 		return nil, nil, fmt.Errorf("its line has seq %d, and it proves place %d", ev.Seq, t.Index)
 	}
+	// Between its words JSON may have tabs and carriage returns, which no log
+	// of ours has and a terminal acts on.
+	if i := bytes.IndexFunc(t.ExtraData, func(r rune) bool { return r < ' ' }); i >= 0 {
+		return nil, nil, fmt.Errorf("its line has %q in it at byte %d, which no log has", t.ExtraData[i], i)
+	}
 	p := &Proof{Seq: t.Index, Size: note.Size, Line: string(t.ExtraData), Path: []Hash{}}
 	for _, h := range t.Hashes {
 		p.Path = append(p.Path, h)
