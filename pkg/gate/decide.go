@@ -211,6 +211,11 @@ func (d *Decision) coverArtifacts(in *Input, all []*examined) {
 	}
 	good := slices.ContainsFunc(all, func(x *examined) bool { return x.res != nil })
 	for _, a := range in.Artifacts {
+		if !good && in.Policy.Require.Level < E1 {
+			d.add(Check{Name: "artifact", Status: Refused, Reason: WrongSubject, Want: a.String(), Got: "no statement: at E0 nothing ties a file to a recording",
+				Do: "require E1 or more, or ask the gate about the recording alone"})
+			continue
+		}
 		if !good {
 			d.add(Check{Name: "artifact", Level: E1, Status: Unchecked, Reason: WrongSubject, Want: a.String(), Got: "not checked: there is no statement by who is believed"})
 			continue

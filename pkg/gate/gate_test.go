@@ -288,6 +288,8 @@ func TestWhatTheStatementSaysOfItselfCountsForNothing(t *testing.T) {
 	files := load(t, t.TempDir(), "version: 1\nrequire: {level: E0}\n")
 	passes(t, decide(t, files, func(in *Input) { in.Artifacts = nil }, recorded(t, nil)), E0)
 	refuses(t, decide(t, files, nil, dir), VerdictDiffers)
+	// Nothing ties a file to a recording that nobody signed.
+	refuses(t, decide(t, files, nil, recorded(t, nil)), WrongSubject)
 }
 
 func TestTwoStatementsForOneRecordingAreRefused(t *testing.T) {

@@ -359,6 +359,11 @@ func (p *parser) file(n *yaml.Node) {
 func (p *parser) require(n *yaml.Node) {
 	r := &p.policy.Require
 	for _, e := range p.Mapping(n, "level", "verdict", "max-score", "min-tightness", "no-findings", "coverage", "max-age", "max-silence", "intent", "signatures", "every-job", "jobs", "power", "max-start", "max-unwitnessed", "max-undated", "subjects") {
+		// Who wrote it believes that it asks for something.
+		if e.Value.Kind == yaml.MappingNode && len(e.Value.Content) == 0 && e.Key != "intent" {
+			p.Fail(e.Value, "asks for nothing: say what %s must be, or leave it out", e.Key)
+			continue
+		}
 		switch e.Key {
 		case "max-start":
 			r.MaxStart = p.duration(e.Value)

@@ -11,6 +11,9 @@ import (
 // maxRequests bounds the requests of one entry.
 const maxRequests = 256
 
+// maxRequest bounds one of them in bytes, with all that is escaped in it.
+const maxRequest = 4096
+
 // request is one item of http: a method, and a pattern of paths in which *
 // stays within one name and ** is any number of names.
 type request struct {
@@ -28,7 +31,7 @@ func parseRequest(s string) (request, error) {
 	}
 	q := request{method: method}
 	switch {
-	case len(s) > 4096:
+	case len(s) > maxRequest:
 		return q, badAt(0, "longer than a request can be")
 	case strings.HasPrefix(s, "/"):
 		return q, badAt(0, `the method is missing; write "GET %s", or "* %s" for any`, s, s)
@@ -44,6 +47,10 @@ func parseRequest(s string) (request, error) {
 	var ok bool
 	if q.path, ok = plainPath(path); !ok {
 		return q, badAt(at, `write the path plain, without "//", "/./", "/../", "\", "[" and their escapes`)
+	}
+	// It is read again as it is written here, where each byte may be three.
+	if len(method)+1+len(q.path) > maxRequest {
+		return q, badAt(0, "longer than a request can be")
 	}
 	for _, name := range strings.Split(q.path[1:], "/") {
 		if name != "**" && strings.Contains(name, "**") {

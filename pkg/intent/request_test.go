@@ -235,6 +235,7 @@ func FuzzRequestPattern(f *testing.F) {
 		f.Add("GET /v1/**", "GET", s)
 		f.Add("* "+s, "GET", s)
 	}
+	f.Add("* /"+strings.Repeat("\x9b", 2000), "GET", "/")
 	under, _ := parseRequest("GET /v1/**")
 	f.Fuzz(func(t *testing.T, pattern, method, p string) {
 		request := requestFact(method, p)
