@@ -51,8 +51,10 @@ changes neither.`,
 			}
 			if until == "" {
 				until = time.Now().Add(enrolledFor).UTC().Format(time.DateOnly)
-			} else if _, err := time.Parse(time.DateOnly, until); err != nil {
+			} else if day, err := time.Parse(time.DateOnly, until); err != nil {
 				return fmt.Errorf("--until %.40q: want a day, such as 2027-03-31", until)
+			} else if !time.Now().Before(day) {
+				return fmt.Errorf("--until %s: that day has come: a gate would refuse all that this machine signs", until)
 			}
 			if err := needRoot(cmd, p.Root); err != nil {
 				return err

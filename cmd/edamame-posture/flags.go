@@ -67,6 +67,24 @@ func colored(fd int) bool {
 // help is what such a command does.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
+// helpCommand is cobra's, but that it answers a mistyped command as the others do.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			switch {
+			case err != nil:
+				return err
+			case found.HasSubCommands() && len(rest) > 0:
+				return subcommands(found, rest)
+			}
+			return found.Help()
+		},
+	}
+}
+
 // flagError answers a mistyped flag with the nearest one there is.
 func flagError(cmd *cobra.Command, err error) error {
 	msg := err.Error()

@@ -115,6 +115,7 @@ its machine, and whether that is what it said it would do.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), startCommand(), stopCommand(), replayCommand(), signCommand(), verifyCommand(), proveCommand(), reportCommand(), explainCommand(), intentCommand(), signaturesCommand(), doctorCommand(), postureCommand(), gateCommand(), versionCommand(), witnessCommand(), hookCommand(), watchCommand(), actionCommand(), serviceCommand(),
 		monitorCommand(), beginCommand(), commitCommand(), dateCommand(), deliverCommand(), recoverCommand())
+	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }

@@ -67,6 +67,9 @@ Exit code: 0; 1 where something is at least as grave as --fail-on, and with
 			if err != nil {
 				return err
 			}
+			if s, err := os.Stat(cmp.Or(workspace, ".")); err != nil || !s.IsDir() {
+				return fmt.Errorf("--workspace: %s is no folder: name the checkout", report.Visible(workspace))
+			}
 			now, err := takePosture(cmd.Context(), who, path, workspace)
 			if err != nil {
 				return err

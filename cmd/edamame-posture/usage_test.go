@@ -9,19 +9,23 @@ import (
 
 func TestAMistypedCommandIsNoSuccess(t *testing.T) {
 	for given, says := range map[string]string{
-		"verfiy .posture":   `there is no command "verfiy", did you mean verify?`,
-		"nosuch":            `there is no command "nosuch" (see edamame-posture --help)`,
-		"signatures chekc":  "did you mean check? (see edamame-posture signatures --help)",
-		"service stats":     "did you mean status?",
-		"intent nosuch":     `there is no command "nosuch"`,
-		"witness nosuch":    "nosuch",
+		"verfiy .posture":             `there is no command "verfiy", did you mean verify?`,
+		"nosuch":                      `there is no command "nosuch" (see edamame-posture --help)`,
+		"signatures chekc":            "did you mean check? (see edamame-posture signatures --help)",
+		"service stats":               "did you mean status?",
+		"intent nosuch":               `there is no command "nosuch"`,
+		"witness nosuch":              "nosuch",
+		"help nosuch":                 `there is no command "nosuch"`,
+		"help signatures x":           `there is no command "x" (see edamame-posture signatures --help)`,
+		"posture --workspace /nosuch": "/nosuch is no folder",
+		"service enrol --name m.example --until 2020-01-01": "that day has come",
 		"intent test --nix": "there is no flag --nix (see edamame-posture intent test --help)",
 	} {
 		if code, out := command(t, strings.Fields(given)...); code != exitUsage || !strings.Contains(out, says) {
 			t.Errorf("%s: exit code %d, says %q, want %q", given, code, out, says)
 		}
 	}
-	for _, given := range []string{"", "signatures", "service", "intent"} {
+	for _, given := range []string{"", "signatures", "service", "intent", "help", "help intent"} {
 		if code, out := command(t, strings.Fields(given)...); code != 0 || !strings.Contains(out, "Available Commands:") {
 			t.Errorf("%q alone: exit code %d, says %q", given, code, out)
 		}
