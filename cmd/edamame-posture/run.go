@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/intent"
 	"github.com/org/edamame-posture/pkg/intent/derive"
 	"github.com/org/edamame-posture/pkg/intent/document"
@@ -140,7 +141,11 @@ func run(f *runFlags, argv []string) error {
 		return exit(exitMonitor, quietly(err, "the folder for the results, %s, cannot be used (%s was not started)", out, argv[0]))
 	}
 	// As for the folder: a key that is none is told now.
-	if err := f.trySigning(caller); err != nil {
+	err = f.signing.rereadable()
+	if err == nil {
+		err = f.trySigning(caller)
+	}
+	if err != nil {
 		return exit(exitMonitor, quietly(err, "what is to sign the evidence cannot (%s was not started)", argv[0]))
 	}
 	program := sealedProgram()
@@ -217,10 +222,10 @@ func checkSensor(name string) error {
 	return fmt.Errorf("--sensor is auto, ebpf or netlink, not %q", name)
 }
 
-// trySigning reads as the caller what is to be signed with, where that can be
-// read twice.
+// trySigning reads as the caller what is to be signed with. A plug-in is not
+// asked: who it answers may have to press a key for each time.
 func (f *runFlags) trySigning(caller monitor.Caller) error {
-	if !f.signing.wanted() || !f.signing.readable() {
+	if !f.signing.wanted() || attest.IsKMS(f.signing.key) {
 		return nil
 	}
 	return asCaller(caller, append([]string{"deliver", "--try-signing"}, f.signing.args()...)...)

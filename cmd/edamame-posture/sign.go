@@ -171,15 +171,15 @@ func (s *signing) signer(ctx context.Context) (attest.Signer, error) {
 	return k, nil
 }
 
-// readable reports whether what is signed with can be read now and again at the
-// end: a pipe gives it once.
-func (s *signing) readable() bool {
-	for _, name := range []string{s.key, s.passwordFile, s.token, s.config, s.root} {
+// rereadable refuses what gives its content once, as a pipe does: a start is
+// signed too, and at the end it is read again.
+func (s *signing) rereadable() error {
+	for flag, name := range map[string]string{"--key": s.key, "--key-password-file": s.passwordFile, "--signing-config": s.config, "--trusted-root": s.root} {
 		if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
-			return false
+			return fmt.Errorf("%s %s: that is no regular file, and it is read twice, when the start is signed and at the end: write it to a file", flag, name)
 		}
 	}
-	return !attest.IsKMS(s.key)
+	return nil
 }
 
 func (s *signing) password() ([]byte, error) {

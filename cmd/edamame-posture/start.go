@@ -159,8 +159,10 @@ Exit code: 0, or 3 where the verdict is fail.`,
 			if s.Socket == "" || s.Spool == "" || s.Out == "" {
 				return fmt.Errorf("%s is not what start printed: socket, spool or out is missing", state)
 			}
-			if err := f.trySigning(caller); err != nil {
-				return exit(exitUsage, quietly(err, "what is to sign the evidence cannot (the recording goes on)"))
+			if f.rereadable() == nil {
+				if err := f.trySigning(caller); err != nil {
+					return exit(exitUsage, quietly(err, "what is to sign the evidence cannot (the recording goes on)"))
+				}
 			}
 			surviveBrokenPipe()
 			client, err := monitor.Dial(s.Socket)

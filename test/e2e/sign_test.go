@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/org/edamame-posture/pkg/evidence"
+
+	"golang.org/x/sys/unix"
 )
 
 // keyPair makes a key as its users do, with openssl.
@@ -70,8 +72,14 @@ func TestAKeyFromAPipeSigns(t *testing.T) {
 // What cannot sign is told before an hour's work, not after it.
 func TestWhatCannotSignStopsARunBeforeItsCommand(t *testing.T) {
 	private, public := keyPair(t, "-algorithm", "ED25519")
+	pipe := filepath.Join(t.TempDir(), "key.pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, flags := range [][]string{
 		{"--key", "nope.key"},
+		{"--key", pipe},
+		{"--key", private, "--key-password-file", pipe},
 		{"--key", public},
 		{"--key", private, "--signing-config", "nope.json"},
 		{"--key", private, "--trusted-root", "nope.json"},
