@@ -154,7 +154,6 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 		m.lower()
 		return nil, err
 	}
-	m.prepareFirst()
 	m.mu.Lock()
 	m.containers.seed()
 	err = m.table.Seed("/proc")
@@ -169,6 +168,9 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if m.second != nil {
 		m.level(ctx)
 		m.compareSockets(lossesOf(m.primary.Stats()))
+	}
+	if p, ok := m.primary.(*ebpf.Sensor); ok {
+		p.AwaitProbes()
 	}
 	m.lastTick, m.lastCanary, m.lastMono = m.armed, m.armed, monotonic()
 	m.lastLost = lossesOf(m.primary.Stats())
@@ -240,8 +242,10 @@ func (m *Monitor) arm(ctx context.Context) error {
 	names, prefixes := credential.WatchNames()
 	watch := sensor.Watch{Names: names, Prefixes: prefixes}
 	var refused error
+	var second <-chan witnessed
 	if m.opt.Sensor != "netlink" {
-		s := ebpf.New(ebpf.Options{Watch: watch, OwnFolders: ownFolders(), NoTLS: m.opt.NoTLS})
+		second = m.startWitness(ctx)
+		s := ebpf.New(ebpf.Options{Watch: watch, OwnFolders: ownFolders(), NoTLS: m.opt.NoTLS, ProbesLater: true})
 		if refused = s.Start(ctx, m.handle); refused == nil {
 			m.primary = s
 		} else if why := probe.CanEBPF(); why != nil {
@@ -249,22 +253,25 @@ func (m *Monitor) arm(ctx context.Context) error {
 			// to a person where the kernel's own does not.
 			refused = why
 		}
+		// Not beside loading, which takes all processors there are.
+		m.prepareFirst()
+		switch w := <-second; {
+		case refused == nil && w.err != nil:
+			m.doWithout(fmt.Sprintf("what the eBPF sensor alone misses: there is no second witness: %v", w.err))
+		case refused == nil:
+			m.second = w.sensor
+		case w.err == nil:
+			_ = w.sensor.Close()
+		}
 		if refused != nil && m.opt.Sensor == "ebpf" {
 			return fmt.Errorf("the eBPF sensor cannot be used: %w", refused)
 		}
 	}
 	if m.primary != nil {
-		err := probe.CanNetlink()
-		if err == nil {
-			s := netlink.New(netlink.Options{WitnessOnly: true})
-			if err = s.Start(ctx, m.handleWitness); err == nil {
-				m.second = s
-			}
-		}
-		if err != nil {
-			m.doWithout(fmt.Sprintf("what the eBPF sensor alone misses: there is no second witness: %v", err))
-		}
 		return nil
+	}
+	if m.rules == nil {
+		m.prepareFirst()
 	}
 	if err := probe.CanNetlink(); err != nil {
 		return errors.Join(refused, fmt.Errorf("the netlink sensor cannot be used: %w", err))
@@ -279,6 +286,30 @@ func (m *Monitor) arm(ctx context.Context) error {
 	}
 	m.primary = s
 	return nil
+}
+
+// witnessed is a second witness, or why there is none.
+type witnessed struct {
+	sensor sensor.Sensor
+	err    error
+}
+
+// startWitness starts the second witness beside the first one: it mostly waits
+// for the kernel. What it counts before the other is armed is levelled out.
+func (m *Monitor) startWitness(ctx context.Context) <-chan witnessed {
+	up := make(chan witnessed, 1)
+	go func() {
+		err := probe.CanNetlink()
+		if err == nil {
+			s := netlink.New(netlink.Options{WitnessOnly: true})
+			if err = s.Start(ctx, m.handleWitness); err == nil {
+				up <- witnessed{sensor: s}
+				return
+			}
+		}
+		up <- witnessed{err: err}
+	}()
+	return up
 }
 
 // doWithout notes what each recording says is not seen, and why.

@@ -48,7 +48,7 @@ func (m *Monitor) prepare() <-chan guarded {
 }
 
 // prepareFirst makes what the first recording would wait for: the rules, and the
-// digest of the program. Not beside arming, which takes all processors there are.
+// digest of the program.
 func (m *Monitor) prepareFirst() {
 	m.rules = compileRules()
 	go programDigest()

@@ -26,6 +26,9 @@ type Options struct {
 	// NoTLS leaves the libraries of TLS alone: what is said inside of it is not
 	// read.
 	NoTLS bool
+	// ProbesLater has Start not wait until the libraries of TLS that are there
+	// are probed: AwaitProbes does.
+	ProbesLater bool
 
 	// preempted arms what is for kernels that preempt programs of sys_exit, for
 	// tests on others.

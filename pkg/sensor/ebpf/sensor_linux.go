@@ -88,10 +88,24 @@ func (s *Sensor) Start(ctx context.Context, sink sensor.Sink) error {
 	// The kernel's type information is mapped until it is collected, and
 	// nobody needs it again. Not at once: somebody waits for the sensor.
 	time.AfterFunc(time.Second, debug.FreeOSMemory)
+	if s.tls != nil && !s.opt.ProbesLater {
+		<-s.tls.begun
+	}
 	for _, m := range l.missing {
 		s.logf("eBPF sensor: not seen on this kernel: %s", m)
 	}
 	return nil
+}
+
+// AwaitProbes returns when the libraries for TLS that were there at the start are
+// probed. Start has waited for it, unless [Options] said not to.
+func (s *Sensor) AwaitProbes() {
+	s.mu.Lock()
+	t := s.tls
+	s.mu.Unlock()
+	if t != nil {
+		<-t.begun
+	}
 }
 
 func (s *Sensor) logf(format string, args ...any) {

@@ -23,6 +23,9 @@ func (*Sensor) Name() string { return "ebpf" }
 // Start says that the sensor needs Linux.
 func (*Sensor) Start(context.Context, sensor.Sink) error { return errSystem }
 
+// AwaitProbes does nothing.
+func (*Sensor) AwaitProbes() {}
+
 // Drain says that the sensor needs Linux.
 func (*Sensor) Drain(context.Context) error { return errSystem }
 

@@ -83,6 +83,9 @@ type tlsProbes struct {
 	queue chan candidate
 	stop  chan struct{}
 	ended chan struct{}
+	// begun is closed when the libraries that were there at the start have been
+	// looked at.
+	begun chan struct{}
 
 	// asked belongs to the reader: when a file was last asked for.
 	asked map[event.FileID]int64
@@ -97,7 +100,7 @@ type tlsProbes struct {
 func newTLSProbes(l *loaded, own *ownObjects, logf func(string, ...any)) *tlsProbes {
 	t := &tlsProbes{
 		progs: map[string]*bpf.Program{}, multi: l.multi, own: own, logf: logf,
-		queue: make(chan candidate, maxTLSQueue), stop: make(chan struct{}), ended: make(chan struct{}),
+		queue: make(chan candidate, maxTLSQueue), stop: make(chan struct{}), ended: make(chan struct{}), begun: make(chan struct{}),
 		asked: map[event.FileID]int64{}, files: map[contentID]*tlsFile{},
 	}
 	for _, name := range tlsPrograms {
@@ -105,7 +108,6 @@ func newTLSProbes(l *loaded, own *ownObjects, logf func(string, ...any)) *tlsPro
 			return nil
 		}
 	}
-	t.lookAt(tlsLibraries)
 	go t.run()
 	return t
 }
@@ -176,9 +178,11 @@ func isTLSLibrary(path []byte) bool {
 }
 
 func (t *tlsProbes) run() {
+	defer close(t.ended)
+	t.lookAt(tlsLibraries)
+	close(t.begun)
 	var nodes sync.WaitGroup
 	nodes.Go(func() { t.lookAt(tlsNodes) })
-	defer close(t.ended)
 	defer nodes.Wait()
 	tick := time.NewTicker(tlsSweep)
 	defer tick.Stop()

@@ -103,8 +103,13 @@ static __always_inline struct counters *counting(void)
 /*
  * A program may be interrupted by another on the same CPU (a softirq, or a
  * task where programs can be preempted), so memory is taken, not assumed.
+ * Returns its number, or SCRATCHES where all is taken.
+ *
+ * What many places of a program do is one function: the verifier follows it
+ * once, and the kernel makes the program's tables anew for each call that it
+ * expands, so that a long program with many of them takes long to load.
  */
-static __always_inline struct scratch *take(u32 *slot)
+__noinline int take_slot(void)
 {
 	struct counters *c;
 
@@ -113,15 +118,21 @@ static __always_inline struct scratch *take(u32 *slot)
 		u32 key = i;
 		struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
 
-		if (s && __sync_val_compare_and_swap(&s->busy, 0, 1) == 0) {
-			*slot = i;
-			return s;
-		}
+		if (s && __sync_val_compare_and_swap(&s->busy, 0, 1) == 0)
+			return i;
 	}
 	c = counting();
 	if (c)
 		__sync_fetch_and_add(&c->busy, 1);
-	return 0;
+	return SCRATCHES;
+}
+
+static __always_inline struct scratch *take(u32 *slot)
+{
+	u32 key = take_slot();
+
+	*slot = key;
+	return bpf_map_lookup_elem(&scratches, &key);
 }
 
 /* What a loop is given: only that which does not change. */
@@ -176,6 +187,39 @@ static __always_inline u64 wake(void *ring, u32 r, struct counters *c, u64 now)
 		__err;                                                                            \
 	})
 
+/* Tells the record that a scratch holds. */
+__noinline int tell_out(u32 slot, u32 size, u32 r)
+{
+	u32 key = slot;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
+
+	if (!s)
+		return 0;
+	/* What is bounded must be what is passed on: 6.1 knows no bounds of a copy. */
+	barrier_var(size);
+	if (size > sizeof(s->out))
+		return 0;
+	if (r == PRIORITY)
+		EMIT(priority, PRIORITY, s->out, size);
+	else
+		EMIT(files, FILES, s->out, size);
+	return 0;
+}
+
+__noinline int tell_act(struct act_record *r)
+{
+	if (r)
+		EMIT(priority, PRIORITY, r, sizeof(*r));
+	return 0;
+}
+
+__noinline int tell_sock(struct sock_record *r)
+{
+	if (r)
+		EMIT(priority, PRIORITY, r, sizeof(*r));
+	return 0;
+}
+
 #define PF_IO_WORKER 0x10 /* include/linux/sched.h */
 
 static __always_inline u64 start_of(struct task_struct *task)
@@ -184,10 +228,12 @@ static __always_inline u64 start_of(struct task_struct *task)
 }
 
 /* Fills the head of a record of the current task. */
-static __always_inline void begin(struct head *h, u16 type)
+__noinline int begin(struct head *h, u32 type)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
+	if (!h)
+		return 0;
 	h->time = bpf_ktime_get_boot_ns();
 	h->type = type;
 	h->flags = task->flags & PF_IO_WORKER ? F_WORKER : 0;
@@ -197,6 +243,7 @@ static __always_inline void begin(struct head *h, u16 type)
 	h->uid = BPF_CORE_READ(task, cred, euid.val);
 	h->gid = BPF_CORE_READ(task, cred, egid.val);
 	h->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	return 0;
 }
 
 static __always_inline void namespaces(struct task_struct *task, u32 ns[4])

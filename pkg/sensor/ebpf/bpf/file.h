@@ -182,18 +182,64 @@ __noinline int on_adopt(u64 fd)
 	return 0;
 }
 
+/* What is told of an open. */
+struct opened {
+	u64 file;
+	u64 count;
+	u64 target_start;
+	u32 target;
+	u32 flags, mode, access;
+};
+
+__noinline int tell_open(struct opened *o)
+{
+	struct file_record *r;
+	struct scratch *s;
+	u32 slot, size;
+
+	if (!o)
+		return 0;
+	s = take(&slot);
+	if (!s)
+		return 0;
+	r = (void *)s->out;
+	begin_file(r, R_OPEN);
+	r->h.flags |= o->flags;
+	r->mode = o->mode;
+	r->access = o->access;
+	r->count = o->count;
+	r->target = o->target;
+	r->target_start = o->target_start;
+	size = describe(s, slot, r, (struct file *)o->file);
+	tell_out(slot, size, FILES);
+	give(s);
+	return 0;
+}
+
+/* Whether a file is watched, by its name or for what it is: F_WATCHED and its like. */
+__noinline int watched_as(u64 inode, u64 entry)
+{
+	u16 flags = watch_of((struct dentry *)entry);
+	struct inode_key key;
+	u64 *word, bit;
+
+	word = listed_word(BPF_CORE_READ((struct inode *)inode, i_ino), &bit);
+	if (word && *word & bit) {
+		identify(&key, (struct inode *)inode);
+		if (bpf_map_lookup_elem(&watched_inodes, &key))
+			flags |= F_WATCHED | F_INODE;
+	}
+	return flags;
+}
+
 __noinline int on_open(u64 fd, u64 how)
 {
 	struct file *file = file_of(fd);
 	struct task_struct *task = bpf_get_current_task_btf(), *other;
+	struct opened o = {.count = 1};
 	struct inode *inode;
-	struct file_record *r;
-	struct scratch *s;
-	struct inode_key key;
-	u32 mode, access, slot, size, target = 0;
-	u64 target_start = 0, count, *word, bit;
+	u32 fmode, mode;
 	u16 flags;
-	u32 fmode;
 
 	if (!file)
 		return 0;
@@ -201,13 +247,7 @@ __noinline int on_open(u64 fd, u64 how)
 	if (fmode & FMODE_PATH)
 		return 0; /* it can be neither read nor written */
 	inode = BPF_CORE_READ(file, f_inode);
-	flags = watch_of(BPF_CORE_READ(file, f_path.dentry));
-	word = listed_word(BPF_CORE_READ(inode, i_ino), &bit);
-	if (word && *word & bit) {
-		identify(&key, inode);
-		if (bpf_map_lookup_elem(&watched_inodes, &key))
-			flags |= F_WATCHED | F_INODE;
-	}
+	flags = watched_as((u64)inode, (u64)BPF_CORE_READ(file, f_path.dentry));
 	if (!flags && !(fmode & (FMODE_WRITE | FMODE_CREATED)))
 		return 0;
 	mode = BPF_CORE_READ(inode, i_mode);
@@ -219,50 +259,36 @@ __noinline int on_open(u64 fd, u64 how)
 		other = 0;
 		if (BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC)
 			other = subject(inode);
-		target = other ? BPF_CORE_READ(other, tgid) : 0;
-		if (!target || target == task->tgid) {
-			target = 0;
+		o.target = other ? BPF_CORE_READ(other, tgid) : 0;
+		if (!o.target || o.target == task->tgid) {
+			o.target = 0;
 			flags &= F_WATCHED | F_INODE;
 		} else {
-			target_start = start_of(other);
+			o.target_start = start_of(other);
 		}
 	}
 	if (!flags && !(fmode & (FMODE_WRITE | FMODE_CREATED)))
 		return 0;
-	access = fmode & (FMODE_READ | FMODE_WRITE);
+	o.mode = mode;
+	o.access = fmode & (FMODE_READ | FMODE_WRITE);
 	if (fmode & FMODE_CREATED)
-		access |= ACCESS_CREATE;
+		o.access |= ACCESS_CREATE;
 	if (how & O_TRUNC)
-		access |= ACCESS_TRUNCATE;
+		o.access |= ACCESS_TRUNCATE;
 	if (BPF_CORE_READ(file, f_flags) & O_APPEND)
-		access |= ACCESS_APPEND;
+		o.access |= ACCESS_APPEND;
 	/*
 	 * The number of a removed file goes to the next that is made. So a file that
 	 * this open made is never folded, and another life of a number is another file.
 	 */
-	count = 1;
 	if (!(fmode & FMODE_CREATED))
-		count = folding(BPF_CORE_READ(inode, i_ino) ^ (u64)BPF_CORE_READ(inode, i_generation) << 32,
-				BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | access, BPF_CORE_READ(inode, i_ino));
-	if (!count)
+		o.count = folding(BPF_CORE_READ(inode, i_ino) ^ (u64)BPF_CORE_READ(inode, i_generation) << 32,
+				BPF_CORE_READ(inode, i_sb, s_dev), R_OPEN << 8 | o.access, BPF_CORE_READ(inode, i_ino));
+	if (!o.count)
 		return 0;
-	s = take(&slot);
-	if (!s)
-		return 0;
-	r = (void *)s->out;
-	begin_file(r, R_OPEN);
-	r->h.flags |= flags;
-	r->mode = mode;
-	r->access = access;
-	r->count = count;
-	r->target = target;
-	r->target_start = target_start;
-	size = describe(s, slot, r, file);
-	barrier_var(size);
-	if (size <= sizeof(s->out))
-		EMIT(files, FILES, r, size);
-	give(s);
-	return 0;
+	o.file = (u64)file;
+	o.flags = flags;
+	return tell_open(&o);
 }
 
 #define AT_FDCWD -100
@@ -290,17 +316,21 @@ static __always_inline struct dentry *folder_of(u8 first, u64 folder, struct vfs
 
 /*
  * Writes to out the folder that the name is relative to, a slash, and the
- * name. The kernel does not say what it made of the name, so links in it are
- * not followed.
+ * name; returns how long that is. The kernel does not say what it made of the
+ * name, so links in it are not followed. Verified once, as dissect is.
  */
-static __always_inline u32 put_name(struct scratch *s, u32 slot, u32 at, u64 folder, u64 name, bool kernel)
+__noinline int put_name(u32 slot, u32 at, u64 folder, u64 name, u64 kernel)
 {
 	struct vfsmount *mnt;
 	struct dentry *entry;
-	u32 len = 0;
+	struct scratch *s;
+	u32 key = slot, len = 0;
 	u8 first = 0;
 	long n;
 
+	s = bpf_map_lookup_elem(&scratches, &key);
+	if (!s)
+		return 0;
 	if (folder != AS_GIVEN) {
 		if (kernel)
 			bpf_probe_read_kernel(&first, 1, (void *)name);
@@ -352,7 +382,7 @@ __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_n
 	r->mode = r->access = (u32)how >> 8;
 	at = sizeof(*r);
 	if (name) {
-		len = put_name(s, slot, at, folder, name, kernel);
+		len = put_name(slot, at, folder, name, kernel);
 		r->path = len;
 		at += len;
 	}
@@ -360,17 +390,11 @@ __noinline int on_names(u64 how, u64 folder, u64 name, u64 new_folder, u64 new_n
 		barrier_var(at);
 		if (at > 512 + OUT - PIECE)
 			goto out;
-		len = put_name(s, slot, at, new_folder, new_name, kernel);
+		len = put_name(slot, at, new_folder, new_name, kernel);
 		r->new_path = len;
 		at += len;
 	}
-	barrier_var(at);
-	if (at > sizeof(s->out))
-		goto out;
-	if (type == R_MOUNT || type == R_MODULE)
-		EMIT(priority, PRIORITY, r, at);
-	else
-		EMIT(files, FILES, r, at);
+	tell_out(slot, at, type == R_MOUNT || type == R_MODULE ? PRIORITY : FILES);
 out:
 	give(s);
 	return 0;
@@ -394,13 +418,7 @@ __noinline int on_file(u64 how, u64 fd)
 	begin_file(r, type);
 	r->mode = r->access = how >> 8;
 	size = describe(s, slot, r, file);
-	barrier_var(size);
-	if (size <= sizeof(s->out)) {
-		if (type == R_MODULE)
-			EMIT(priority, PRIORITY, r, size);
-		else
-			EMIT(files, FILES, r, size);
-	}
+	tell_out(slot, size, type == R_MODULE ? PRIORITY : FILES);
 	give(s);
 	return 0;
 }
@@ -538,11 +556,9 @@ __noinline int on_refused_open(u64 err, u64 folder, u64 name)
 	r->count = count;
 	r->target_start = err;
 	at = sizeof(*r);
-	r->path = put_name(s, slot, at, folder, name, false);
+	r->path = put_name(slot, at, folder, name, false);
 	at += r->path;
-	barrier_var(at);
-	if (at <= sizeof(s->out))
-		EMIT(files, FILES, r, at);
+	tell_out(slot, at, FILES);
 out:
 	give(s);
 	return 0;

@@ -23,7 +23,7 @@ __noinline int on_act(u64 type, u64 op, u64 target, u64 arg, u64 err)
 	r.err = err;
 	if (type == R_NAMESPACE)
 		namespaces(task, r.ns);
-	EMIT(priority, PRIORITY, &r, sizeof(r));
+	tell_act(&r);
 	return 0;
 }
 
@@ -193,7 +193,7 @@ static __always_inline int on_refused(u64 fd, u64 addr, u16 family, u64 err)
 	r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	r.err = err;
 	begin(&r.h, R_CONNECT);
-	EMIT(priority, PRIORITY, &r, sizeof(r));
+	tell_sock(&r);
 	return 0;
 }
 
@@ -207,7 +207,7 @@ static __always_inline u32 put_unix(struct scratch *s, u32 slot, struct file_rec
 	bpf_probe_read_user(&first, 1, (void *)(addr + 2));
 	if (first) {
 		r->h.flags |= F_USER_PATH;
-		return put_name(s, slot, at, (u64)AT_FDCWD, addr + 2, false);
+		return put_name(slot, at, (u64)AT_FDCWD, addr + 2, false);
 	}
 	/* An abstract name begins with a NUL; it is written as @. */
 	s->out[at] = '@';
@@ -238,7 +238,7 @@ static __always_inline int on_named_connect(struct sock *sk, u64 addr, u16 famil
 		v.arg = vsock[1];
 		v.err = err;
 		v.count = 1;
-		EMIT(priority, PRIORITY, &v, sizeof(v));
+		tell_act(&v);
 		return 0;
 	}
 	s = take(&slot);
@@ -261,9 +261,7 @@ static __always_inline int on_named_connect(struct sock *sk, u64 addr, u16 famil
 		r->path = put_unix(s, slot, r, addr);
 	}
 	at += r->path;
-	barrier_var(at);
-	if (at <= sizeof(s->out))
-		EMIT(priority, PRIORITY, r, at);
+	tell_out(slot, at, PRIORITY);
 	give(s);
 	return 0;
 }
@@ -320,7 +318,7 @@ __noinline int on_passed_socket(u64 at)
 		bpf_map_update_elem(&acceptors, &key, &o, BPF_ANY);
 	begin(&r.h, R_CONNECT);
 	r.h.flags |= F_PASSED;
-	EMIT(priority, PRIORITY, &r, sizeof(r));
+	tell_sock(&r);
 	return 0;
 }
 
@@ -723,6 +721,6 @@ int on_signal(u64 *ctx)
 	r.arg = ctx[0];
 	r.target = target->tgid;
 	r.target_start = start_of(target);
-	EMIT(priority, PRIORITY, &r, sizeof(r));
+	tell_act(&r);
 	return 0;
 }

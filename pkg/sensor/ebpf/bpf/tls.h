@@ -150,58 +150,38 @@ static __always_inline void tls_link(struct tls_key *key, struct sock_record *r)
 
 static __always_inline bool tls_method(u8 *b)
 {
-	return (b[0] == 'G' && b[1] == 'E' && b[2] == 'T' && b[3] == ' ') ||
-	       (b[0] == 'P' && b[1] == 'U' && b[2] == 'T' && b[3] == ' ') ||
-	       (b[0] == 'P' && b[1] == 'O' && b[2] == 'S' && b[3] == 'T') ||
-	       (b[0] == 'H' && b[1] == 'E' && b[2] == 'A' && b[3] == 'D') ||
-	       (b[0] == 'P' && b[1] == 'A' && b[2] == 'T' && b[3] == 'C') ||
-	       (b[0] == 'D' && b[1] == 'E' && b[2] == 'L' && b[3] == 'E') ||
-	       (b[0] == 'O' && b[1] == 'P' && b[2] == 'T' && b[3] == 'I') ||
-	       (b[0] == 'C' && b[1] == 'O' && b[2] == 'N' && b[3] == 'N') ||
-	       (b[0] == 'P' && b[1] == 'R' && b[2] == 'O' && b[3] == 'P') ||
-	       (b[0] == 'R' && b[1] == 'E' && b[2] == 'P' && b[3] == 'O');
+	switch (first_word(b)) {
+	case WORD('G', 'E', 'T', ' '):
+	case WORD('P', 'U', 'T', ' '):
+	case WORD('P', 'O', 'S', 'T'):
+	case WORD('H', 'E', 'A', 'D'):
+	case WORD('P', 'A', 'T', 'C'):
+	case WORD('D', 'E', 'L', 'E'):
+	case WORD('O', 'P', 'T', 'I'):
+	case WORD('C', 'O', 'N', 'N'):
+	case WORD('P', 'R', 'O', 'P'):
+	case WORD('R', 'E', 'P', 'O'):
+		return true;
+	}
+	return false;
 }
 
-/* The library has taken n bytes. Tells the first of them where they may hold a request. */
-static __always_inline void tls_took(struct tls_key *key, u64 buf, u64 n)
+/* Tells the first len of n bytes that the library has taken. */
+__noinline int tell_plain(struct tls_key *key, u64 buf, u64 n, u32 len)
 {
-	struct tls_session *s = tls_session(key);
-	u8 b[12] = {}, end[4] = {};
+	struct tls_session *s;
 	struct sock_record *r;
 	struct scratch *m;
-	u32 slot, len;
-	bool tell = false;
+	u32 slot;
 
-	if (!s || !n)
-		return;
-	if (n >= 12)
-		bpf_probe_read_user(b, 12, (void *)buf);
-	else
-		bpf_probe_read_user(b, n & 15 ? n & 15 : 1, (void *)buf);
-	len = n > TLS_BYTES ? TLS_BYTES : n;
-	if (s->kind == TLS_FRESH)
-		s->kind = b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ' ? TLS_HTTP2
-			  : tls_method(b)					   ? TLS_HTTP1
-										   : TLS_OTHER;
-	if (s->kind == TLS_HTTP2) {
-		tell = true;
-		/* A write of nothing but the body of a request: its length is enough. */
-		if (n > 9 && b[3] == 0 && 9 + ((u64)b[0] << 16 | b[1] << 8 | b[2]) >= n)
-			len = 9;
-	} else if (s->kind == TLS_HTTP1 && tls_method(b)) {
-		tell = true;
-		if (n >= 4 && n <= TLS_BYTES)
-			bpf_probe_read_user(end, 4, (void *)buf + n - 4);
-		s->follow = end[0] == '\r' && end[1] == '\n' && end[2] == '\r' && end[3] == '\n' ? 0 : TLS_FOLLOW;
-	} else if (s->follow) {
-		tell = true;
-		s->follow = s->follow > n ? s->follow - n : 0;
-	}
-	if (!tell)
-		goto count;
+	if (!key)
+		return 0;
+	s = bpf_map_lookup_elem(&tls_sessions, key);
+	if (!s)
+		return 0;
 	m = take(&slot);
 	if (!m)
-		goto count;
+		return 0;
 	r = (void *)m->out;
 	tls_record(r, key, s, R_PLAIN);
 	r->wire = n > 0xffffffffULL ? 0xffffffff : n;
@@ -215,7 +195,42 @@ static __always_inline void tls_took(struct tls_key *key, u64 buf, u64 n)
 	len &= 2 * TLS_BYTES - 1;
 	EMIT(files, FILES, r, len + sizeof(*r));
 	give(m);
-count:
+	return 0;
+}
+
+/* The library has taken n bytes. Tells the first of them where they may hold a request. */
+static __always_inline void tls_took(struct tls_key *key, u64 buf, u64 n)
+{
+	struct tls_session *s = tls_session(key);
+	u8 b[16] __attribute__((aligned(8))) = {}, end[8] __attribute__((aligned(8))) = {};
+	bool tell = false;
+	u32 len;
+
+	if (!s || !n)
+		return;
+	if (n >= 12)
+		bpf_probe_read_user(b, 12, (void *)buf);
+	else
+		bpf_probe_read_user(b, n & 15 ? n & 15 : 1, (void *)buf);
+	len = n > TLS_BYTES ? TLS_BYTES : n;
+	if (s->kind == TLS_FRESH)
+		s->kind = first_word(b) == WORD('P', 'R', 'I', ' ') ? TLS_HTTP2 : tls_method(b) ? TLS_HTTP1 : TLS_OTHER;
+	if (s->kind == TLS_HTTP2) {
+		tell = true;
+		/* A write of nothing but the body of a request: its length is enough. */
+		if (n > 9 && b[3] == 0 && 9 + ((u64)b[0] << 16 | b[1] << 8 | b[2]) >= n)
+			len = 9;
+	} else if (s->kind == TLS_HTTP1 && tls_method(b)) {
+		tell = true;
+		if (n >= 4 && n <= TLS_BYTES)
+			bpf_probe_read_user(end, 4, (void *)buf + n - 4);
+		s->follow = first_word(end) == WORD('\r', '\n', '\r', '\n') ? 0 : TLS_FOLLOW;
+	} else if (s->follow) {
+		tell = true;
+		s->follow = s->follow > n ? s->follow - n : 0;
+	}
+	if (tell)
+		tell_plain(key, buf, n, len);
 	s->plain += n;
 	s->writes++;
 }
