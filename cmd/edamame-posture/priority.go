@@ -77,20 +77,17 @@ func preferMonitor() {
 	// Loading reads the kernel's type information, which makes much garbage
 	// once: collecting it meanwhile would cost more than it is worth.
 	debug.SetGCPercent(400)
-	// What arming waits for, an answer of the kernel's, must not wait for its turn
-	// behind what it computes beside: Go lets that run for 10 ms at a time, the
-	// kernel has who was waiting go first. settle ends it.
-	runtime.GOMAXPROCS(4 * runtime.NumCPU())
 	// The runner gives its steps 500, which we inherited.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(notFirst), 0)
 	// setpriority(2) is of one thread in Linux; threads to come inherit it.
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return
-	}
+	tasks, _ := os.ReadDir("/proc/self/task")
 	for _, t := range tasks {
 		if tid, err := strconv.Atoi(filepath.Base(t.Name())); err == nil {
 			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, -10)
 		}
 	}
+	// What arming waits for, an answer of the kernel's, must not wait for its turn
+	// behind what it computes beside: Go lets that run for 10 ms at a time, the
+	// kernel has who was waiting go first. settle ends it.
+	runtime.GOMAXPROCS(4 * runtime.NumCPU())
 }

@@ -115,7 +115,8 @@ type Monitor struct {
 	barrier *barrier.Barrier // nil where there is none
 	guard   uint32           // its process; guarded by mu
 
-	armed int64
+	armed int64 // CLOCK_BOOTTIME, as is ready: when Start was done
+	ready int64
 	soon  chan struct{} // a checkpoint is wanted now
 	stop  chan struct{}
 	done  chan struct{}
@@ -172,7 +173,8 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if p, ok := m.primary.(*ebpf.Sensor); ok {
 		p.AwaitProbes()
 	}
-	m.lastTick, m.lastCanary, m.lastMono = m.armed, m.armed, monotonic()
+	m.ready = boottime()
+	m.lastTick, m.lastCanary, m.lastMono = m.ready, m.ready, monotonic()
 	m.lastLost = lossesOf(m.primary.Stats())
 	m.wallOffset = wallOffset()
 	// A recording may be shorter than the first round.

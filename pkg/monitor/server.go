@@ -328,7 +328,7 @@ func (s *server) answer(q Request, k *conn, peer *unix.Ucred) (Response, error) 
 			s.shut()
 		}
 		return Response{Opened: &Opened{
-			ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.armed - s.m.started,
+			ID: r.id, Spool: r.spool, Sensor: s.m.SensorName(), ArmedNs: s.m.ready - s.m.started,
 			Commitment: r.committed, Checkpoint: r.checkpoint0, Ring: ring,
 			NotDropped: notDropped,
 		}}, nil

@@ -39,7 +39,7 @@ func TestAKernelOfThisReleaseShowsAStormWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := try(ctx, dir, img, "amd64", p, &told.Plan{Count: 50, Sensors: []string{"auto"}})
+	b, err := try(ctx, dir, img, "amd64", p, &told.Plan{Count: 50, Sensors: []string{"auto"}, Sealed: true})
 	if err != nil {
 		t.Fatalf("%s: %v", img.release, err)
 	}

@@ -67,10 +67,10 @@ var hooks = []hook{
 	{program: "on_send_length", tracepoint: "sock_send_length", without: "packets of AF_PACKET sockets"},
 	{program: "on_living", iterator: "task_file", without: "bytes of a connection before its end, and how often an act came that was folded and did not come again"},
 	{program: "on_tls_write", uprobe: true, without: withoutTLS},
-	{program: "on_tls_write_ex", uprobe: true},
-	{program: "on_tls_written", uprobe: true},
-	{program: "on_tls_free", uprobe: true},
-	{program: "on_go_write", uprobe: true},
+	{program: "on_tls_write_ex", uprobe: true, without: withoutTLS},
+	{program: "on_tls_written", uprobe: true, without: withoutTLS},
+	{program: "on_tls_free", uprobe: true, without: withoutTLS},
+	{program: "on_go_write", uprobe: true, without: withoutTLS},
 	{program: "on_create", attach: bpf.AttachCGroupInetSockCreate, without: "makers of UDP sockets"},
 	{program: "on_connect4", attach: bpf.AttachCGroupInet4Connect, without: "users of IPv4 sockets made by others"},
 	{program: "on_connect6", attach: bpf.AttachCGroupInet6Connect, without: "users of IPv6 sockets made by others"},
@@ -602,7 +602,12 @@ func (l *loaded) refuse(h hook, err error) {
 	if h.without == "" {
 		return // the other of two that serve as well
 	}
-	l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
+	if !h.uprobe || l.tls {
+		l.missing = append(l.missing, fmt.Sprintf("%s (%v)", h.without, err))
+	}
+	if h.uprobe {
+		l.tls = false // one without the others reads nothing
+	}
 	l.refused = append(l.refused, fmt.Sprintf("program %s could not be armed: %s not seen: %v", h.program, h.without, err))
 }
 

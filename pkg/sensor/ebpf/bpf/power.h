@@ -453,6 +453,13 @@ int on_sys_exit(u64 *ctx)
 		return c.action == A_OPENAT2 ? on_adopt(ret) : 0;
 	if (preempted)
 		mark_call(task);
+	/*
+	 * Never taken. On_sys_exit_second and third run this program where it runs
+	 * already, preempted; from 6.13 on the kernel may give its frames memory of
+	 * the processor's, which both would write, unless it has a tail call itself.
+	 */
+	if (preempted > 1)
+		bpf_tail_call(ctx, &sys_exits, 0);
 	arguments(regs, &c);
 	err = ret < 0 ? -ret : 0;
 	if (err && c.action <= A_LAST_OPEN)

@@ -167,23 +167,24 @@ static __always_inline bool tls_method(u8 *b)
 }
 
 /* Tells the first len of n bytes that the library has taken. */
-__noinline int tell_plain(struct tls_key *key, u64 buf, u64 n, u32 len)
+__noinline int tell_plain(u64 session, u64 buf, u64 n, u32 len)
 {
 	struct tls_session *s;
 	struct sock_record *r;
+	struct tls_key key;
 	struct scratch *m;
 	u32 slot;
 
-	if (!key)
-		return 0;
-	s = bpf_map_lookup_elem(&tls_sessions, key);
+	/* Made here: before 6.2 what a function is given by its address is no key of a map. */
+	tls_key(&key, session);
+	s = bpf_map_lookup_elem(&tls_sessions, &key);
 	if (!s)
 		return 0;
 	m = take(&slot);
 	if (!m)
 		return 0;
 	r = (void *)m->out;
-	tls_record(r, key, s, R_PLAIN);
+	tls_record(r, &key, s, R_PLAIN);
 	r->wire = n > 0xffffffffULL ? 0xffffffff : n;
 	len--;
 	barrier_var(len);
@@ -230,7 +231,7 @@ static __always_inline void tls_took(struct tls_key *key, u64 buf, u64 n)
 		s->follow = s->follow > n ? s->follow - n : 0;
 	}
 	if (tell)
-		tell_plain(key, buf, n, len);
+		tell_plain(key->session, buf, n, len);
 	s->plain += n;
 	s->writes++;
 }
