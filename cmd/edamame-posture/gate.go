@@ -126,6 +126,10 @@ func (g *gating) input(args []string) (*gate.Input, error) {
 		return nil, errors.New("--check-run puts the decision on a commit: add --commit SHA")
 	case (g.callback == "") != (g.environment == ""):
 		return nil, errors.New("--deployment-callback and --environment go together")
+	case g.callback != "" && g.run == "":
+		return nil, errors.New("--deployment-callback answers for one run: say which was judged, with --run URL")
+	case g.callback != "" && !sameRun(g.callback, g.run):
+		return nil, fmt.Errorf("--deployment-callback %.200q is that of another run than --run %.200q", g.callback, g.run)
 	case (g.checkRun != "" || g.callback != "") && g.github == "":
 		return nil, errors.New("--check-run and --deployment-callback need --github OWNER/REPO")
 	}
@@ -148,7 +152,7 @@ func (g *gating) input(args []string) (*gate.Input, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--artifact: %w", err)
 		}
-		in.Artifacts = append(in.Artifacts, gate.Artifact{Name: name, SHA256: hex.EncodeToString(h.Sum(nil))})
+		in.Artifacts = append(in.Artifacts, gate.Artifact{Name: name, SHA256: hex.EncodeToString(h.Sum(nil)), File: true})
 	}
 	for _, d := range g.digests {
 		d = strings.TrimPrefix(d, "sha256:")
@@ -167,6 +171,18 @@ func (g *gating) input(args []string) (*gate.Input, error) {
 		return nil, errors.New("where are the statements? Name folders of results, or sources in the policy")
 	}
 	return in, nil
+}
+
+// sameRun reports whether a deployment's callback,
+// …/actions/runs/ID/deployment_protection_rule, is about a run,
+// …/actions/runs/ID/attempts/N.
+func sameRun(callback, run string) bool {
+	const runs = "/actions/runs/"
+	_, a, found := strings.Cut(callback, runs)
+	_, b, both := strings.Cut(run, runs)
+	a, _, _ = strings.Cut(a, "/")
+	b, _, _ = strings.Cut(b, "/")
+	return found && both && a == b
 }
 
 // hub returns a client of GitHub's API.

@@ -80,7 +80,17 @@ func TestTheGateAsksAndTellsGitHub(t *testing.T) {
 	args := func() []string {
 		check.Conclusion, review.State = "", ""
 		return []string{"gate", "--policy", policy, "--digest", sum, "--commit", strings.Repeat("c", 40), "--github", "octo/app", "--github-api", hub.URL, "--github-token-env", "HUB_TOKEN", "--budget", "1s",
-			"--check-run", "posture", "--deployment-callback", hub.URL + "/repos/octo/app/actions/runs/9/deployment_protection_rule", "--environment", "production"}
+			"--check-run", "posture", "--deployment-callback", hub.URL + "/repos/octo/app/actions/runs/9/deployment_protection_rule", "--environment", "production",
+			"--run", "https://github.com/octo/app/actions/runs/9/attempts/1"}
+	}
+	for _, run := range []string{"", "https://github.com/octo/app/actions/runs/8/attempts/1"} {
+		other := args()
+		if other = other[:len(other)-2]; run != "" {
+			other = append(other, "--run", run)
+		}
+		if code := Main(other); code != exitUsage || review.State != "" {
+			t.Errorf("a callback that answers for another run than %q: exit code %d, deployment %q", run, code, review.State)
+		}
 	}
 	if code := Main(args()); code != exitNo || check.Conclusion != "failure" || review.State != "rejected" {
 		t.Errorf("nothing there: exit code %d, check run %q, deployment %q", code, check.Conclusion, review.State)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strings"
 	"time"
 
@@ -279,6 +280,13 @@ it says goes to stderr, as systemd's journal takes it.`,
 	return cmd
 }
 
+// required finds that jobs must be recorded in settings that cannot be read
+// otherwise.
+var required = regexp.MustCompile(`(?m)^require:[ \t]*true\b`)
+
+// maxSettings bounds the service's settings, in bytes.
+const maxSettings = 1 << 20
+
 func serviceHookCommand() *cobra.Command {
 	var config, socket string
 	cmd := &cobra.Command{
@@ -290,7 +298,13 @@ func serviceHookCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := serviceSettings(config)
 			if err != nil {
-				// Only root writes that file. A job is not to suffer for it.
+				// Only root writes that file. A job is not to suffer for it, unless
+				// it must not go on unrecorded.
+				text, rerr := readBounded(config, maxSettings)
+				if rerr == nil && required.Match(text) {
+					fmt.Fprintf(cmd.OutOrStdout(), "::error::%s\n", service.Escape(err.Error()))
+					return exit(exitNo, nil)
+				}
 				fmt.Fprintf(cmd.OutOrStdout(), "::warning::%s\n", service.Escape(err.Error()))
 				return nil
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/org/edamame-posture/pkg/attest"
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/github"
+	"github.com/org/edamame-posture/pkg/report"
 )
 
 // statementFile is what could not be signed yet.
@@ -391,8 +393,13 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 			case err != nil:
 				return err
 			default:
+				own := len(stmt.Subject)
 				if err := stmt.Resume(payload); err != nil {
 					return exit(exitNo, fmt.Errorf("%s: %w", kept, err))
+				}
+				// Whoever could write the folder chose them: the signer must see it.
+				for _, sub := range stmt.Subject[own:] {
+					fmt.Fprintf(cmd.ErrOrStderr(), "edamame-posture sign: %s names %s %s, which is taken on its word\n", statementFile, report.Visible(sub.Name), cmp.Or(sub.Digest.SHA256, sub.Digest.GitCommit))
 				}
 			}
 			bundle, err := attest.Sign(ctx, stmt, signer)

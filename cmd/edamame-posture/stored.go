@@ -66,7 +66,7 @@ func replayDir(path string, in *intent.Resolved) (*judge.Judge, *intent.Resolved
 
 // looksLikeEvidence reports whether a folder holds a log.
 func looksLikeEvidence(dir string) bool {
-	for _, name := range []string{"manifest.json", "log"} {
+	for _, name := range []string{"manifest.json", "000000.jsonl.zst"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return true
 		}

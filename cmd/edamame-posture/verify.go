@@ -338,6 +338,9 @@ func (v *verified) verifyEvidence(dir string) error {
 		return exit(exitNo, fmt.Errorf("the verdict is not what the log comes to: %s", firstDifference(want, encoded)))
 	}
 	chain := e.Chain()
+	if chain.Signed > 0 && chain.Unsigned > 0 {
+		return exit(exitNo, fmt.Errorf("%d of %d checkpoints are signed: after them anybody may have gone on. The monitor could not sign, and said so, or somebody else wrote the rest", chain.Signed, chain.Signed+chain.Unsigned))
+	}
 	v.Evidence = &verifiedEvidence{
 		Events: m.Tree.Size, Root: m.Tree.Root.String(), Verdict: string(got.Verdict), Score: got.Score,
 		Checkpoints: chain.Signed + chain.Unsigned, Signed: chain.Signed, Power: got.Power,
@@ -369,10 +372,8 @@ func (v *verified) print(out io.Writer) {
 		switch e.Signed {
 		case 0:
 			fmt.Fprintf(out, "sealing:   %d checkpoints, not signed\n", e.Checkpoints)
-		case e.Checkpoints:
-			fmt.Fprintf(out, "sealing:   %d checkpoints, each signed with a key of its own, in a whole chain\n", e.Checkpoints)
 		default:
-			fmt.Fprintf(out, "sealing:   %d of %d checkpoints are signed: after them anybody may have gone on\n", e.Signed, e.Checkpoints)
+			fmt.Fprintf(out, "sealing:   %d checkpoints, each signed with a key of its own, in a whole chain\n", e.Checkpoints)
 		}
 		if e.Commitment != "" {
 			fmt.Fprintf(out, "start:     commitment %s\n", strings.TrimSuffix(e.Commitment+", "+e.Start, ", "))

@@ -97,7 +97,7 @@ func TestWhatWasSignedVerifiesWithItsKeyAndManifest(t *testing.T) {
 	for name, key := range keys(t) {
 		t.Run(name, func(t *testing.T) {
 			s, manifest := statement(t)
-			if err := s.AddSubject(Subject{"dist/app.tgz", Digest{SHA256: strings.Repeat("cd", 32)}}); err != nil {
+			if err := s.AddSubject(Subject{Name: "dist/app.tgz", Digest: Digest{SHA256: strings.Repeat("cd", 32)}}); err != nil {
 				t.Fatal(err)
 			}
 			b, err := Sign(t.Context(), s, &Key{Signer: key})
@@ -364,7 +364,7 @@ func TestAStatementStaysSmallWhateverTheJobDid(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range 200 {
-				if err := s.AddSubject(Subject{fmt.Sprintf("dist/app-%d.tgz", i), Digest{SHA256: strings.Repeat("ab", 32)}}); err != nil {
+				if err := s.AddSubject(Subject{Name: fmt.Sprintf("dist/app-%d.tgz", i), Digest: Digest{SHA256: strings.Repeat("ab", 32)}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -410,11 +410,11 @@ func TestSignNeverMakesAStatementThatItsTypeForbids(t *testing.T) {
 func TestSubjectsAreHexDigests(t *testing.T) {
 	s, _ := statement(t)
 	for _, d := range []string{"", "xyz", strings.Repeat("AB", 32), strings.Repeat("ab", 20)} {
-		if err := s.AddSubject(Subject{"x", Digest{SHA256: d}}); err == nil {
+		if err := s.AddSubject(Subject{Name: "x", Digest: Digest{SHA256: d}}); err == nil {
 			t.Errorf("%q was taken", d)
 		}
 	}
-	if err := s.AddSubject(Subject{"", Digest{SHA256: strings.Repeat("ab", 32)}}); err == nil {
+	if err := s.AddSubject(Subject{Name: "", Digest: Digest{SHA256: strings.Repeat("ab", 32)}}); err == nil {
 		t.Error("a subject without name was taken")
 	}
 }
@@ -575,7 +575,7 @@ func TestTheStatementHasTheShapeOfItsSchema(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.AddSubject(Subject{"https://github.com/octo/app", Digest{GitCommit: strings.Repeat("3f", 20)}}); err != nil {
+			if err := s.AddSubject(Subject{Name: "https://github.com/octo/app", Digest: Digest{GitCommit: strings.Repeat("3f", 20)}}); err != nil {
 				t.Fatal(err)
 			}
 			b, err := s.Encode()

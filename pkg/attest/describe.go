@@ -136,7 +136,7 @@ func Make(manifest, verdict []byte, tool string) (*Statement, error) {
 	vsum := sha256.Sum256(verdict)
 	s := &Statement{
 		Type: StatementType, PredicateType: PredicateType,
-		Subject: []Subject{{ManifestName, Digest{SHA256: hex.EncodeToString(sum[:])}}},
+		Subject: []Subject{{Name: ManifestName, Digest: Digest{SHA256: hex.EncodeToString(sum[:])}}},
 		Predicate: Predicate{
 			Monitor:          Monitor{Type: MonitorType, Version: tool},
 			MonitoredProcess: MonitoredProcess{HostID: short(v.Run.Host), Type: CommandType, Event: m.Run},

@@ -62,11 +62,11 @@ func DescribeStart(commitment []byte, job *evidence.Claims) ([]byte, error) {
 	sum := sha256.Sum256(commitment)
 	s := startStatement{
 		Type: StatementType, PredicateType: StartPredicateType,
-		Subject:   []Subject{{CommitmentSubject, Digest{SHA256: hex.EncodeToString(sum[:])}}},
+		Subject:   []Subject{{Name: CommitmentSubject, Digest: Digest{SHA256: hex.EncodeToString(sum[:])}}},
 		Predicate: start{Origin: c.Origin, Key: c.Key, Tool: c.Tool.SHA256, Boot: c.Boot, Job: job},
 	}
 	if slot != "" {
-		s.Subject = append(s.Subject, Subject{SlotSubject, Digest{SHA256: slot}})
+		s.Subject = append(s.Subject, Subject{Name: SlotSubject, Digest: Digest{SHA256: slot}})
 	}
 	return json.Marshal(s)
 }

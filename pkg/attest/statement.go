@@ -66,7 +66,13 @@ type Statement struct {
 type Subject struct {
 	Name   string `json:"name"`
 	Digest Digest `json:"digest"`
+	// MediaType says that it is no file which was read here.
+	MediaType string `json:"mediaType,omitempty"`
 }
+
+// ImageType is the media type of a container image that is a subject: of it
+// there is only the word of who wrote the runner's list of artifacts.
+const ImageType = "application/vnd.oci.image.manifest.v1+json"
 
 // Digest holds hashes in hex, lower case: a file's, or the name of a Git
 // commit, which is SHA-1 or SHA-256 as the repository is.

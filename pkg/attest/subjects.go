@@ -64,7 +64,7 @@ func Files(workspace string, patterns []string) ([]Subject, error) {
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, Subject{name, Digest{SHA256: sum}})
+			out = append(out, Subject{Name: name, Digest: Digest{SHA256: sum}})
 		}
 	}
 	return out, nil
@@ -187,7 +187,7 @@ func RunnerSubjects(workspace string, getenv func(string) string) ([]Subject, er
 	var out []Subject
 	if sha, repo := getenv("GITHUB_SHA"), getenv("GITHUB_REPOSITORY"); sha != "" && repo != "" {
 		name := strings.TrimRight(getenv("GITHUB_SERVER_URL"), "/") + "/" + repo
-		out = append(out, Subject{short(name), Digest{GitCommit: strings.ToLower(sha)}})
+		out = append(out, Subject{Name: short(name), Digest: Digest{GitCommit: strings.ToLower(sha)}})
 	}
 	file := getenv("GITHUB_ARTIFACTS_LIST")
 	if file == "" {
@@ -232,7 +232,11 @@ func RunnerSubjects(workspace string, getenv func(string) string) ([]Subject, er
 				return nil, fmt.Errorf("GITHUB_ARTIFACTS_LIST: %.200q has the SHA-256 %s, the list says %.80q: it was changed after it was uploaded", name, ours, sum)
 			}
 		}
-		out = append(out, Subject{a.Name, Digest{SHA256: sum}})
+		sub := Subject{Name: a.Name, Digest: Digest{SHA256: sum}}
+		if a.Kind != "file" {
+			sub.MediaType = ImageType
+		}
+		out = append(out, sub)
 	}
 	return out, nil
 }

@@ -136,9 +136,9 @@ func TestTheRunnersListIsCheckedAgainstItsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Subject{
-		{"https://github.com/octo/app", Digest{GitCommit: commit}},
-		{"app.tgz", Digest{SHA256: sum("app.tgz")}},
-		{"ghcr.io/octo/app", Digest{SHA256: image}},
+		{Name: "https://github.com/octo/app", Digest: Digest{GitCommit: commit}},
+		{Name: "app.tgz", Digest: Digest{SHA256: sum("app.tgz")}},
+		{Name: "ghcr.io/octo/app", Digest: Digest{SHA256: image}, MediaType: ImageType},
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -55,6 +55,8 @@ type Result struct {
 type Named struct {
 	Name   string            `json:"name"`
 	Digest map[string]string `json:"digest"`
+	// MediaType is [ImageType] of an image.
+	MediaType string `json:"mediaType,omitempty"`
 }
 
 // maxBundle bounds what is read of a bundle, in bytes. A statement has 100,000

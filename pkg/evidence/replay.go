@@ -56,6 +56,11 @@ func (e *Evidence) has(name string) bool {
 	return e.manifest.File(path) != nil
 }
 
+// ReplayNow judges the log of the folder with in and this program's own judge.
+func (e *Evidence) ReplayNow(in Inputs) (*judge.Judge, error) {
+	return e.judge(judge.New(in.Intent, in.Signatures))
+}
+
 // Replay judges the log of the folder with in and the version of the judge that
 // its manifest names: the same code that judged it live, so the same inputs give
 // the same bytes.
@@ -67,6 +72,10 @@ func (e *Evidence) Replay(in Inputs) (*judge.Judge, error) {
 			return nil, fmt.Errorf("replay: %w", err)
 		}
 	}
+	return e.judge(j)
+}
+
+func (e *Evidence) judge(j *judge.Judge) (*judge.Judge, error) {
 	if err := e.Each(func(_ []byte, ev *event.Event) error {
 		j.Apply(ev)
 		return nil

@@ -177,14 +177,14 @@ func (d *Decision) ofThisRun(ctx context.Context, in *Input, all []*examined) []
 		switch {
 		case x.run == "":
 			if x.res != nil {
-				x.refuse(E1, "run", OtherRun, in.Run, "none: a key signed it", "a key says nothing of a run: leave --run out, or want an identity")
+				x.refuse(x.named(E1), "run", OtherRun, in.Run, "none: a key signed it", "a key says nothing of a run: leave --run out, or want an identity")
 			}
 		case right(x):
 			x.pass(E2, "run", x.run)
 		case silent(x.asked):
-			x.add(Check{Name: "run", Level: E2, Status: Unknown, Reason: ServiceDown, Want: in.Run, Got: x.run + ": whether its job was kept is not known", Do: "try again later"})
+			x.add(Check{Name: "run", Level: x.named(E2), Status: Unknown, Reason: ServiceDown, Want: in.Run, Got: x.run + ": whether its job was kept is not known", Do: "try again later"})
 		default:
-			x.refuse(E2, "run", OtherRun, in.Run, x.run, "it is the statement of another run, or of another attempt: release what this run made")
+			x.refuse(x.named(E2), "run", OtherRun, in.Run, x.run, "it is the statement of another run, or of another attempt: release what this run made")
 		}
 	}
 	return keep
@@ -220,7 +220,7 @@ func (d *Decision) coverArtifacts(in *Input, all []*examined) {
 			d.add(Check{Name: "artifact", Level: E1, Status: Unchecked, Reason: WrongSubject, Want: a.String(), Got: "not checked: there is no statement by who is believed"})
 			continue
 		}
-		c := Check{Name: "artifact", Level: E1, Want: a.String(), Status: Refused, Reason: WrongSubject, Got: "no statement about it",
+		c := Check{Name: "artifact", Level: min(E1, max(in.Policy.Require.Level, E0)), Want: a.String(), Status: Refused, Reason: WrongSubject, Got: "no statement about it",
 			Do: "it was changed after it was attested, or is another one: release the file that the watched job made"}
 		for _, x := range all {
 			if x.res != nil && x.about(a) {
@@ -232,7 +232,7 @@ func (d *Decision) coverArtifacts(in *Input, all []*examined) {
 	// A statement about something else may be by another job that is asked for.
 	for _, x := range all {
 		if x.res != nil && len(x.s.About) == 0 && !in.Policy.Require.EveryJob && len(in.Policy.Require.Jobs) == 0 {
-			x.refuse(E1, "subject", WrongSubject, artifactNames(in.Artifacts), subjects(x.res), "the file was changed after it was attested, or is another one")
+			x.refuse(x.named(E1), "subject", WrongSubject, artifactNames(in.Artifacts), subjects(x.res), "the file was changed after it was attested, or is another one")
 		}
 	}
 }
@@ -246,8 +246,23 @@ func onePerSlot(all []*examined) {
 			slots[slot] = append(slots[slot], x)
 		}
 	}
+	const do = "some step signed a statement of its own: look for who asked for an identity token in that run, and build anew"
 	for _, list := range slots {
-		refuseAll(list, "some step signed a statement of its own: look for who asked for an identity token in that run, and build anew")
+		refuseAll(list, do)
+	}
+	// One that leaves out whose it is stands for any job of that name.
+	jobs := map[string][]*examined{}
+	for _, x := range all {
+		if x.res != nil && x.run != "" && x.verdict != nil {
+			name := x.run + " " + x.verdict.Run.Job
+			jobs[name] = append(jobs[name], x)
+		}
+	}
+	for _, list := range jobs {
+		claimed := slices.ContainsFunc(list, func(x *examined) bool { return x.claims != nil })
+		if claimed && slices.ContainsFunc(list, func(x *examined) bool { return x.claims == nil }) {
+			refuseAll(list, do)
+		}
 	}
 }
 

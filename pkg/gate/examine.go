@@ -90,6 +90,10 @@ func (c Check) unlessSilent(err error) Check {
 	return c
 }
 
+// named is the level of a check that somebody asked for by name: it counts,
+// whatever level the policy wants.
+func (x *examined) named(l Level) Level { return min(l, max(x.in.Policy.Require.Level, E0)) }
+
 // hold is pass or refuse.
 func (x *examined) hold(ok bool, l Level, name string, r Reason, want, got, do string) {
 	if ok {
@@ -102,6 +106,10 @@ func (x *examined) hold(ok bool, l Level, name string, r Reason, want, got, do s
 // examine makes all checks that one statement alone allows.
 func (x *examined) examine(ctx context.Context) {
 	whole := x.evidence()
+	// What was not checked must never count as if it had passed.
+	if !whole && !slices.ContainsFunc(x.s.Checks, func(c Check) bool { return c.Status != Passed && c.Level <= E0 }) {
+		x.incomputable(errors.New("the log could not be judged"))
+	}
 	x.signature()
 	if x.res != nil {
 		x.statement()
@@ -157,10 +165,18 @@ func (x *examined) evidence() bool {
 	x.silence(e)
 
 	in, err := e.Inputs()
-	if err == nil {
-		err = x.recompute(e, in)
+	if err != nil {
+		x.incomputable(err)
+		return false
 	}
-	return err == nil
+	return x.recompute(e, in)
+}
+
+// incomputable notes that the log cannot be judged here: with its own inputs,
+// which this program may not know, or at all. Nothing that follows from a
+// verdict is checked then, so that it must lower the level.
+func (x *examined) incomputable(err error) {
+	x.add(Check{Name: "verdict", Level: E0, Status: Unknown, Reason: CannotRecompute, Got: err.Error(), Do: "use the gate of the release that recorded it, or a newer one"})
 }
 
 // silence looks for a time without checkpoints.
@@ -190,12 +206,11 @@ func (x *examined) silence(e *evidence.Evidence) {
 
 // recompute judges the log twice: with what it was judged with, to hold it
 // against what is said of it, and with what is the gate's.
-func (x *examined) recompute(e *evidence.Evidence, in evidence.Inputs) error {
+func (x *examined) recompute(e *evidence.Evidence, in evidence.Inputs) bool {
 	j, err := e.Replay(in)
 	if err != nil {
-		// A judge that this program does not have says nothing of the evidence.
-		x.add(Check{Name: "verdict", Level: E0, Status: Unknown, Reason: CannotRecompute, Got: err.Error(), Do: "use the gate of the release that recorded it, or a newer one"})
-		return err
+		x.incomputable(err)
+		return false
 	}
 	x.verdict = j.Verdict()
 	text := x.verdict.Encode()
@@ -210,16 +225,18 @@ func (x *examined) recompute(e *evidence.Evidence, in evidence.Inputs) error {
 
 	own, err := x.intent(e, in)
 	if err != nil {
-		return err
+		return false // which was told
 	}
-	j, err = e.Replay(evidence.Inputs{Intent: own, Signatures: x.pack})
-	if err != nil {
-		return err
+	// With the gate's own judge too: which one it was judged with is only the
+	// manifest's word, and the first ones knew fewer findings.
+	if j, err = e.ReplayNow(evidence.Inputs{Intent: own, Signatures: x.pack}); err != nil {
+		x.incomputable(err)
+		return false
 	}
 	x.ours, x.power = j.Verdict(), j.Power()
 	x.s.Verdict, x.s.Score = string(x.ours.Verdict), x.ours.Score
 	x.s.Job = x.verdict.Run.Job
-	return nil
+	return true
 }
 
 // intent returns the gate's own.
@@ -317,9 +334,9 @@ func (x *examined) identity(c *certificate.Summary) {
 	}
 	want := id.Server + "/" + id.Repository + "/" + id.Workflow
 	fits := config == want && slices.ContainsFunc(id.WorkflowRefs, func(p string) bool { ok, _ := path.Match(p, ref); return ok })
-	x.hold(fits, E2, "workflow", WrongIdentity, want+"@"+strings.Join(id.WorkflowRefs, " or "), c.BuildConfigURI, "another workflow of the repository was started")
+	x.hold(fits, max(x.named(E2), E1), "workflow", WrongIdentity, want+"@"+strings.Join(id.WorkflowRefs, " or "), c.BuildConfigURI, "another workflow of the repository was started")
 	if x.in.Commit != "" {
-		x.hold(c.SourceRepositoryDigest == x.in.Commit, E2, "commit", OtherCommit, x.in.Commit, c.SourceRepositoryDigest, "it was built from another commit: release what was built from this one")
+		x.hold(c.SourceRepositoryDigest == x.in.Commit, x.named(E2), "commit", OtherCommit, x.in.Commit, c.SourceRepositoryDigest, "it was built from another commit: release what was built from this one")
 	}
 	if _, _, ok := parseRun(c.RunInvocationURI); !ok {
 		x.refuse(E2, "run", OtherRun, "the URL of a run and attempt", c.RunInvocationURI, "the certificate names no run of GitHub's")
@@ -412,7 +429,7 @@ func (x *examined) statement() {
 		x.sayings()
 	}
 	if commit := x.in.Commit; commit != "" && x.res.Certificate == nil {
-		x.hold(x.about(Artifact{Commit: commit}), E1, "commit", OtherCommit, commit, "a statement that does not name it", "sign in a checkout of it: the statement is about the commit then")
+		x.hold(x.about(Artifact{Commit: commit}), x.named(E1), "commit", OtherCommit, commit, "a statement that does not name it", "sign in a checkout of it: the statement is about the commit then")
 	}
 	x.age()
 }
@@ -420,9 +437,16 @@ func (x *examined) statement() {
 // about reports whether the statement is about the artifact. Names do not
 // count.
 func (x *examined) about(a Artifact) bool {
-	return slices.ContainsFunc(x.res.Subjects, func(s attest.Named) bool {
-		return a.SHA256 != "" && s.Digest["sha256"] == a.SHA256 || a.Commit != "" && s.Digest["gitCommit"] == a.Commit
-	})
+	return slices.ContainsFunc(x.res.Subjects, func(s attest.Named) bool { return a.is(s) })
+}
+
+// is reports whether a subject is the artifact. Of an image there is only the
+// word of whatever of the job wrote the runner's list, so that it is no file.
+func (a Artifact) is(s attest.Named) bool {
+	if a.Commit != "" {
+		return s.Digest["gitCommit"] == a.Commit
+	}
+	return a.SHA256 != "" && s.Digest["sha256"] == a.SHA256 && !(a.File && s.MediaType != "")
 }
 
 // sayings compares what the statement says, for those who read no more than
@@ -558,22 +582,28 @@ func (x *examined) ofJob(j *Job) bool {
 	return x.verdict != nil && x.verdict.Run.Job == j.Name
 }
 
-// peek reads the predicate type of a bundle without checking anything.
-func peek(bundle []byte) (string, bool) {
+// payload reads the statement of a bundle without checking anything; nil where
+// there is none.
+func payload(bundle []byte) []byte {
 	var b struct {
 		Envelope struct{ Payload string } `json:"dsseEnvelope"`
 	}
 	if len(bundle) > maxStatement || json.Unmarshal(bundle, &b) != nil {
-		return "", false
+		return nil
 	}
-	payload, err := base64.StdEncoding.DecodeString(b.Envelope.Payload)
+	text, err := base64.StdEncoding.DecodeString(b.Envelope.Payload)
 	if err != nil {
-		return "", false
+		return nil
 	}
+	return text
+}
+
+// peek reads the predicate type of a bundle without checking anything.
+func peek(bundle []byte) (string, bool) {
 	var s struct {
 		PredicateType string `json:"predicateType"`
 	}
-	if json.Unmarshal(payload, &s) != nil || s.PredicateType == "" {
+	if json.Unmarshal(payload(bundle), &s) != nil || s.PredicateType == "" {
 		return "", false
 	}
 	return s.PredicateType, true
@@ -582,18 +612,11 @@ func peek(bundle []byte) (string, bool) {
 // manifests returns the digests that a bundle says it is about, of which
 // nothing is checked.
 func manifests(bundle []byte) map[string]bool {
-	var b struct {
-		Envelope struct{ Payload string } `json:"dsseEnvelope"`
-	}
 	var s struct {
 		Subject []attest.Named `json:"subject"`
 	}
 	out := map[string]bool{}
-	if json.Unmarshal(bundle, &b) != nil {
-		return out
-	}
-	payload, err := base64.StdEncoding.DecodeString(b.Envelope.Payload)
-	if err != nil || json.Unmarshal(payload, &s) != nil {
+	if json.Unmarshal(payload(bundle), &s) != nil {
 		return out
 	}
 	for _, sub := range s.Subject {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,15 +54,15 @@ func ReadPath(name string) ([]Candidate, error) {
 		if !e.IsDir() {
 			return nil
 		}
+		if len(list) > 0 && filepath.Dir(at) == list[len(list)-1].Dir && e.Name() == evidenceName {
+			return fs.SkipDir
+		}
 		c, err := folder(at)
 		if err != nil || c == nil {
 			return err
 		}
 		if list = append(list, *c); len(list) > maxCandidates {
 			return fmt.Errorf("%s: more than %d statements below it", name, maxCandidates)
-		}
-		if c.Dir != "" {
-			return fs.SkipDir
 		}
 		return nil
 	})
@@ -103,6 +104,7 @@ func folder(dir string) (*Candidate, error) {
 // folders, which each must hold a manifest that a statement is about. Folders
 // that nothing is about are left out.
 func (in *Input) AddEvidence(list []Candidate) {
+	var others []Candidate
 	for i := range in.found {
 		c := &in.found[i]
 		if c.Dir != "" || c.Bundle == nil {
@@ -114,9 +116,15 @@ func (in *Input) AddEvidence(list []Candidate) {
 				continue
 			}
 			manifest, err := evidence.ReadResult(filepath.Join(l.Dir, evidenceName, "manifest.json"), maxManifest)
-			if err == nil && sums[digest(manifest)] {
-				c.Dir = l.Dir
+			if err != nil || !sums[digest(manifest)] {
+				continue
+			}
+			c.Dir = l.Dir
+			// Another statement about this evidence lies there: both cannot be true.
+			if l.Bundle != nil && !bytes.Equal(payload(l.Bundle), payload(c.Bundle)) {
+				others = append(others, l)
 			}
 		}
 	}
+	in.found = append(in.found, others...)
 }

@@ -147,6 +147,8 @@ type Artifact struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256,omitempty"`
 	Commit string `json:"gitCommit,omitempty"`
+	// File says that it is one that is at hand, and no image.
+	File bool `json:"-"`
 }
 
 // Job is a job of a run, as GitHub lists it.

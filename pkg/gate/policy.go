@@ -430,7 +430,9 @@ func (p *parser) require(n *yaml.Node) {
 				r.EveryJob = w == "true"
 			}
 		case "jobs":
-			r.Jobs = p.names(e.Value)
+			if r.Jobs = p.names(e.Value); len(r.Jobs) == 0 {
+				p.Fail(e.Value, "names no job: leave it out, or ask for every-job")
+			}
 		case "power":
 			if r.Power, _ = p.word(e.Value, "none", "granted"); r.Power == "granted" {
 				p.judged = append(p.judged, e)

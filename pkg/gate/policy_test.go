@@ -100,6 +100,7 @@ func TestMistakesInAPolicyAreToldWithTheirPlace(t *testing.T) {
 		"version: 1\nrequired: {}": `g.yml:2:1: unknown key`,
 		"version: 1\nrequire: {levl: E2}\n" + who:                                                           `did you mean "level"`,
 		"version: 1\nrequire: {level: E5}\n" + who:                                                          `g.yml:2:18: want E0, E1, E2, E3, E4`,
+		"version: 1\nrequire: {jobs: []}\n" + who:                                                           `names no job`,
 		"version: 1\nrequire: {subjects: {}}\n" + who:                                                       `g.yml:2:21: asks for nothing`,
 		"version: 1\nrequire: {signatures: {}}\n" + who:                                                     `g.yml:2:23: asks for nothing`,
 		"version: 1\nrequire: {subjects: {written-by: []}}\n" + who:                                         `names no program`,

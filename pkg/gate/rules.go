@@ -93,6 +93,18 @@ const mayReadJobs = "the token must be allowed to read actions (permissions: act
 // jobs asks that jobs of the run were recorded.
 func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	r := &in.Policy.Require
+	// The run that is released: what others recorded stands for none of its jobs.
+	run := in.Run
+	for _, released := range []bool{true, false} {
+		for _, x := range all {
+			if run == "" && (!released || len(x.s.About) > 0) {
+				run = x.run
+			}
+		}
+	}
+	all = slices.DeleteFunc(slices.Clone(all), func(x *examined) bool {
+		return x.run != "" && x.run != run && !x.keptFrom(ctx, run) && !silent(x.asked)
+	})
 	for _, name := range r.Jobs {
 		there := slices.ContainsFunc(all, func(x *examined) bool { return x.res != nil && x.verdict != nil && x.verdict.Run.Job == name })
 		c := Check{Name: "job " + name, Status: Passed, Got: "recorded"}
@@ -103,12 +115,6 @@ func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	}
 	if !r.EveryJob {
 		return
-	}
-	run := in.Run
-	for _, x := range all {
-		if run == "" {
-			run = x.run
-		}
 	}
 	if in.Jobs == nil || run == "" {
 		d.add(Check{Name: "every job", Status: Refused, Reason: JobsUnknown, Want: "the list of the run's jobs", Got: "nobody was asked", Do: "give the gate --github OWNER/REPO and a token that may read actions"})
@@ -122,8 +128,14 @@ func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 	if len(jobs) == 0 {
 		d.add(Check{Name: "every job", Status: Refused, Reason: JobsUnknown, Want: "jobs", Got: "the run has none"})
 	}
+	asked := 0
 	for i := range jobs {
-		d.job(&jobs[i], r.Except, all)
+		if d.job(&jobs[i], r.Except, all) {
+			asked++
+		}
+	}
+	if len(jobs) > 0 && asked == 0 {
+		d.add(Check{Name: "every job", Status: Refused, Reason: JobsUnknown, Want: "a job that was to be recorded", Got: "all were skipped, or need not be", Do: "look at every-job: except"})
 	}
 	for _, x := range all {
 		if x.res != nil && x.verdict != nil && !slices.ContainsFunc(jobs, func(j Job) bool { return x.ofJob(&j) }) {
@@ -133,15 +145,15 @@ func (d *Decision) jobs(ctx context.Context, in *Input, all []*examined) {
 }
 
 // job asks that one job ended well and was recorded in the attempt in which it
-// ran.
-func (d *Decision) job(j *Job, except []string, all []*examined) {
+// ran. It reports whether it was one to ask about.
+func (d *Decision) job(j *Job, except []string, all []*examined) bool {
 	if slices.Contains(except, j.Name) || j.Conclusion == "skipped" {
-		return
+		return false
 	}
 	name := "job " + j.Name
 	if j.Status != "completed" || j.Conclusion != "success" {
 		d.add(Check{Name: name, Status: Refused, Reason: JobFailed, Want: "completed, success", Got: strings.TrimSpace(j.Status + " " + j.Conclusion), Do: "wait for it, or name it under every-job: except, as the gate's own job must be"})
-		return
+		return true
 	}
 	for _, x := range all {
 		if x.res == nil || !x.ofJob(j) {
@@ -149,10 +161,11 @@ func (d *Decision) job(j *Job, except []string, all []*examined) {
 		}
 		if _, attempt, ok := parseRun(x.run); ok && attempt != strconv.FormatInt(j.Attempt, 10) {
 			d.add(Check{Name: name, Status: Refused, Reason: OtherRun, Want: fmt.Sprintf("attempt %d, in which it ran", j.Attempt), Got: "attempt " + attempt, Do: "the job was done again: hand the gate the results of that"})
-			return
+			return true
 		}
 		d.add(Check{Name: name, Status: Passed, Got: "recorded in " + x.c.Where})
-		return
+		return true
 	}
 	d.add(Check{Name: name, Status: Refused, Reason: JobMissing, Want: "a statement by the job", Got: "none", Do: "record that job too: one that is not watched may have made the artifact"})
+	return true
 }

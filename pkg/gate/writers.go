@@ -35,21 +35,24 @@ func (x *examined) writtenBy() {
 		return
 	}
 	want := "written by " + strings.Join(by, " or ") + ", and by nobody else"
-	for _, a := range x.in.Artifacts {
-		name := ""
-		for _, s := range x.res.Subjects {
-			if a.SHA256 != "" && s.Digest["sha256"] == a.SHA256 {
-				name = s.Name
-			}
+	if !slices.ContainsFunc(x.in.Artifacts, func(a Artifact) bool { return a.SHA256 != "" }) {
+		x.refuse(None, "writer", WriterUnknown, want, "nothing is released but a commit", "name the files: --artifact FILE or --digest SHA256")
+	}
+	for _, s := range x.res.Subjects {
+		// Each name that has the digest: a statement may have several, not all
+		// of which are where the file was.
+		if !slices.ContainsFunc(x.in.Artifacts, func(a Artifact) bool { return a.SHA256 != "" && a.is(s) }) {
+			continue
 		}
-		if name == "" {
-			continue // told elsewhere
-		}
+		name := s.Name
 		check := fmt.Sprintf("writer of %.100s", name)
 		unknown := func(why string) {
 			x.refuse(None, check, WriterUnknown, want, why, "have the job make the file, below its workspace, while it is watched with eBPF: what it fetches, or has from before, it did not make")
 		}
 		switch {
+		case s.MediaType != "":
+			unknown("it is an image, of which the log has no file")
+			continue
 		case x.ours.Coverage.Lost > 0:
 			unknown(fmt.Sprintf("the log cannot say: %d events were lost", x.ours.Coverage.Lost))
 			continue

@@ -173,6 +173,10 @@ func Start(ctx context.Context, opt Options) (*Monitor, error) {
 	if p, ok := m.primary.(*ebpf.Sensor); ok {
 		p.AwaitProbes()
 	}
+	// The first recording waits for these anyhow; on a slow machine they would
+	// keep the first round from its time, which is told as a gap.
+	<-m.rules.made
+	programDigest()
 	m.ready = boottime()
 	m.lastTick, m.lastCanary, m.lastMono = m.ready, m.ready, monotonic()
 	m.lastLost = lossesOf(m.primary.Stats())

@@ -170,7 +170,7 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 			"PATH=" + os.Getenv("PATH"), "ACTION_PATH=" + filepath.Join(dir, "gate"), "RUNNER_TEMP=" + dir, "ASKED=" + asked, "CODE=" + code,
 			"GITHUB_STEP_SUMMARY=" + filepath.Join(dir, "summary"), "GITHUB_OUTPUT=" + out, "GITHUB_SERVER_URL=https://github.com",
 			"GITHUB_REPOSITORY=octo/app", "GITHUB_RUN_ID=9001", "GITHUB_RUN_ATTEMPT=2", "REPOSITORY=octo/app",
-			"POLICY=gate.yml", "RESULTS=results\nmore results", "ARTIFACTS=dist/a b.tgz", "DIGESTS=", "COMMIT=abc", "RUN=", "VSA=", "RESOURCE=", "CHECK_RUN=", "FETCH_KEYS=false",
+			"POLICY=gate.yml", "RESULTS=results\nmore results", "ARTIFACTS=dist/a b.tgz", "DIGESTS=", "COMMIT=abc", "COMMIT_ONLY=false", "RUN=", "VSA=", "RESOURCE=", "CHECK_RUN=", "FETCH_KEYS=false",
 		}, env...)
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -207,6 +207,12 @@ func TestTheGateActionHandsItsInputsOnAndFailsClosed(t *testing.T) {
 	}
 	if code, args, said := run("5", "RESULTS="); code != 5 || !slices.Equal(args[:2], []string{"action", "fetch"}) || !strings.Contains(said, "::error") {
 		t.Errorf("where they cannot be had: %d, %q, %s", code, args, said)
+	}
+	if code, args, said := run("0", "ARTIFACTS=\n ", "DIGESTS=\n"); code != 2 || len(args) > 1 || !strings.Contains(said, "name what is released") {
+		t.Errorf("where no file is named it asks about the commit alone: %d, %q, %s", code, args, said)
+	}
+	if code, args, _ := run("0", "ARTIFACTS=", "COMMIT_ONLY=true"); code != 0 || !slices.Contains(args, "--commit") || slices.Contains(args, "--artifact") {
+		t.Errorf("where that is what is wanted: %d, %q", code, args)
 	}
 	marker := filepath.Join(dir, "pwned")
 	if _, args, _ := run("0", "RESULTS=$(touch "+marker+")", "VSA=v.json", "RUN=any", "FETCH_KEYS=true"); !slices.Contains(args, "--fetch-keys") || !slices.Contains(args, "$(touch "+marker+")") || !slices.Contains(args, "--sign-keyless") || slices.Contains(args, "--run") {

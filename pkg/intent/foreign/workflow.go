@@ -121,7 +121,7 @@ const sudo = "here power needs a grant whoever takes it: list the programs that 
 
 // hardenRunner reads the inputs of step-security/harden-runner.
 func hardenRunner(r *reader, p *Part, step, with *yaml.Node) {
-	blocks, noSudo := true, false // the default of egress-policy is block
+	noSudo := false
 	for i := 0; i+1 < len(with.Content); i += 2 {
 		k, v := with.Content[i], with.Content[i+1]
 		switch k.Value {
@@ -139,7 +139,6 @@ func hardenRunner(r *reader, p *Part, step, with *yaml.Node) {
 			}
 		case "egress-policy":
 			if v.Value != "block" {
-				blocks = false
 				p.audits = v.Value == "audit"
 				r.note(p, v, k.Value+": "+short(v), "it lets everything through and reports it; here only what is listed is declared")
 			}
@@ -159,10 +158,8 @@ func hardenRunner(r *reader, p *Part, step, with *yaml.Node) {
 	if !noSudo {
 		r.note(p, step, "sudo and containers are allowed", sudo)
 	}
-	if blocks {
-		r.note(p, step, "what harden-runner and the runner need themselves is allowed without being listed",
-			"here it is not: add use: [github-runner, local] for the runner's own traffic and loopback")
-	}
+	r.note(p, step, "what harden-runner and the runner need themselves is allowed without being listed",
+		"here it is not: add use: [github-runner, local] for the runner's own traffic and loopback")
 }
 
 // bullfrog reads the inputs of bullfrogsec/bullfrog.
