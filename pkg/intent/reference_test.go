@@ -1,13 +1,17 @@
 package intent
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/org/edamame-posture/pkg/credential"
 )
 
 var updateReference = flag.Bool("update", false, "write docs/policy-reference.md anew")
@@ -55,7 +59,7 @@ func (r *reference) ref(n *yaml.Node) (*yaml.Node, string) {
 // form says in a few words what a value looks like.
 func (r *reference) form(n *yaml.Node) string {
 	if d, name := r.ref(n); name != "" {
-		if member(d, "properties") != nil || member(d, "type") == nil || value(member(d, "type")) == "array" || member(d, "pattern") != nil {
+		if member(d, "properties") != nil || member(d, "type") == nil || value(member(d, "type")) == "array" || member(d, "pattern") != nil || strings.HasPrefix(name, "credential") {
 			return "[" + name + "](#" + strings.ToLower(name) + ")"
 		}
 		n = d
@@ -79,7 +83,20 @@ func (r *reference) form(n *yaml.Node) string {
 			return strings.Join(forms, ", or ")
 		}
 	}
-	switch value(member(n, "type")) {
+	kind := member(n, "type")
+	if kind != nil && kind.Kind == yaml.SequenceNode {
+		var forms []string
+		for _, k := range kind.Content {
+			one := *n
+			one.Content = []*yaml.Node{{Kind: yaml.ScalarNode, Value: "type"}, k}
+			if p := member(n, "properties"); p != nil {
+				one.Content = append(one.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "properties"}, p)
+			}
+			forms = append(forms, r.form(&one))
+		}
+		return strings.Join(forms, ", or ")
+	}
+	switch value(kind) {
 	case "array":
 		return "a list, each " + r.form(member(n, "items"))
 	case "object":
@@ -224,6 +241,35 @@ func TestThePolicyReferenceIsThatOfTheSchema(t *testing.T) {
 	for _, word := range []string{"`egress`", "`suppress`", "`fail-on`", "`sha256`", "`upload`"} {
 		if !strings.Contains(want, word) {
 			t.Errorf("there is no %s", word)
+		}
+	}
+}
+
+// The schema and the page have the classes that there are, and no others.
+func TestTheClassesOfCredentialsAreInSchemaAndPage(t *testing.T) {
+	text, err := os.ReadFile(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Defs struct {
+			Class struct{ Enum []string } `json:"credentialClass"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Sorted(slices.Values(classes()))
+	if !slices.Equal(schema.Defs.Class.Enum, want) {
+		t.Errorf("the schema has %q, and there are %q", schema.Defs.Class.Enum, want)
+	}
+	page, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range credential.Classes() {
+		if row := fmt.Sprintf("| `%s` | %s |\n", c.Name.String(), c.About); !strings.Contains(string(page), row) {
+			t.Errorf("docs/policy.md has no line %q", row)
 		}
 	}
 }

@@ -5,6 +5,7 @@
 //
 //	soak -for 1h -out test/bench/SOAK.md
 //	soak -for 1m
+//	soak -for 1h -profiles heap   # and what holds the memory, every ten minutes, for go tool pprof -base
 //
 // The monitor is a process of its own, as under `run`: this program again, with
 // a sampler beside it. In less than ten minutes what the monitor keeps bounded
@@ -53,7 +54,7 @@ func main() {
 	}
 }
 
-func loadFor(span, storm, dir, image, pace string) error {
+func loadFor(span, storm, dir, image, quick string) error {
 	d, err := time.ParseDuration(span)
 	if err != nil {
 		return err
@@ -62,19 +63,29 @@ func loadFor(span, storm, dir, image, pace string) error {
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
 	defer stop()
-	return burden(ctx, storm, dir, image, pace == "fast")
+	q, err := time.ParseDuration(quick)
+	if err != nil {
+		return err
+	}
+	return burden(ctx, storm, dir, image, q)
 }
 
 func soak() (err error) {
 	span := flag.Duration("for", time.Hour, "how long")
 	out := flag.String("out", "", "write the table to this file")
 	sensor := flag.String("sensor", "auto", "auto, ebpf or netlink")
+	profiles := flag.String("profiles", "", "write heap profiles of the monitor to this folder")
 	flag.Parse()
 	if os.Geteuid() != 0 {
 		return errors.New("watching from the kernel needs root: sudo make soak")
 	}
 	if *span < 20*time.Second {
 		return errors.New("less than 20s shows nothing")
+	}
+	if *profiles != "" {
+		if err := os.MkdirAll(*profiles, 0o755); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "posture-soak-")
 	if err != nil {
@@ -104,7 +115,7 @@ func soak() (err error) {
 	}
 	client, err := monitor.Launch(monitor.LaunchOptions{
 		Sensor: *sensor, Sealed: true, Out: filepath.Join(dir, "out"), Caller: caller, Stderr: os.Stderr,
-		Args: []string{"monitor", "--samples", samples, "--every", every.String()},
+		Args: []string{"monitor", "--samples", samples, "--every", every.String(), "--profiles", *profiles},
 	})
 	if err != nil {
 		return err
@@ -114,11 +125,11 @@ func soak() (err error) {
 	if err != nil {
 		return err
 	}
-	pace := "slow"
+	quick := *span / 5
 	if *span < long {
-		pace = "fast"
+		quick = *span
 	}
-	load := exec.Command(self, "load", span.String(), storm, dir, image, pace)
+	load := exec.Command(self, "load", span.String(), storm, dir, image, quick.String())
 	if image != "" {
 		load.Env = append(os.Environ(), engine.Env()...)
 	}

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +41,7 @@ func serve(args []string) error {
 	fl := flag.NewFlagSet("monitor", flag.ContinueOnError)
 	samples := fl.String("samples", "", "")
 	every := fl.Duration("every", time.Second, "")
+	profiles := fl.String("profiles", "", "")
 	sensor := fl.String("sensor", "auto", "")
 	seal := fl.Bool("seal", false, "")
 	uid, gid := fl.Int("uid", 0, ""), fl.Int("gid", 0, "")
@@ -56,6 +60,9 @@ func serve(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
 	go record(ctx, f, *every)
+	if *profiles != "" {
+		go profile(ctx, *profiles)
+	}
 	hello := struct {
 		io.Writer
 		io.Closer
@@ -84,6 +91,32 @@ func record(ctx context.Context, to io.Writer, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		}
+	}
+}
+
+// profileEvery is how often the heap is written down.
+const profileEvery = 10 * time.Minute
+
+// profile writes what holds the heap to files that say when that was, until the
+// monitor ends.
+func profile(ctx context.Context, dir string) {
+	t := time.NewTicker(profileEvery)
+	defer t.Stop()
+	for began := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		runtime.GC() // so that it is what lives
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("heap-%03.0fm.pprof", time.Since(began).Minutes())))
+		if err == nil {
+			err = errors.Join(pprof.WriteHeapProfile(f), f.Close())
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "monitor: no profile:", err)
+			return
 		}
 	}
 }
