@@ -23,6 +23,8 @@ const (
 	evidenceDir     = "evidence"
 	verdictFile     = "verdict.json"
 	attestationFile = "attestation.json"
+	// endTokenFile is the issuer's word on which job signed the attestation.
+	endTokenFile = "attestation.jwt"
 )
 
 // deliverCommand writes the results of a recording as the caller. run and the

@@ -296,6 +296,9 @@ func (s *signing) leave(ctx context.Context, dir string, stmt *attest.Statement)
 		if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
 			return err
 		}
+		if err := s.vouch(ctx, dir, stmt); err != nil {
+			fmt.Fprintf(os.Stderr, "edamame-posture: which job signed is not known to others (E3): %v\n", err)
+		}
 		return s.store(ctx, os.Stderr, bundle)
 	}
 	payload, perr := stmt.Encode()
@@ -306,6 +309,23 @@ func (s *signing) leave(ctx context.Context, dir string, stmt *attest.Statement)
 		return errors.Join(err, perr)
 	}
 	return err
+}
+
+// vouch has the issuer of the job's identity say which job signs a statement,
+// and leaves that beside it: the certificate says only which run.
+func (s *signing) vouch(ctx context.Context, dir string, stmt *attest.Statement) error {
+	if !s.keyless || s.token != "" {
+		return nil // nobody can be asked
+	}
+	payload, err := stmt.Encode()
+	if err != nil {
+		return err
+	}
+	jwt, err := attest.JobToken(os.Getenv)(ctx, evidence.EndAudience(payload))
+	if err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(dir, endTokenFile), []byte(jwt))
 }
 
 func (s *signing) bundle(ctx context.Context, stmt *attest.Statement) ([]byte, error) {
@@ -408,6 +428,9 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 			}
 			if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
 				return exit(exitNo, err)
+			}
+			if err := s.vouch(ctx, dir, stmt); err != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "edamame-posture sign: which job signed is not known to others (E3): %v\n", err)
 			}
 			if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return exit(exitNo, err)

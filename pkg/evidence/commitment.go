@@ -100,6 +100,16 @@ func Audience(commitment []byte) string {
 	return audiencePrefix + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// endPrefix begins the audience of an end token: no start token is one.
+const endPrefix = "posture:end:v1:"
+
+// EndAudience returns the audience of a token for the statement about a
+// recording, as it is signed.
+func EndAudience(statement []byte) string {
+	sum := sha256.Sum256(statement)
+	return endPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // servicePrefix begins the issuer of claims that an enrolled machine makes of
 // its own jobs. A name follows. No issuer of tokens is called so.
 const servicePrefix = "service\n"

@@ -15,6 +15,7 @@ import (
 const (
 	attestationName = "attestation.json"
 	evidenceName    = "evidence"
+	endTokenName    = "attestation.jwt" // whose audience is the statement's
 )
 
 // Bounds of what is read of a source.

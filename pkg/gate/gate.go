@@ -106,6 +106,7 @@ const (
 	WrongWorkflow    Reason = "workflow"
 	WrongRunner      Reason = "runner"
 	NoStartToken     Reason = "no-start-token"
+	NoEndToken       Reason = "no-end-token"
 	NoIssuerKey      Reason = "issuer-key"
 	WrongAudience    Reason = "audience"
 	OtherJob         Reason = "other-job"

@@ -3,8 +3,10 @@ package gate
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -259,8 +261,24 @@ func (w *world) record(t *testing.T, run string, c choices) string {
 			c.job(j)
 		}
 	})
-	sign(t, dir, w.by, statement(t, dir))
+	s := statement(t, dir)
+	sign(t, dir, w.by, s)
+	w.vouch(t, dir, s)
 	return dir
+}
+
+// vouch has the issuer say that the world's job signs a statement.
+func (w *world) vouch(t *testing.T, dir string, s *attest.Statement) {
+	t.Helper()
+	payload, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.rig.Issuer.Token(evidence.EndAudience(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, endTokenName), []byte(token))
 }
 
 // runs says of which run the job is whose identity is asked for from now on.
@@ -334,6 +352,7 @@ func TestWhatOthersHeardOfARecordingIsHeldAgainstIt(t *testing.T) {
 		test func(*testing.T, *world)
 	}{
 		{"a recording that others heard of passes up to E4", aRecordingThatOthersHeardOfPassesUpToE4},
+		{"another job that signs the true record is refused", anotherJobThatSignsTheTrueRecordIsRefused},
 		{"a start that is not the jobs own is refused", aStartThatIsNotTheJobsOwnIsRefused},
 		{"a second start is refused whoever made it", aSecondStartIsRefusedWhoeverMadeIt},
 		{"a log that the witness did not see to its end is not E4", aLogThatTheWitnessDidNotSeeToItsEndIsNotE4},
@@ -344,6 +363,50 @@ func TestWhatOthersHeardOfARecordingIsHeldAgainstIt(t *testing.T) {
 		{"a first record is looked up in a transparency log", aFirstRecordIsLookedUpInATransparencyLog},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, w) })
+	}
+}
+
+// All jobs of a run have the same certificate: another one can sign the record
+// of this one, about a file of its own.
+func anotherJobThatSignsTheTrueRecordIsRefused(t *testing.T, w *world) {
+	const run = "9190"
+	policy := w.policy(t, E3, "", w.all())
+	dir := w.record(t, run, choices{})
+	passes(t, decide(t, policy, asked(nil), dir), E4)
+	honest := get(t, filepath.Join(dir, endTokenName))
+
+	evil := statement(t, dir, attest.Subject{Name: "dist/app.tgz", Digest: attest.Digest{SHA256: sum("evil")}})
+	ask := func(in *Input) {
+		asked(nil)(in)
+		in.Artifacts = []Artifact{{Name: "app.tgz", SHA256: sum("evil")}}
+	}
+	sign(t, dir, w.by, evil)
+	for name, c := range map[string]struct {
+		leave  func()
+		reason Reason
+	}{
+		"the true statement's token": {func() { put(t, filepath.Join(dir, endTokenName), honest) }, WrongAudience},
+		"a token of its own": {func() {
+			claims := sigstore.Job()
+			claims["run_id"], claims["check_run_id"] = run, "777"
+			w.rig.Issuer.Set(claims)
+			w.vouch(t, dir, evil)
+			w.runs(run)
+		}, OtherJob},
+		"none":     {func() { _ = os.Remove(filepath.Join(dir, endTokenName)) }, NoEndToken},
+		"no token": {func() { put(t, filepath.Join(dir, endTokenName), []byte("x")) }, BadSignature},
+		"no file": {func() {
+			_ = os.Remove(filepath.Join(dir, endTokenName))
+			_ = os.Mkdir(filepath.Join(dir, endTokenName), 0o755)
+		}, NoEndToken},
+	} {
+		_ = os.RemoveAll(filepath.Join(dir, endTokenName))
+		c.leave()
+		d := decide(t, policy, ask, dir)
+		holds(t, d, "end token", E3, Refused, c.reason)
+		if d.Outcome != Refused || d.Level != E2 {
+			t.Errorf("%s:\n%s", name, text(t, d))
+		}
 	}
 }
 

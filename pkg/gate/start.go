@@ -67,6 +67,7 @@ func (x *examined) outside(ctx context.Context) {
 		// job.
 		return
 	}
+	x.endToken(ctx)
 	x.startedJob(ctx, issued)
 	begun := x.startStatement()
 	record := x.firstRecord(ctx, issued)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +39,7 @@ func (x *examined) startToken(ctx context.Context) (issued time.Time, ok bool) {
 	if x.opening.token == nil {
 		return refuse(NoStartToken, "a token of the issuer for the commitment", "none", "record with --keyless, in a job with id-token: write: the issuer did not answer, or was not asked")
 	}
-	t, check := x.openToken(ctx)
+	t, check := x.openToken(ctx, x.opening.token)
 	if check != nil {
 		check.Name, check.Level = name, E3
 		x.add(*check)
@@ -46,6 +48,28 @@ func (x *examined) startToken(ctx context.Context) (issued time.Time, ok bool) {
 	if want := evidence.Audience(x.opening.committed); len(t.Audiences) != 1 || t.Audiences[0] != want {
 		return refuse(WrongAudience, want+" alone", strings.Join(t.Audiences, ", "), "the issuer says nothing of this commitment: the token was made for something else")
 	}
+	got, wrong := x.job(t)
+	if wrong != nil {
+		return refuse(wrong.Reason, wrong.Want, wrong.Got, "the token is of another job than the one that signed: a commitment of one job proves nothing of another")
+	}
+	if t.Issued.IsZero() {
+		return refuse(LateStart, "when it was issued", "it does not say", "the issuer's tokens have no time (iat)")
+	}
+	o := &x.opening
+	if !o.before(evidence.StartTokenFile) {
+		return refuse(LateStart, "that the log names the token before anything of the job", "it does not", "something of the job ran before its issuer knew of the commitment")
+	}
+	from, to := time.Unix(0, o.wall), time.Unix(0, o.wall+o.told[evidence.StartTokenFile]-o.time)
+	if t.Issued.Before(from.Add(-clockLeeway)) || t.Issued.After(to.Add(clockLeeway)) {
+		return refuse(LateStart, fmt.Sprintf("issued from %s to %s, by the machine's clock and %v either way", clock(from), clock(to), clockLeeway), clock(t.Issued), "the token was not made when the log began, or the machine's clock was wrong")
+	}
+	x.pass(E3, name, fmt.Sprintf("%s made the commitment, says %s at %s", jobText(got), t.Issuer, clock(t.Issued)))
+	return t.Issued, true
+}
+
+// job returns the job that a token of the issuer's names, and what is wrong
+// where that is not the one which the commitment names and the certificate is of.
+func (x *examined) job(t *witness.Token) (*evidence.Claims, *Check) {
 	c := x.res.Certificate
 	got := evidence.Claims{
 		Issuer: t.Issuer, RepositoryID: t.Claims["repository_id"], RunID: t.Claims["run_id"],
@@ -69,22 +93,46 @@ func (x *examined) startToken(ctx context.Context) (issued time.Time, ok bool) {
 		{"runner", c.RunnerEnvironment, t.Claims["runner_environment"], WrongRunner},
 	} {
 		if f.want != f.got {
-			return refuse(f.reason, f.what+" "+f.want, f.got, "the token is of another job than the one that signed: a commitment of one job proves nothing of another")
+			return &got, &Check{Reason: f.reason, Want: f.what + " " + f.want, Got: f.got}
 		}
 	}
-	if t.Issued.IsZero() {
-		return refuse(LateStart, "when it was issued", "it does not say", "the issuer's tokens have no time (iat)")
+	return &got, nil
+}
+
+// maxToken bounds a token in bytes.
+const maxToken = 64 << 10
+
+// endToken checks which job the issuer says signed the statement: of a run all
+// jobs have the same certificate, and another one could sign the true record
+// about files of its own.
+func (x *examined) endToken(ctx context.Context) {
+	const name = "end token"
+	refuse := func(r Reason, want, got, do string) { x.refuse(E3, name, r, want, got, do) }
+	text, err := evidence.ReadResult(filepath.Join(x.c.Dir, endTokenName), maxToken)
+	if errors.Is(err, fs.ErrNotExist) {
+		refuse(NoEndToken, "a token of the issuer for the statement, "+endTokenName, "none", "the issuer did not answer when the statement was signed, or the file was left behind: hand the gate the whole folder of results")
+		return
 	}
-	o := &x.opening
-	if !o.before(evidence.StartTokenFile) {
-		return refuse(LateStart, "that the log names the token before anything of the job", "it does not", "something of the job ran before its issuer knew of the commitment")
+	if err != nil {
+		refuse(NoEndToken, "a token of the issuer for the statement", err.Error(), "hand the gate the folder of results as it was written")
+		return
 	}
-	from, to := time.Unix(0, o.wall), time.Unix(0, o.wall+o.told[evidence.StartTokenFile]-o.time)
-	if t.Issued.Before(from.Add(-clockLeeway)) || t.Issued.After(to.Add(clockLeeway)) {
-		return refuse(LateStart, fmt.Sprintf("issued from %s to %s, by the machine's clock and %v either way", clock(from), clock(to), clockLeeway), clock(t.Issued), "the token was not made when the log began, or the machine's clock was wrong")
+	t, check := x.openToken(ctx, text)
+	if check != nil {
+		check.Name, check.Level = name, E3
+		x.add(*check)
+		return
 	}
-	x.pass(E3, name, fmt.Sprintf("%s made the commitment, says %s at %s", jobText(&got), t.Issuer, clock(t.Issued)))
-	return t.Issued, true
+	if want := evidence.EndAudience(x.res.Payload); len(t.Audiences) != 1 || t.Audiences[0] != want {
+		refuse(WrongAudience, want+" alone", strings.Join(t.Audiences, ", "), "the issuer says nothing of this statement: the token was made for another one")
+		return
+	}
+	got, wrong := x.job(t)
+	if wrong != nil {
+		refuse(wrong.Reason, wrong.Want, wrong.Got, "another job than the one that was recorded signed the statement: look for which job of the run did that, and why")
+		return
+	}
+	x.pass(E3, name, fmt.Sprintf("%s signed it, says %s at %s", jobText(got), t.Issuer, clock(t.Issued)))
 }
 
 func jobText(c *evidence.Claims) string {
@@ -98,7 +146,7 @@ func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // openToken checks the token's signature with the keys that the policy names,
 // and where it may, with those that the issuer has now.
-func (x *examined) openToken(ctx context.Context) (*witness.Token, *Check) {
+func (x *examined) openToken(ctx context.Context, text []byte) (*witness.Token, *Check) {
 	keys, fetch := x.in.Policy.Trust.keys, x.in.Keys
 	if keys == nil && fetch == nil {
 		return nil, &Check{Status: Unchecked, Reason: NotImplemented, Got: "not checked: the policy names no keys of the issuer under trust: jwks, and the gate may not fetch them (--fetch-keys)"}
@@ -106,7 +154,7 @@ func (x *examined) openToken(ctx context.Context) (*witness.Token, *Check) {
 	err := witness.ErrNoKey
 	var t *witness.Token
 	if keys != nil {
-		t, err = witness.OpenToken(string(x.opening.token), keys)
+		t, err = witness.OpenToken(string(text), keys)
 	}
 	if errors.Is(err, witness.ErrNoKey) && fetch != nil {
 		var now *jose.JSONWebKeySet
@@ -114,7 +162,7 @@ func (x *examined) openToken(ctx context.Context) (*witness.Token, *Check) {
 			c := Check{Reason: NoIssuerKey, Want: "the keys of " + x.res.Certificate.Issuer, Do: "put them in a file and name it under trust: jwks"}.unlessSilent(err)
 			return nil, &c
 		}
-		t, err = witness.OpenToken(string(x.opening.token), now)
+		t, err = witness.OpenToken(string(text), now)
 	}
 	switch {
 	case errors.Is(err, witness.ErrNoKey):
