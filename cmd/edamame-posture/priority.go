@@ -76,7 +76,7 @@ func endPreference() {
 func preferMonitor() {
 	// Loading reads the kernel's type information, which makes much garbage
 	// once: collecting it meanwhile would cost more than it is worth.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(200)
 	// The runner gives its steps 500, which we inherited.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(notFirst), 0)
 	// setpriority(2) is of one thread in Linux; threads to come inherit it.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/org/edamame-posture/pkg/carried"
 	"github.com/org/edamame-posture/pkg/judge"
 )
 
@@ -19,11 +20,24 @@ import (
 //go:embed report.html.tmpl
 var pageSource string
 
-//go:embed page/report.css
-var pageStyle string
+//go:embed page/report.css.zst
+var packedStyle []byte
 
-//go:embed page/report.js
-var pageScript string
+//go:embed page/report.js.zst
+var packedScript []byte
+
+var (
+	pageStyle  = sync.OnceValue(func() string { return unpack(packedStyle) })
+	pageScript = sync.OnceValue(func() string { return unpack(packedScript) })
+)
+
+func unpack(packed []byte) string {
+	b, err := carried.Unpack(packed)
+	if err != nil {
+		panic(err) // cannot be: it is embedded
+	}
+	return string(b)
+}
 
 // HTML writes one page that holds all of the report. It loads nothing and sends
 // nothing, and its Content-Security-Policy says so: the one script and the one
@@ -33,8 +47,8 @@ var pageScript string
 func HTML(w io.Writer, d *Data) error {
 	p := page{
 		V: d.Verdict, Why: capital(why(d.Verdict)), Findings: sorted(d.Verdict.Findings), Command: command(d.Verdict.Run.Command.Argv, false),
-		Policy: "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(pageScript) + "; base-uri 'none'; form-action 'none'",
-		Style:  template.CSS(pageStyle), Script: template.JS(pageScript),
+		Policy: "default-src 'none'; style-src " + hashOf(pageStyle()) + "; script-src " + hashOf(pageScript()) + "; base-uri 'none'; form-action 'none'",
+		Style:  template.CSS(pageStyle()), Script: template.JS(pageScript()),
 	}
 	if len(p.Findings) > maxPlain {
 		p.More, p.Findings = uint64(len(p.Findings)-maxPlain), p.Findings[:maxPlain]
@@ -44,7 +58,7 @@ func HTML(w io.Writer, d *Data) error {
 		p.None = "None that was seen."
 	}
 	var b bytes.Buffer
-	b.Grow(len(pageScript) + len(pageStyle) + 1<<16)
+	b.Grow(len(pageScript()) + len(pageStyle()) + 1<<16)
 	if err := pageTemplate().Execute(&b, p); err != nil {
 		return err
 	}

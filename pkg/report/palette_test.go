@@ -33,7 +33,7 @@ func colours(t *testing.T) (light, dark map[string][3]float64) {
 		}
 		return out
 	}
-	a, b, ok := strings.Cut(pageStyle, "@media (prefers-color-scheme: dark)")
+	a, b, ok := strings.Cut(pageStyle(), "@media (prefers-color-scheme: dark)")
 	b, _, end := strings.Cut(b, "* { box-sizing")
 	if !ok || !end {
 		t.Fatal("the style sheet has another shape")

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 func main() {
@@ -20,10 +22,31 @@ func main() {
 	if err == nil {
 		err = os.WriteFile(*out, b, 0o644)
 	}
+	// What the program carries: it is small that way.
+	if err == nil {
+		err = pack(*out, *out+".zst")
+	}
+	if err == nil {
+		err = pack(filepath.Join(flag.Arg(0), "report.css"), filepath.Join(filepath.Dir(*out), "report.css.zst"))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bundle:", err)
 		os.Exit(1)
 	}
+}
+
+// pack writes a file compressed to another.
+func pack(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	return os.WriteFile(to, e.EncodeAll(text, nil), 0o644)
 }
 
 var (
