@@ -70,12 +70,16 @@ func endPreference() {
 	}
 }
 
+// armingThreads is how many threads of the monitor compute at once while it arms,
+// where the machine has fewer processors.
+const armingThreads = 8
+
 // preferMonitor lets the monitor go on where the job takes all there is: a
 // starved monitor loses records, and one that is killed for want of memory
 // sees nothing. What cannot be had is done without.
 func preferMonitor() {
 	// Loading reads the kernel's type information, which makes much garbage
-	// once: collecting it meanwhile would cost more than it is worth.
+	// once: collected half as often it costs no time, and more than that saves none.
 	debug.SetGCPercent(200)
 	// The runner gives its steps 500, which we inherited.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(notFirst), 0)
@@ -89,5 +93,5 @@ func preferMonitor() {
 	// What arming waits for, an answer of the kernel's, must not wait for its turn
 	// behind what it computes beside: Go lets that run for 10 ms at a time, the
 	// kernel has who was waiting go first. settle ends it.
-	runtime.GOMAXPROCS(4 * runtime.NumCPU())
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), armingThreads))
 }

@@ -284,9 +284,6 @@ it says goes to stderr, as systemd's journal takes it.`,
 // otherwise.
 var required = regexp.MustCompile(`(?m)^require:[ \t]*true\b`)
 
-// maxSettings bounds the service's settings, in bytes.
-const maxSettings = 1 << 20
-
 func serviceHookCommand() *cobra.Command {
 	var config, socket string
 	cmd := &cobra.Command{
@@ -300,7 +297,7 @@ func serviceHookCommand() *cobra.Command {
 			if err != nil {
 				// Only root writes that file. A job is not to suffer for it, unless
 				// it must not go on unrecorded.
-				text, rerr := readBounded(config, maxSettings)
+				text, rerr := readBounded(config, document.MaxBytes)
 				if rerr == nil && required.Match(text) {
 					fmt.Fprintf(cmd.OutOrStdout(), "::error::%s\n", service.Escape(err.Error()))
 					return exit(exitNo, nil)

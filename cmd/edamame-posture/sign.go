@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -21,6 +22,12 @@ import (
 	"github.com/org/edamame-posture/pkg/evidence"
 	"github.com/org/edamame-posture/pkg/github"
 	"github.com/org/edamame-posture/pkg/report"
+)
+
+// Words of --signing-config and --trusted-root, whatever files are there.
+var (
+	configWords = []string{"public", "github"}
+	rootWords   = []string{"public", "tuf"}
 )
 
 // statementFile is what could not be signed yet.
@@ -116,8 +123,8 @@ func (s *signing) args() []string {
 	}
 	file("--key-password-file", s.passwordFile)
 	file("--identity-token", s.token)
-	word("--signing-config", s.config, "public", "github")
-	word("--trusted-root", s.root, "public", "tuf")
+	word("--signing-config", s.config, configWords...)
+	word("--trusted-root", s.root, rootWords...)
 	if s.passwordEnv != "" {
 		args = append(args, "--key-password-env", s.passwordEnv)
 	}
@@ -176,9 +183,18 @@ func (s *signing) signer(ctx context.Context) (attest.Signer, error) {
 // rereadable refuses what gives its content once, as a pipe does: a start is
 // signed too, and at the end it is read again.
 func (s *signing) rereadable() error {
-	for flag, name := range map[string]string{"--key": s.key, "--key-password-file": s.passwordFile, "--signing-config": s.config, "--trusted-root": s.root} {
-		if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
-			return fmt.Errorf("%s %s: that is no regular file, and it is read twice, when the start is signed and at the end: write it to a file", flag, name)
+	for _, f := range []struct {
+		flag, name string
+		words      []string // that name no file
+	}{
+		{"--key", s.key, nil}, {"--key-password-file", s.passwordFile, nil},
+		{"--signing-config", s.config, configWords}, {"--trusted-root", s.root, rootWords},
+	} {
+		if f.name == "" || slices.Contains(f.words, f.name) {
+			continue
+		}
+		if st, err := os.Stat(f.name); err == nil && !st.Mode().IsRegular() {
+			return fmt.Errorf("%s %s: that is no regular file, and it is read twice, when the start is signed and at the end: write it to a file", f.flag, f.name)
 		}
 	}
 	return nil
@@ -296,9 +312,7 @@ func (s *signing) leave(ctx context.Context, dir string, stmt *attest.Statement)
 		if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
 			return err
 		}
-		if err := s.vouch(ctx, dir, stmt); err != nil {
-			fmt.Fprintf(os.Stderr, "edamame-posture: which job signed is not known to others (E3): %v\n", err)
-		}
+		s.vouched(ctx, os.Stderr, dir, stmt)
 		return s.store(ctx, os.Stderr, bundle)
 	}
 	payload, perr := stmt.Encode()
@@ -309,6 +323,20 @@ func (s *signing) leave(ctx context.Context, dir string, stmt *attest.Statement)
 		return errors.Join(err, perr)
 	}
 	return err
+}
+
+// vouchWithin is how long the issuer may take to say which job signed, of the
+// time that is left for storing it.
+const vouchWithin = 10 * time.Second
+
+// vouched does what vouch does. Where the issuer does not answer the signature
+// is as good as before, but for E3.
+func (s *signing) vouched(ctx context.Context, out io.Writer, dir string, stmt *attest.Statement) {
+	ctx, cancel := context.WithTimeout(ctx, vouchWithin)
+	defer cancel()
+	if err := s.vouch(ctx, dir, stmt); err != nil {
+		fmt.Fprintf(out, "edamame-posture: signed, but nobody else is told by which job, which a gate asks for (E3): %v\n", err)
+	}
 }
 
 // vouch has the issuer of the job's identity say which job signs a statement,
@@ -429,9 +457,7 @@ Exit code: 0 signed, 1 the evidence is bad or a server refused, 2 bad usage,
 			if err := writeNew(filepath.Join(dir, attestationFile), bundle); err != nil {
 				return exit(exitNo, err)
 			}
-			if err := s.vouch(ctx, dir, stmt); err != nil {
-				fmt.Fprintf(cmd.ErrOrStderr(), "edamame-posture sign: which job signed is not known to others (E3): %v\n", err)
-			}
+			s.vouched(ctx, cmd.ErrOrStderr(), dir, stmt)
 			if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return exit(exitNo, err)
 			}

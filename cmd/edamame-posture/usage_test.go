@@ -103,3 +103,23 @@ func TestOneRuleIsChecked(t *testing.T) {
 		t.Errorf("both: %d %s", code, out)
 	}
 }
+
+// Where jobs must be recorded, settings that cannot be read are no reason to go on.
+func TestAJobThatMustBeRecordedFailsWhereTheSettingsAreWrong(t *testing.T) {
+	for text, code := range map[string]int{
+		"version: 1\nrequire: true\nnonsense: 1\n":   exitNo,
+		"version: 1\nrequire:   true # all\nx: [\n":  exitNo,
+		"version: 1\nrequire: false\nnonsense: 1\n":  0,
+		"version: 1\n# require: true\nnonsense: 1\n": 0,
+		"version: 1\nrequire: truely\n":              0,
+	} {
+		got, out := command(t, "service", "hook", "started", "--config", file(t, "service.yml", text))
+		word := "::warning::"
+		if code != 0 {
+			word = "::error::"
+		}
+		if got != code || !strings.Contains(out, word) {
+			t.Errorf("%q: exit code %d, says %q", text, got, out)
+		}
+	}
+}

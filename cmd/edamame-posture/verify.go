@@ -129,8 +129,7 @@ type verifiedEvidence struct {
 	Root    string `json:"rootHash"`
 	Verdict string `json:"verdict"`
 	Score   int    `json:"score"`
-	// Checkpoints are signed each with a key of its own, from the first on;
-	// after those that are, anybody may have gone on.
+	// Checkpoints are signed each with a key of its own, all of them or none.
 	Checkpoints uint64       `json:"checkpoints"`
 	Signed      uint64       `json:"signedCheckpoints"`
 	Power       *judge.Power `json:"power,omitempty"`

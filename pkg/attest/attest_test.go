@@ -132,6 +132,29 @@ func TestWhatWasSignedVerifiesWithItsKeyAndManifest(t *testing.T) {
 	}
 }
 
+// Of an image there is only the word of whatever wrote the runner's list.
+func TestAnImageIsNoFileAtHand(t *testing.T) {
+	sum := strings.Repeat("cd", 32)
+	for _, key := range keys(t) {
+		for _, c := range []struct {
+			kind string
+			good bool
+		}{{"", true}, {ImageType, false}} {
+			s, _ := statement(t)
+			if err := s.AddSubject(Subject{Name: "app", Digest: Digest{SHA256: sum}, MediaType: c.kind}); err != nil {
+				t.Fatal(err)
+			}
+			b, err := Sign(t.Context(), s, &Key{Signer: key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := VerifyBundle(b, &Policy{Key: key.Public(), Subjects: []string{sum}}); (err == nil) != c.good || err != nil && !errors.Is(err, ErrSubject) {
+				t.Errorf("media type %q: %v", c.kind, err)
+			}
+		}
+	}
+}
+
 // A reader that shares no code with the signer: the bundle as plain JSON, the
 // pre-authentication encoding of DSSE as its specification words it.
 func TestTheBundleCanBeCheckedByHand(t *testing.T) {

@@ -28,7 +28,7 @@ type Policy struct {
 	// PredicateType must be the statement's, to the letter; where it is empty
 	// it is [PredicateType].
 	PredicateType string
-	// Subjects are the SHA-256, in hex, of what is at hand: the statement must
+	// Subjects are the SHA-256, in hex, of files at hand: the statement must
 	// be about each.
 	Subjects []string
 }

@@ -95,7 +95,7 @@ func VerifyBundle(data []byte, p *Policy) (*Result, error) {
 		}
 	}
 	for _, sum := range p.Subjects {
-		if !slices.ContainsFunc(r.Subjects, func(s Named) bool { return s.Digest["sha256"] == sum }) {
+		if !slices.ContainsFunc(r.Subjects, func(s Named) bool { return s.Digest["sha256"] == sum && s.MediaType == "" }) {
 			return nil, &CheckError{Check: "subject", Want: "sha256 " + sum, Got: list(r.Subjects), Do: "the file was changed after it was attested, or is another one", Kind: ErrSubject}
 		}
 	}

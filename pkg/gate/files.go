@@ -55,8 +55,8 @@ func ReadPath(name string) ([]Candidate, error) {
 		if !e.IsDir() {
 			return nil
 		}
-		if len(list) > 0 && filepath.Dir(at) == list[len(list)-1].Dir && e.Name() == evidenceName {
-			return fs.SkipDir
+		if at != name && e.Name() == evidenceName {
+			return fs.SkipDir // that of the folder above, which is one of results
 		}
 		c, err := folder(at)
 		if err != nil || c == nil {

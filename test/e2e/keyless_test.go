@@ -106,8 +106,29 @@ func TestARunSignsWithTheJobsIdentityAndLaterWhereAServerWasDown(t *testing.T) {
 	if err := os.WriteFile(kept, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := sign(append(slices.Clone(servers), w.dir)...); code != 0 {
+	// What another subject stands there for, the signer is shown.
+	planted := filepath.Join(t.TempDir(), "results")
+	if err := os.CopyFS(planted, os.DirFS(w.dir)); err != nil {
+		t.Fatal(err)
+	}
+	more := strings.Replace(string(whole), `],"predicateType"`, `,{"name":"planted.tgz","digest":{"sha256":"`+strings.Repeat("ab", 32)+`"}}],"predicateType"`, 1)
+	if more == string(whole) {
+		t.Fatalf("nothing was planted in %.500s", whole)
+	}
+	if err := os.WriteFile(filepath.Join(planted, "statement.json"), []byte(more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := sign(append(slices.Clone(servers), planted)...); code != 0 || !strings.Contains(out, "planted.tgz "+strings.Repeat("ab", 32)) {
+		t.Errorf("a subject that was planted: exit code %d: %s", code, out)
+	}
+	if code, out := sign(append(slices.Clone(servers), w.dir)...); code != 0 || strings.Contains(out, "taken on its word") {
 		t.Fatalf("exit code %d: %s", code, out)
+	}
+	// Both say by the issuer's word which job signed them.
+	for _, dir := range []string{planted, w.dir} {
+		if jwt, err := os.ReadFile(filepath.Join(dir, "attestation.jwt")); err != nil || strings.Count(string(jwt), ".") != 2 {
+			t.Errorf("%s: %q, %v", dir, jwt, err)
+		}
 	}
 	if got := level(t, w.dir); got != "E2" {
 		t.Errorf("signed later: %s", got)

@@ -454,7 +454,7 @@ int on_sys_exit(u64 *ctx)
 	if (preempted)
 		mark_call(task);
 	/*
-	 * Never taken. On_sys_exit_second and third run this program where it runs
+	 * Never taken. The second and the third program run this one where it runs
 	 * already, preempted; from 6.13 on the kernel may give its frames memory of
 	 * the processor's, which both would write, unless it has a tail call itself.
 	 */

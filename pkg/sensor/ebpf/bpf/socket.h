@@ -482,6 +482,23 @@ static __always_inline u32 first_word(const u8 *b)
 	return word;
 }
 
+/* Whether a request may begin so: the methods of RFC 9110, 9.1, and RFC 5789. */
+static __always_inline bool begins_method(u32 word)
+{
+	switch (word) {
+	case WORD('G', 'E', 'T', ' '):
+	case WORD('P', 'U', 'T', ' '):
+	case WORD('P', 'O', 'S', 'T'):
+	case WORD('H', 'E', 'A', 'D'):
+	case WORD('P', 'A', 'T', 'C'):
+	case WORD('D', 'E', 'L', 'E'):
+	case WORD('O', 'P', 'T', 'I'):
+	case WORD('C', 'O', 'N', 'N'):
+		return true;
+	}
+	return false;
+}
+
 /*
  * The first bytes of a flow that may be what it begins with. What has fewer
  * than six of them is not decided yet.
@@ -506,19 +523,7 @@ static __always_inline u16 first_words(struct __sk_buff *skb, u32 at)
 	if (len < 4)
 		return b[0] == 'G' || b[0] == 'P' || b[0] == 'H' || b[0] == 'D' || b[0] == 'O' || b[0] == 'C' ? R_HTTP : R_NONE;
 	/* An HTTP method is letters and a space (RFC 9110, 9.1); PRI begins HTTP/2. */
-	switch (first_word(b)) {
-	case WORD('G', 'E', 'T', ' '):
-	case WORD('P', 'U', 'T', ' '):
-	case WORD('P', 'R', 'I', ' '):
-	case WORD('P', 'O', 'S', 'T'):
-	case WORD('H', 'E', 'A', 'D'):
-	case WORD('P', 'A', 'T', 'C'):
-	case WORD('D', 'E', 'L', 'E'):
-	case WORD('O', 'P', 'T', 'I'):
-	case WORD('C', 'O', 'N', 'N'):
-		return R_HTTP;
-	}
-	return R_NONE;
+	return begins_method(first_word(b)) || first_word(b) == WORD('P', 'R', 'I', ' ') ? R_HTTP : R_NONE;
 }
 
 /* Whether the first segment holds all of the head, so that none after it need be looked at. */

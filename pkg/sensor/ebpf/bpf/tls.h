@@ -148,22 +148,12 @@ static __always_inline void tls_link(struct tls_key *key, struct sock_record *r)
 	}
 }
 
+/* WebDAV's (RFC 4918, RFC 3253) too: what is said here is read whole, and few begin so by chance. */
 static __always_inline bool tls_method(u8 *b)
 {
-	switch (first_word(b)) {
-	case WORD('G', 'E', 'T', ' '):
-	case WORD('P', 'U', 'T', ' '):
-	case WORD('P', 'O', 'S', 'T'):
-	case WORD('H', 'E', 'A', 'D'):
-	case WORD('P', 'A', 'T', 'C'):
-	case WORD('D', 'E', 'L', 'E'):
-	case WORD('O', 'P', 'T', 'I'):
-	case WORD('C', 'O', 'N', 'N'):
-	case WORD('P', 'R', 'O', 'P'):
-	case WORD('R', 'E', 'P', 'O'):
-		return true;
-	}
-	return false;
+	u32 word = first_word(b);
+
+	return begins_method(word) || word == WORD('P', 'R', 'O', 'P') || word == WORD('R', 'E', 'P', 'O');
 }
 
 /* Tells the first len of n bytes that the library has taken. */
@@ -171,6 +161,7 @@ __noinline int tell_plain(u64 session, u64 buf, u64 n, u32 len)
 {
 	struct tls_session *s;
 	struct sock_record *r;
+	struct counters *c;
 	struct tls_key key;
 	struct scratch *m;
 	u32 slot;
@@ -178,8 +169,12 @@ __noinline int tell_plain(u64 session, u64 buf, u64 n, u32 len)
 	/* Made here: before 6.2 what a function is given by its address is no key of a map. */
 	tls_key(&key, session);
 	s = bpf_map_lookup_elem(&tls_sessions, &key);
-	if (!s)
+	if (!s) { /* others took its place just now */
+		c = counting();
+		if (c)
+			__sync_fetch_and_add(&c->busy, 1);
 		return 0;
+	}
 	m = take(&slot);
 	if (!m)
 		return 0;
