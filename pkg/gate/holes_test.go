@@ -156,6 +156,23 @@ func TestAJobOfAnotherRunIsNone(t *testing.T) {
 	}
 }
 
+// One that does not say whose recording it is stands beside the job's own.
+func TestAStatementWithoutClaimsIsASecondOneOfItsJob(t *testing.T) {
+	rig := sigstore.Start(t, sigstore.Options{})
+	by := keyless(t, rig)
+	policy := workflowPolicy(t, rig, "  jobs: [build]\n", "")
+	honest := recorded(t, func(j *job) { j.commit = func(c *evidence.Commitment) { c.Claims.Issuer = rig.Issuer.URL } })
+	sign(t, honest, by, statement(t, honest))
+	passes(t, decide(t, policy, nil, honest), E2)
+	forged := recorded(t, nil)
+	evil := attest.Digest{SHA256: sum("evil")}
+	sign(t, forged, by, statement(t, forged, attest.Subject{Name: "dist/app.tgz", Digest: evil}))
+	ask := func(in *Input) { in.Artifacts = []Artifact{{Name: "app.tgz", SHA256: evil.SHA256}} }
+	if d := decide(t, policy, ask, honest, forged); d.Outcome != Refused || !slices.Contains(d.Reasons, TwoStatements) {
+		t.Errorf("%s", text(t, d))
+	}
+}
+
 // The store of attestations has one statement about the evidence, and the folder
 // that the job left another.
 func TestTwoStatementsAboutOneEvidenceAreSeenWhereverTheyLie(t *testing.T) {
